@@ -1,0 +1,24 @@
+"""GPT-1 in JAX: pre-training, and models to use in two lines.
+
+Example: model = gpt1_jax.load("runs/pretrain"); model.generate("Once upon a time")
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpt1_jax.pretrained import Pretrained
+
+__version__ = "0.1.0"
+
+
+def load(workdir: str) -> "Pretrained":
+    """The trained model in `workdir`, or in one of its checkpoints/STEP.
+
+    Returns: an object with config, params, tokenizer, logits(tokens), generate(prompts)
+             and score(texts); see gpt1_jax.pretrained.Pretrained.
+    Raises:  FileNotFoundError if there is none.
+    """
+    # Imported here: worker processes that only tokenise do without jax.
+    from gpt1_jax import pretrained
+
+    return pretrained.load(workdir)

@@ -1,0 +1,317 @@
+"""The configuration of a run: every field, its default and its source.
+
+The frozen dataclasses below hold the only defaults, and these are the paper's
+(Radford et al. 2018, Sec. 4.1, where no other source is given). An experiment file
+turns them into an ml_collections ConfigDict, flags override it, and `from_mapping`
+makes dataclasses of it again. Nothing here touches a device or a file.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and regularisation of the Transformer."""
+
+    num_layers: int = 12
+    width: int = 768
+    num_heads: int = 12
+    mlp_width: int = 3072
+    context_length: int = 512
+    embedding_dropout: float = 0.1
+    residual_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
+    compute_dtype: str = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where text comes from and how it becomes tokens."""
+
+    # A glob of text files (one book a file), the directory of a prepared token
+    # store, or `storyworld`. The paper's BooksCorpus can't be shipped: no default.
+    corpus: str = ""
+    # A glob of held-out books; "" holds books of `corpus` out.
+    eval_corpus: str = ""
+    # The share of books held out, by hash of their bytes. The paper names none.
+    holdout_fraction: float = 0.01
+    # `sentencepiece` learns one from the training books; a directory brings its own.
+    tokenizer: str = "sentencepiece"
+    # The size of a tokenizer that is learnt: 478 symbols and the paper's 40,000 merges.
+    vocab_size: int = 40478
+    # Prepared stores, tokenizers and storyworld books, kept for the next run.
+    cache_dir: str = "~/.cache/gpt1_jax"
+    storyworld_seed: int = 0
+    storyworld_megabytes: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long to train, and how often to log, evaluate and save."""
+
+    batch_size: int = 64
+    eval_batch_size: int = 64
+    epochs: int = 100
+    # The number of updates; 0: as many as `epochs` hold.
+    max_steps: int = 0
+    accumulation_steps: int = 1
+    log_every_steps: int = 100
+    # 0: at the end only.
+    eval_every_steps: int = 10000
+    checkpoint_every_steps: int = 2000
+    keep_checkpoints: int = 2
+    # Steps whose checkpoints are saved and never deleted.
+    keep_at_steps: tuple[int, ...] = ()
+    remat: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer and learning-rate schedule."""
+
+    name: str = "openai_adam"
+    peak_learning_rate: float = 2.5e-4
+    schedule: str = "cosine"
+    # One of the two, in steps or as a share of all steps; both 0: no warm-up.
+    warmup_steps: int = 2000
+    warmup_fraction: float = 0.0
+    weight_decay: float = 0.01
+    # finetune-transformer-lm train.py: max_grad_norm 1, b1, b2, e as here.
+    clip_norm: float = 1.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that, with the data, determines a run."""
+
+    job: str = "pretrain"
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    optim: OptimConfig = OptimConfig()
+
+
+JOBS = ("pretrain",)
+COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float64")
+OPTIMIZERS = ("openai_adam", "adamw")
+SCHEDULES = ("cosine", "linear", "constant")
+
+# A workdir's run may be continued under another value of these: they change what is
+# logged, kept or cached, never the trajectory.
+_FREE_FIELDS = (
+    "data.cache_dir",
+    "train.accumulation_steps",
+    "train.log_every_steps",
+    "train.eval_every_steps",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.keep_at_steps",
+)
+
+
+def to_config_dict(config: RunConfig) -> ConfigDict:
+    """`config` as a locked ConfigDict, for experiment files and flags."""
+    config_dict = ConfigDict(dataclasses.asdict(config))
+    config_dict.lock()
+    return config_dict
+
+
+def experiment_words(words: str, known: tuple[str, ...]) -> set[str]:
+    """The set of comma-separated `words` of `--config FILE:words`.
+
+    Raises: ValueError for a word that is not in `known`.
+    """
+    given = [word.strip() for word in words.split(",") if word.strip()]
+    for word in given:
+        if word not in known:
+            raise ValueError(
+                f"unknown word {word!r} after the experiment file; known words: "
+                f"{', '.join(known)}; remove it or use one of these"
+            )
+    return set(given)
+
+
+def from_mapping(mapping: Mapping[str, Any] | ConfigDict) -> RunConfig:
+    """The RunConfig that a ConfigDict, or a dict read from JSON, describes.
+
+    Args:    mapping: nested; every field present; lists stand for tuples.
+    Raises:  ValueError naming the field: unknown, missing, of a wrong type.
+    """
+    if isinstance(mapping, ConfigDict):
+        mapping = mapping.to_dict()
+    return _build(RunConfig, mapping, "config")
+
+
+def _build(cls: type, mapping: Mapping[str, Any], path: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for name in mapping:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"Did you mean {path}.{near[0]}?" if near else ""
+            allowed = ", ".join(fields)
+            raise ValueError(f"unknown field {path}.{name}; {hint or allowed}")
+    values = {}
+    for name, field in fields.items():
+        if name not in mapping:
+            raise ValueError(f"field {path}.{name} is missing; add it")
+        if dataclasses.is_dataclass(field.type):
+            values[name] = _build(field.type, mapping[name], f"{path}.{name}")
+        else:
+            values[name] = _typed(mapping[name], field.type, f"{path}.{name}")
+    return cls(**values)
+
+
+def _typed(value: Any, kind: Any, path: str) -> Any:
+    """`value` as the field type `kind`: int for float and list for tuple are taken."""
+    if isinstance(kind, types.GenericAlias):
+        if isinstance(value, list | tuple) and all(type(v) is int for v in value):
+            return tuple(value)
+        raise ValueError(f"{path}={value!r}; must be integers; write 1000,10000")
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{path}={value!r}; must be of type {kind.__name__}; change it")
+    return value
+
+
+def validate(config: RunConfig) -> None:
+    """Checks all that can be known before data is read or a device asked.
+
+    Raises: ValueError: the first impossible value, what is allowed, the remedy.
+    """
+    for path, value in flatten(config).items():
+        _check_range(path, value)
+    for path, allowed in _CHOICES.items():
+        value = flatten(config)[path]
+        if value not in allowed:
+            near = difflib.get_close_matches(str(value), allowed, n=1)
+            hint = f"did you mean {near[0]}?" if near else "use one of these"
+            raise ValueError(f"config.{path}={value!r}; {'|'.join(allowed)}; {hint}")
+    model, train, optim = config.model, config.train, config.optim
+    if model.width % model.num_heads:
+        near = [n for n in range(1, model.width + 1) if model.width % n == 0]
+        near = sorted(near, key=lambda n: abs(n - model.num_heads))[:2]
+        raise ValueError(
+            f"config.model.num_heads={model.num_heads}; must divide config.model.width="
+            f"{model.width}; try {' or '.join(map(str, sorted(near)))}"
+        )
+    if train.batch_size % train.accumulation_steps:
+        raise ValueError(
+            f"config.train.accumulation_steps={train.accumulation_steps}; must divide "
+            f"config.train.batch_size={train.batch_size}; change one of the two"
+        )
+    if optim.warmup_steps and optim.warmup_fraction:
+        raise ValueError(
+            f"config.optim.warmup_steps={optim.warmup_steps} and config.optim."
+            f"warmup_fraction={optim.warmup_fraction}; only one may be set; set the "
+            "other to 0"
+        )
+
+
+_CHOICES = {
+    "job": JOBS,
+    "model.compute_dtype": COMPUTE_DTYPES,
+    "optim.name": OPTIMIZERS,
+    "optim.schedule": SCHEDULES,
+}
+
+# Closed intervals; an int or float field that is not named here must be >= 1 or > 0.
+_RANGES = {
+    "seed": (0, 2**32 - 1),
+    "data.holdout_fraction": (0.0, 0.5),
+    "data.storyworld_seed": (0, 2**32 - 1),
+    "data.storyworld_megabytes": (0.01, 10000.0),
+    "data.vocab_size": (300, 2**31 - 1),
+    "model.context_length": (2, 2**20),
+    "train.max_steps": (0, 2**31 - 1),
+    "train.eval_every_steps": (0, 2**31 - 1),
+    "train.checkpoint_every_steps": (0, 2**31 - 1),
+    "train.keep_checkpoints": (2, 2**31 - 1),
+    "optim.warmup_steps": (0, 2**31 - 1),
+    "optim.warmup_fraction": (0.0, 1.0),
+    "optim.weight_decay": (0.0, 1.0),
+    "optim.b1": (0.0, 0.9999),
+    "optim.b2": (0.0, 0.999999),
+    "model.embedding_dropout": (0.0, 0.99),
+    "model.residual_dropout": (0.0, 0.99),
+    "model.attention_dropout": (0.0, 0.99),
+}
+
+
+def _check_range(path: str, value: Any) -> None:
+    if isinstance(value, tuple):
+        if any(v < 1 for v in value):
+            raise ValueError(f"config.{path}={value}; steps >= 1; remove the others")
+        return
+    if isinstance(value, bool | str):
+        return
+    default = (1, 2**31 - 1) if isinstance(value, int) else (1e-30, 1e30)
+    low, high = _RANGES.get(path, default)
+    if not low <= value <= high:
+        raise ValueError(
+            f"config.{path}={value}; from {low} to {high}; change --config.{path}"
+        )
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"model.width": 768, ...}` of a config dataclass."""
+    flat = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{field.name}.")
+        else:
+            flat[prefix + field.name] = value
+    return flat
+
+
+def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
+    """The fields, as `name: old -> new`, that keep `new` from continuing `old`."""
+    was, now = flatten(old), flatten(new)
+    differing = [
+        path for path in was if was[path] != now[path] and path not in _FREE_FIELDS
+    ]
+    grows = new.train.max_steps == 0 or new.train.max_steps > old.train.max_steps > 0
+    if new.optim.schedule == "constant" and not new.optim.warmup_fraction and grows:
+        differing = [path for path in differing if path != "train.max_steps"]
+    return [f"{path}: {was[path]!r} -> {now[path]!r}" for path in differing]
+
+
+def fingerprint(config: RunConfig) -> str:
+    """A sha256 of what a checkpoint's numbers depend on, data apart."""
+    facts = {
+        path: value
+        for path, value in flatten(config).items()
+        if path.startswith(("model.", "optim.")) or path in ("seed", "train.batch_size")
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def warnings(config: RunConfig, total_steps: int) -> list[str]:
+    """What is allowed but hardly meant, a sentence each."""
+    found = []
+    if config.optim.warmup_steps >= total_steps:
+        found.append(
+            f"config.optim.warmup_steps={config.optim.warmup_steps} is no shorter than "
+            f"the run of {total_steps} steps: the peak learning rate is never reached"
+        )
+    late = [step for step in config.train.keep_at_steps if step > total_steps]
+    if late:
+        found.append(
+            f"config.train.keep_at_steps={late} lie behind the run's last step "
+            f"{total_steps} and are never saved"
+        )
+    return found

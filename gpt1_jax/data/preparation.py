@@ -1,0 +1,422 @@
+"""Books to token store: finding, splitting, learning a tokenizer, encoding.
+
+The same books and settings give the same bytes for any number of workers. Work goes on
+where it was stopped, and two processes that want the same store make it once.
+"""
+
+import concurrent.futures
+import dataclasses
+import glob
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gpt1_jax import terminal
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import corpus, storyworld, text, tokenizers
+from gpt1_jax.files import exclusive, write_atomically
+
+# Counts up when the same books would give other tokens than before.
+_RULES_VERSION = 1
+_SAMPLE_BYTES = 50_000_000
+_SAMPLE_BLOCK_BYTES = 1 << 18
+_GROUP_BYTES = 4 << 20
+# Below this, starting processes takes longer than the work.
+_WORTH_PROCESSES_BYTES = 8 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Book:
+    """A source file and the side of the split it is on."""
+
+    path: Path
+    sha256: str
+    num_bytes: int
+    split: str  # train | valid
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that decides the bytes of a store."""
+
+    books: tuple[Book, ...]  # training books first
+    tokenizer: str  # sentencepiece, or a directory
+    vocab_size: int
+
+    @property
+    def key(self) -> str:
+        """The content address of the store: a sha256."""
+        if self.tokenizer == "sentencepiece":
+            tokenizer = ["learn", self.vocab_size]
+        else:
+            tokenizer = ["given", tokenizers.load(Path(self.tokenizer)).fingerprint]
+        books = [(book.sha256, book.split) for book in self.books]
+        facts = json.dumps([_RULES_VERSION, tokenizer, books])
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def open_corpus(config: DataConfig) -> corpus.TokenStore:
+    """The store that `config.corpus` names, prepared in `config.cache_dir` if need be.
+
+    Raises: ValueError, FileNotFoundError: no corpus, or one that can't be used.
+    """
+    if not config.corpus:
+        raise ValueError(
+            "config.data.corpus is empty; a glob of text files, a token store or "
+            "storyworld; set it, as in --config.data.corpus='/data/books/*.txt'"
+        )
+    if corpus.is_store(Path(config.corpus)):
+        for field in ("eval_corpus", "tokenizer"):
+            if getattr(config, field) != getattr(DataConfig(), field):
+                raise ValueError(
+                    f"config.data.{field}={getattr(config, field)!r}, but "
+                    f"{config.corpus} is a prepared store that has its own; drop one"
+                )
+        return corpus.open_store(Path(config.corpus))
+    cache_dir = Path(config.cache_dir).expanduser()
+    pattern = config.corpus
+    if pattern == "storyworld":
+        pattern = f"{glob.escape(str(_write_storyworld(config, cache_dir)))}/*.txt"
+    recipe = make_recipe(
+        pattern,
+        eval_pattern=config.eval_corpus,
+        holdout_fraction=config.holdout_fraction,
+        tokenizer=config.tokenizer,
+        vocab_size=config.vocab_size,
+    )
+    return prepare(recipe, cache_dir / "stores" / recipe.key[:32])
+
+
+def _write_storyworld(config: DataConfig, cache_dir: Path) -> Path:
+    """The directory of storyworld's books, written if they aren't there yet."""
+    seed, megabytes = config.storyworld_seed, config.storyworld_megabytes
+
+    version = storyworld.VERSION
+    books = cache_dir / "storyworld" / f"v{version}-seed{seed}-{megabytes}mb" / "books"
+    with exclusive(books.parent / "lock"):
+        if not books.is_dir():
+            terminal.say(f"storyworld: writing {megabytes} MB of synthetic books")
+            part = books.with_name("books.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            storyworld.write_books(part, seed=seed, megabytes=megabytes)
+            part.replace(books)
+    return books
+
+
+def make_recipe(
+    pattern: str,
+    *,
+    eval_pattern: str,
+    holdout_fraction: float,
+    tokenizer: str,
+    vocab_size: int,
+) -> Recipe:
+    """Finds, checks and splits the books of a corpus.
+
+    Without `eval_pattern`, a book is held out if the hash of its bytes, read as a
+    fraction, is below `holdout_fraction`; at least one is. So copies of a book stay on
+    one side, and a growing corpus keeps its split.
+    Raises: ValueError, FileNotFoundError: see the messages.
+    """
+    found = _scan_books(pattern, "train")
+    if eval_pattern:
+        held_out = _scan_books(eval_pattern, "valid")
+        both = {book.sha256 for book in found} & {book.sha256 for book in held_out}
+        if both:
+            named = [str(book.path) for book in held_out if book.sha256 in both]
+            raise ValueError(
+                f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also in "
+                f"{pattern!r}, such as {named[0]}; held-out books must not be trained "
+                "on; narrow one of the two"
+            )
+    else:
+        if len({book.sha256 for book in found}) < 2:
+            raise ValueError(
+                f"{pattern!r} holds 1 book; at least 2 are needed, as one is held out; "
+                "bring more books or name held-out ones with eval_corpus"
+            )
+        first = min(book.sha256 for book in found)
+        held_out = [
+            dataclasses.replace(book, split="valid")
+            for book in found
+            if int(book.sha256, 16) / 2**256 < holdout_fraction or book.sha256 == first
+        ]
+        taken = {book.path for book in held_out}
+        found = [book for book in found if book.path not in taken]
+        if not found:
+            raise ValueError(
+                f"{pattern!r}: all {len(held_out)} books fall to the held-out side; "
+                "lower holdout_fraction or bring more books"
+            )
+    return Recipe((*found, *held_out), tokenizer, vocab_size)
+
+
+def _scan_books(pattern: str, split: str) -> list[Book]:
+    """The files of a glob, in order of their paths, checked to be UTF-8."""
+    if Path(pattern).is_dir():
+        pattern = f"{pattern.rstrip('/')}/*.txt"
+    expanded = os.path.expanduser(pattern)
+    paths = sorted(
+        Path(name) for name in glob.glob(expanded, recursive=True) if Path(name).is_file()
+    )
+    if not paths:
+        raise FileNotFoundError(
+            f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a file, "
+            "is expected; quote it, and check the path"
+        )
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        scans = list(pool.map(text.scan, paths))
+    return [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]
+
+
+def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenStore:
+    """The token store that `recipe` describes, in `directory`.
+
+    Args:   workers: processes; 0: one for each core.
+    Raises: ValueError: `directory` holds something else, or books without text.
+    """
+    if _is_prepared(recipe, directory):
+        return corpus.open_store(directory)
+    partial = directory.with_name(f"{directory.name}.partial")
+    lock = directory.with_name(f".{directory.name}.lock")
+    with exclusive(lock):
+        if _is_prepared(recipe, directory):  # by the process that was waited for
+            return corpus.open_store(directory)
+        _begin(recipe, partial)
+        tokenizer = _make_tokenizer(recipe, partial)
+        counts = _encode_books(recipe, partial, workers or os.cpu_count() or 1)
+        _assemble(recipe, tokenizer, counts, partial)
+        (partial / "store").replace(directory)
+        shutil.rmtree(partial)
+        lock.unlink()  # who waits for it finds the store prepared
+    return corpus.open_store(directory)
+
+
+def _is_prepared(recipe: Recipe, directory: Path) -> bool:
+    if corpus.is_store(directory):
+        if corpus.open_store(directory).meta["key"] == recipe.key:
+            return True
+        raise ValueError(
+            f"{directory} holds a store of other books or settings; name another "
+            "directory or delete it"
+        )
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ValueError(
+            f"{directory} exists and is no token store; name another directory"
+        )
+    return False
+
+
+def _begin(recipe: Recipe, partial: Path) -> None:
+    """Makes the directory of unfinished work, keeping what belongs to `recipe`."""
+    mark = partial / "key"
+    if not mark.is_file() or mark.read_text() != recipe.key:
+        shutil.rmtree(partial, ignore_errors=True)
+        write_atomically(mark, recipe.key)
+    shutil.rmtree(partial / "store", ignore_errors=True)
+
+
+def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
+    """Loads the tokenizer that the recipe names, or learns it from training books."""
+    directory = partial / corpus.TOKENIZER_DIR
+    if recipe.tokenizer != "sentencepiece":
+        tokenizer = tokenizers.load(Path(recipe.tokenizer))
+        tokenizer.save(directory)
+    elif not directory.is_dir():
+        books = [book for book in recipe.books if book.split == "train"]
+        terminal.say(f"learning a vocabulary of {recipe.vocab_size:,} pieces")
+        tokenizers.learn(_sample(books), recipe.vocab_size).save(directory)
+    return tokenizers.load(directory)
+
+
+def _sample(books: list[Book]) -> Iterator[str]:
+    """At most _SAMPLE_BYTES of the books, in blocks chosen by a seeded shuffle."""
+    blocks = [
+        (book, start)
+        for book in books
+        for start in range(0, book.num_bytes, _SAMPLE_BLOCK_BYTES)
+    ]
+    chosen = np.random.default_rng(0).permutation(len(blocks))
+    for number in np.sort(chosen[: _SAMPLE_BYTES // _SAMPLE_BLOCK_BYTES]):
+        book, start = blocks[number]
+        with book.path.open("rb") as file:
+            file.seek(start)
+            raw = file.read(_SAMPLE_BLOCK_BYTES)
+        # A block's ends may cut a character; a mark of byte order is no text.
+        yield raw.decode("utf-8", errors="ignore").removeprefix("\ufeff")
+
+
+def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
+    """Encodes every group of books into its own part; returns each book's tokens."""
+    parts = partial / "parts"
+    parts.mkdir(exist_ok=True)
+    dtype = _dtype(tokenizers.load(partial / corpus.TOKENIZER_DIR).vocab_size)
+    groups = _groups(recipe.books)
+    todo = [n for n in range(len(groups)) if not _part(parts, n, "json").is_file()]
+    sizes = [sum(book.num_bytes for book in group) for group in groups]
+    if todo:
+        total = sum(sizes) / 1e6
+        done = total - sum(sizes[n] for n in todo) / 1e6
+        with (
+            terminal.progress("encoding", total, done=done, unit="MB") as bar,
+            _executor(workers, sum(sizes[n] for n in todo)) as pool,
+        ):
+            futures = {
+                pool.submit(
+                    encode_group,
+                    [book.path for book in groups[n]],
+                    partial / corpus.TOKENIZER_DIR,
+                    dtype,
+                    _part(parts, n, "bin"),
+                ): n
+                for n in sorted(todo, key=lambda n: -sizes[n])
+            }
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+                    bar.advance(sizes[futures[future]] / 1e6)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    counts = [json.loads(_part(parts, n, "json").read_text()) for n in range(len(groups))]
+    return [count for group in counts for count in group]
+
+
+def _part(parts: Path, number: int, ending: str) -> Path:
+    return parts / f"{number:06d}.{ending}"
+
+
+def _groups(books: tuple[Book, ...]) -> list[list[Book]]:
+    """Consecutive books, _GROUP_BYTES or one book at a time: what a worker takes."""
+    groups: list[list[Book]] = []
+    size = _GROUP_BYTES
+    for book in books:
+        if size + book.num_bytes > _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(book)
+        size += book.num_bytes
+    return groups
+
+
+def _executor(workers: int, num_bytes: int) -> concurrent.futures.Executor:
+    if workers == 1 or num_bytes < _WORTH_PROCESSES_BYTES:
+        return concurrent.futures.ThreadPoolExecutor(1)
+    # Spawned, as a fork of a process that runs JAX's threads may hang.
+    return concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _ignore_interrupts
+    )
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole group of processes; the parent alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def encode_group(
+    paths: list[Path], tokenizer_dir: Path, dtype: str, output: Path
+) -> None:
+    """Writes the tokens of the books `paths` to `output`, their counts beside it.
+
+    A function of its arguments alone: any process, on any machine that sees the files,
+    may run it. The counts (.json) are written last and mark the part as done.
+    """
+    tokenizer = tokenizers.load(tokenizer_dir)
+    counts = []
+    with output.open("wb") as file:
+        for path in paths:
+            counts.append(0)
+            for ids in _book_tokens(path, tokenizer):
+                file.write(ids.astype(dtype).tobytes())
+                counts[-1] += len(ids)
+    write_atomically(output.with_suffix(".json"), json.dumps(counts))
+
+
+def _book_tokens(path: Path, tokenizer: tokenizers.Tokenizer) -> Iterator[np.ndarray]:
+    """The tokens of a book, piece by piece, as if it had been encoded in one."""
+    newline = np.array([tokenizer.newline_id], np.uint32)
+    begun, newline_due = False, False
+    for piece, ends_line in text.read_pieces(path):
+        ids = tokenizer.encode(piece)
+        if len(ids):
+            if begun and (newline_due or piece[: -len(piece.lstrip())].count("\n")):
+                yield newline
+            yield ids
+            begun, newline_due = True, "\n" in piece[len(piece.rstrip()) :]
+        newline_due |= ends_line
+
+
+def _dtype(vocab_size: int) -> str:
+    return "uint16" if vocab_size <= 2**16 else "uint32"
+
+
+def _assemble(
+    recipe: Recipe, tokenizer: tokenizers.Tokenizer, counts: list[int], partial: Path
+) -> None:
+    """Joins the parts to a store in `partial`."""
+    store, digest = partial / "store", hashlib.sha256()
+    store.mkdir()
+    with (store / corpus.TOKENS_FILE).open("wb") as out:
+        for part in sorted((partial / "parts").glob("*.bin")):
+            with part.open("rb") as file:
+                while block := file.read(1 << 24):
+                    digest.update(block)
+                    out.write(block)
+    offsets = np.cumsum([0, *counts]).tolist()
+    books = [
+        {
+            "name": book.path.name,
+            "sha256": book.sha256,
+            "bytes": book.num_bytes,
+            "split": book.split,
+            "offset": offset,
+            "tokens": count,
+        }
+        for book, offset, count in zip(recipe.books, offsets, counts, strict=False)
+    ]
+    by_split = {
+        split: sum(book["tokens"] for book in books if book["split"] == split)
+        for split in ("train", "valid")
+    }
+    for split, tokens in by_split.items():
+        if not tokens:
+            raise ValueError(
+                f"the {split} books hold no text; every file is empty or blank; bring "
+                "books with text"
+            )
+    with_text = sum(bool(b["tokens"]) for b in books if b["split"] == "train")
+    meta = {
+        "key": recipe.key,
+        "dtype": _dtype(tokenizer.vocab_size),
+        "vocab_size": tokenizer.vocab_size,
+        "tokens": by_split,
+        "empty_books": sum(not book["tokens"] for book in books),
+        # Training windows cut the joined books: each seam lies in one window an epoch.
+        "windows_across_books_per_epoch_at_most": with_text - 1,
+        "tokens_sha256": digest.hexdigest(),
+        "tokenizer_sha256": tokenizer.fingerprint,
+        "books": books,
+    }
+    tokenizer.save(store / corpus.TOKENIZER_DIR)
+    write_atomically(store / corpus.META_FILE, json.dumps(meta, indent=1))
+
+
+def describe(store: corpus.TokenStore) -> str:
+    """One line about a store, for the terminal."""
+    books = store.meta["books"]
+    held_out = sum(book["split"] == "valid" for book in books)
+    empty = store.meta["empty_books"]
+    return (
+        f"corpus: {len(books) - held_out:,} training books, "
+        f"{store.meta['tokens']['train']:,} tokens; {held_out:,} held-out books, "
+        f"{store.meta['tokens']['valid']:,} tokens; vocabulary "
+        f"{store.meta['vocab_size']:,}" + (f"; {empty:,} books are empty" if empty else "")
+    )

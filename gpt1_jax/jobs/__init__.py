@@ -1,0 +1,1 @@
+"""Jobs: the only readers of a whole RunConfig."""

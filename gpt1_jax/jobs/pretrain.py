@@ -1,0 +1,234 @@
+"""Pre-training: books to a language model (Radford et al. 2018, Sec. 3.1, 4.1)."""
+
+import functools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gpt1_jax import config as config_lib
+from gpt1_jax import pretrained, terminal
+from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data import corpus, preparation
+from gpt1_jax.evaluation import evaluate
+from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.training import (
+    checkpoint,
+    loop,
+    losses,
+    mesh,
+    metrics_log,
+    optim,
+    state,
+)
+
+
+def run(
+    config: RunConfig | ConfigDict, workdir: str | Path = "runs/pretrain"
+) -> dict[str, Any]:
+    """Trains, or goes on training, the run in `workdir`; returns its result.json.
+
+    In order: check the config; prepare the corpus; build; restore or initialise; train
+    and evaluate; show samples; write result.json. A finished run is only reported.
+    Raises: ValueError, FileNotFoundError: an impossible config, no corpus, a workdir of
+            another run. RunFailed, Preempted: see training.loop.fit.
+    """
+    began = time.monotonic()
+    if not isinstance(config, RunConfig):
+        config = config_lib.from_mapping(config)
+    config_lib.validate(config)
+    mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
+    workdir = Path(workdir)
+    terminal.say(mesh.describe(mesh.resolve_dtype(config.model)))
+    store = preparation.open_corpus(config.data)
+    terminal.say(preparation.describe(store))
+    pretraining = _Pretraining(config, store)
+    workdir_lib.begin(workdir, config)
+    result = workdir_lib.read_result(workdir)
+    if result and result["steps"] >= pretraining.total_steps:
+        terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
+        return result
+    for warning in config_lib.warnings(config, pretraining.total_steps):
+        terminal.warn(warning)
+    store.tokenizer.save(workdir / workdir_lib.TOKENIZER_DIR)
+    metrics = pretraining.train(workdir)
+    result = {
+        "job": config.job,
+        "steps": pretraining.total_steps,
+        "metrics": metrics,
+        "seconds": round(time.monotonic() - began, 1),
+        "devices": [device.device_kind for device in jax.devices()],
+    }
+    workdir_lib.write_result(workdir, result)
+    terminal.say(_summary(metrics))
+    terminal.say(
+        f"next: python -m gpt1_jax.generate --checkpoint {workdir} --prompt 'Once upon'"
+    )
+    return result
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    return (
+        f"held-out perplexity {metrics['eval/perplexity']:.2f}; unigram baseline "
+        f"{metrics['eval/unigram_perplexity']:.1f}"
+    )
+
+
+class _Pretraining:
+    """The model, the step and the data of one run, on the devices there are."""
+
+    def __init__(self, config: RunConfig, store: corpus.TokenStore):
+        self.config, self.store = config, store
+        train, length = config.train, config.model.context_length
+        per_epoch = corpus.windows_per_epoch(len(store.train_tokens), length)
+        self.total_steps = (
+            train.max_steps or per_epoch * train.epochs // train.batch_size
+        )
+        if self.total_steps < 1:
+            raise ValueError(
+                f"config.train.epochs={train.epochs} of {per_epoch} windows fill no "
+                f"batch of {train.batch_size}; lower batch_size or set max_steps"
+            )
+        self.mesh = mesh.make_mesh()
+        self.model = Transformer(
+            mesh.resolve_dtype(config.model), store.meta["vocab_size"], train.remat
+        )
+        self.schedule = optim.make_schedule(config.optim, self.total_steps)
+        self.tx = optim.make_optimizer(config.optim, self.total_steps)
+        self.fingerprint = {
+            "corpus": store.fingerprint,
+            "tokenizer": store.tokenizer.fingerprint,
+            "config": config_lib.fingerprint(config),
+        }
+
+    def train(self, workdir: Path) -> dict[str, float]:
+        """Trains to the end, from the newest checkpoint if there is one."""
+        cfg = self.config.train
+        replicated = mesh.replicated(self.mesh)
+        init = state.make_init(
+            functools.partial(pretrained.init_params, self.model),
+            self.tx,
+            self.config.seed,
+        )
+        like = checkpoint.abstract(jax.eval_shape(init), replicated)
+        size = sum(x.size for x in jax.tree.leaves(like.params))
+        terminal.say(
+            f"model: {size:,} parameters; {self.total_steps:,} steps of "
+            f"{cfg.batch_size} x {self.config.model.context_length} tokens"
+        )
+        with checkpoint.Checkpoints(
+            workdir / workdir_lib.CHECKPOINTS_DIR,
+            keep=cfg.keep_checkpoints,
+            keep_at_steps=cfg.keep_at_steps,
+        ) as checkpoints:
+            latest = checkpoints.latest_step()
+            if latest is None:
+                start = jax.jit(init, out_shardings=replicated)()
+            else:
+                start = checkpoints.restore(latest, like, self.fingerprint)
+                terminal.say(f"resuming {workdir} at step {latest:,}")
+            with metrics_log.MetricsLog(workdir, latest or 0) as log:
+                job = self._job(like, checkpoints)
+                end = loop.fit(start, job, cfg, log)
+                log.write_text(self.total_steps, "samples", self._show_samples(end))
+        metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
+        return metrics | {"eval/unigram_perplexity": corpus.unigram_perplexity(self.store)}
+
+    def _job(
+        self, like: state.TrainState, checkpoints: checkpoint.Checkpoints
+    ) -> loop.Job:
+        """Compiles the step and hands the loop what it calls."""
+        cfg = self.config.train
+        began = time.monotonic()
+        train_step = state.make_train_step(
+            losses.make_lm_loss(self.model, is_train=True),
+            self.tx,
+            seed=self.config.seed,
+            accumulation_steps=cfg.accumulation_steps,
+        )
+        replicated, by_rows = mesh.replicated(self.mesh), mesh.by_rows(self.mesh)
+        compiled = (
+            jax.jit(
+                train_step,
+                donate_argnums=0,
+                in_shardings=(replicated, by_rows),
+                out_shardings=(replicated, replicated),
+            )
+            .lower(like, checkpoint.abstract(self._batch_at(0), by_rows))
+            .compile()
+        )
+        terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
+        eval_step = jax.jit(
+            evaluate.make_eval_step(losses.make_lm_loss(self.model, is_train=False)),
+            in_shardings=(replicated, by_rows),
+            out_shardings=replicated,
+        )
+
+        def scores(params: Any) -> dict[str, float]:
+            means = evaluate.mean_metrics(eval_step, params, self._eval_batches())
+            return {
+                "eval/loss": means["loss"],
+                "eval/perplexity": evaluate.perplexity(means["loss"]),
+            }
+
+        return loop.Job(
+            train_step=compiled,
+            batch_at=self._batch_at,
+            evaluate=scores,
+            save=lambda now: checkpoints.save(now, self.fingerprint),
+            learning_rate=lambda step: float(self.schedule(step)),
+            total_steps=self.total_steps,
+            tokens_per_step=cfg.batch_size * self.config.model.context_length,
+        )
+
+    def _batch_at(self, step: int) -> corpus.LMBatch:
+        """The sharded batch of training step `step`; each process loads its rows."""
+        length, batch_size = self.config.model.context_length, self.config.train.batch_size
+        starts_B = corpus.window_starts(
+            len(self.store.train_tokens),
+            context_length=length,
+            batch_size=batch_size,
+            seed=self.config.seed,
+            step=step,
+        )
+        rows = mesh.local_rows(batch_size)
+        batch = corpus.train_batch(self.store.train_tokens, starts_B, length, rows)
+        return mesh.shard_rows(batch, self.mesh)
+
+    def _eval_batches(self) -> Iterator[corpus.LMBatch]:
+        batch_size = mesh.padded_to_devices(self.config.train.eval_batch_size)
+        rows = mesh.local_rows(batch_size)
+        length = self.config.model.context_length
+        for batch in corpus.eval_batches(self.store.eval_books, length, batch_size):
+            local = corpus.LMBatch(*(x[rows] for x in batch))
+            yield mesh.shard_rows(local, self.mesh)
+
+    def _show_samples(self, end: state.TrainState) -> str:
+        """Prints continuations of held-out books' beginnings; returns what it printed."""
+        model = pretrained.Pretrained(
+            self.config, end.params, self.store.tokenizer, int(end.step)
+        )
+        half = self.config.model.context_length // 2
+        books = [self.store.eval_books[i % len(self.store.eval_books)] for i in range(3)]
+        prompts = [
+            self.store.tokenizer.decode(book[n * half :][: min(half, 16)].tolist())
+            for n, book in enumerate(books)
+        ]
+        samples = model.generate(
+            prompts, min(half, 40), temperature=0.8, seed=self.config.seed
+        )
+        lines = ["samples (prompt | continuation):"]
+        for prompt, text in zip(prompts, samples, strict=True):
+            lines.append("  " + f"{prompt} | {text}".replace("\n", " / "))
+        terminal.say("\n".join(lines))
+        return "\n\n".join(lines)
+
+
+def read_last_scores(path: Path) -> dict[str, float]:
+    """The eval/ metrics of the last row of a finished run's metrics.jsonl."""
+    last = metrics_log.read(path)[-1]
+    return {name: value for name, value in last.items() if name.startswith("eval/")}

@@ -1,0 +1,83 @@
+"""Dropout whose masks are pure functions of (key, layer, site, row, position).
+
+Each row (a sequence of the whole step's batch) has bits of its own, so that a mask is
+the same on any number of devices and for any accumulation. A mask over parameters has
+one set of bits for the whole step.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+# The places in a block that have masks of their own.
+ATTENTION, ATTENTION_OUTPUT, MLP_OUTPUT = range(3)
+_SITES_PER_LAYER = 3
+
+
+def site_key(key: jax.Array, layer: int, site: int) -> jax.Array:
+    """The key of one site in one layer, of a step's `key`."""
+    return jax.random.fold_in(key, layer * _SITES_PER_LAYER + site)
+
+
+def drop_rows(
+    x: jax.Array, rate: float, *, key: jax.Array, row_N: jax.Array
+) -> jax.Array:
+    """`x`, of any shape with rows first, with a share `rate` set to 0, the rest scaled.
+
+    Args: key: of the site; row_N: each row's index in the whole step's batch.
+    """
+    if rate == 0.0:
+        return x
+    keys_N = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_N)
+    return _drop(x, rate, jax.random.key_data(keys_N))
+
+
+def drop_embeddings(params: dict, rate: float, key: jax.Array) -> dict:
+    """`params` with dropout on the embedding tables themselves.
+
+    Once a step, a feature of a token is dropped for all its occurrences and in the
+    softmax, whose matrix this table is; likewise for positions.
+    Source: finetune-transformer-lm train.py, `we = dropout(we, embd_pdrop, train)`.
+    Differs: transformers' OpenAIGPT drops after the sum, an occurrence at a time.
+    """
+    if rate == 0.0:
+        return params
+    dropped = {}
+    for number, (name, table) in enumerate(sorted(params["embed"].items())):
+        seed_N2 = jax.random.key_data(jax.random.fold_in(key, number))[None]
+        dropped[name] = _drop(table[None], rate, seed_N2)[0]
+    return params | {"embed": dropped}
+
+
+def _drop(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
+    bits = _random_bits(seed_N2, x.shape[1:])
+    keep = bits >= jnp.uint32(round(rate * 2**32))
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+
+def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """32 uniform bits for each element of (N, *shape): a hash of seed and place.
+
+    Counter-based: far cheaper than threefry, which spends a block on each element.
+    """
+    assert math.prod(shape) < 2**32, shape
+    place = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = jnp.uint32(math.prod(shape[axis + 1 :]))
+        place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * stride
+    expand = (slice(None),) + (None,) * len(shape)
+    mixed = _mix(place[None] + seed_N2[:, 0][expand])
+    return _mix(mixed ^ seed_N2[:, 1][expand])
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """A bijection of 32 bits in which each input bit flips each output bit half the time.
+
+    Source: the multipliers and shifts are those of Wellons' hash-prospector, lowbias32.
+    """
+    x ^= x >> 16
+    x *= jnp.uint32(0x21F0AAAD)
+    x ^= x >> 15
+    x *= jnp.uint32(0x735A2D97)
+    return x ^ (x >> 15)

@@ -1,0 +1,116 @@
+"""Output layers as functions: the language-modelling loss without its logits.
+
+The logits of a batch are by far its largest array (64 x 512 x 40,478 in the paper's
+run, 5 GB). Here they exist a chunk of positions at a time, and their gradient is taken
+while the chunk is at hand.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def nll_sum(
+    h_NLD: jax.Array,
+    table_VD: jax.Array,
+    targets_NL: jax.Array,
+    weight_NL: jax.Array,
+    chunk_elements: int,
+) -> jax.Array:
+    """sum over N, L of weight * -log softmax(h table^T)[target], in nats.
+
+    Differentiable in h and table. Logits and softmax are in float32 at least.
+    Args: chunk_elements: how many logits to hold at once, about.
+    """
+
+    def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        h, targets, weight = chunk
+        nll = token_nll(_logits(h, table_VD), targets)
+        return total + (nll * weight).sum(), None
+
+    zero = jnp.zeros((), _float_type(h_NLD))
+    chunks = _chunks(h_NLD, targets_NL, weight_NL, len(table_VD), chunk_elements)
+    return jax.lax.scan(add, zero, chunks)[0]
+
+
+def token_nll(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
+    """-log softmax(logits)[target], in nats: nll_NL."""
+    log_sum_exp_NL = jax.nn.logsumexp(logits_NLV, axis=-1)
+    # A masked sum, as a gather is slow on accelerators and its gradient everywhere.
+    at_target_NLV = jnp.where(_is_target(logits_NLV, targets_NL), logits_NLV, 0.0)
+    return log_sum_exp_NL - at_target_NLV.sum(-1)
+
+
+def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
+    """The sum, and its gradients: d nll / d logits = softmax - onehot(target)."""
+
+    def add(carry, chunk):
+        total, d_table_VD = carry
+        h, targets, weight = chunk
+        logits = _logits(h, table_VD)
+        largest = logits.max(-1, keepdims=True)
+        exp = jnp.exp(logits - largest)
+        exp_sum = exp.sum(-1, keepdims=True)
+        is_target = _is_target(logits, targets)
+        log_sum_exp = jnp.log(exp_sum[..., 0]) + largest[..., 0]
+        nll = log_sum_exp - jnp.where(is_target, logits, 0.0).sum(-1)
+        d_logits = (exp / exp_sum - is_target) * weight[..., None]
+        d_logits = d_logits.astype(h.dtype)
+        d_h = jnp.einsum("nlv,vd->nld", d_logits, table_VD.astype(h.dtype))
+        d_table_VD += jnp.einsum(
+            "nlv,nld->vd", d_logits, h, preferred_element_type=d_table_VD.dtype
+        )
+        return (total + (nll * weight).sum(), d_table_VD), d_h
+
+    zeros = (jnp.zeros((), _float_type(h_NLD)), jnp.zeros_like(table_VD))
+    chunks = _chunks(h_NLD, targets_NL, weight_NL, len(table_VD), chunk_elements)
+    (total, d_table_VD), d_h = jax.lax.scan(add, zeros, chunks)
+    return total, (_join(d_h), d_table_VD, targets_NL, weight_NL)
+
+
+def _nll_sum_bwd(chunk_elements, residuals, d_total):
+    d_h_NLD, d_table_VD, targets_NL, weight_NL = residuals
+    d_h_NLD = d_h_NLD * d_total.astype(d_h_NLD.dtype)
+    no_gradient = jnp.zeros(targets_NL.shape, jax.dtypes.float0)
+    return d_h_NLD, d_table_VD * d_total, no_gradient, jnp.zeros_like(weight_NL)
+
+
+nll_sum.defvjp(_nll_sum_fwd, _nll_sum_bwd)
+
+
+def _float_type(h: jax.Array) -> jnp.dtype:
+    return jnp.promote_types(h.dtype, jnp.float32)
+
+
+def _logits(h: jax.Array, table_VD: jax.Array) -> jax.Array:
+    return jnp.einsum(
+        "nld,vd->nlv",
+        h,
+        table_VD.astype(h.dtype),
+        preferred_element_type=_float_type(h),
+    )
+
+
+def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
+    vocabulary_V = jnp.arange(logits_NLV.shape[-1])
+    return vocabulary_V[None, None, :] == targets_NL[..., None]
+
+
+def _chunks(h_NLD, targets_NL, weight_NL, V, chunk_elements):
+    """Each array as (chunks, N, L / chunks, ...): cut along L, so that N stays sharded."""
+    N, L, _ = h_NLD.shape
+    wanted = N * L * V / chunk_elements
+    count = next(c for c in range(1, L + 1) if L % c == 0 and (c >= wanted or c == L))
+
+    def cut(x: jax.Array) -> jax.Array:
+        return x.reshape(N, count, L // count, *x.shape[2:]).swapaxes(0, 1)
+
+    return cut(h_NLD), cut(targets_NL), cut(weight_NL)
+
+
+def _join(chunks: jax.Array) -> jax.Array:
+    """(chunks, N, L / chunks, D) back to (N, L, D)."""
+    count, N, length, D = chunks.shape
+    return chunks.swapaxes(0, 1).reshape(N, count * length, D)

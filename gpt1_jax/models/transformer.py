@@ -1,0 +1,198 @@
+"""GPT-1: a decoder-only Transformer with layer norm after each residual sum.
+
+Radford et al. 2018, Sec. 3.1 and 4.1; finetune-transformer-lm train.py. It maps tokens
+to hidden states and hidden states to logits; losses and tasks are elsewhere.
+
+| letter | axis                        | GPT-1  |
+|--------|-----------------------------|--------|
+| B      | examples                    | 64     |
+| A      | sequences per example       | 1      |
+| N      | B and A folded              | 64     |
+| L, M   | position as query, as key   | 512    |
+| D      | model width                 | 768    |
+| H, K   | heads, width per head       | 12, 64 |
+| F      | MLP width                   | 3072   |
+| V      | vocabulary                  | 40,478 |
+| W      | windows, or words           |        |
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.models import dropout
+from gpt1_jax.models.attention import causal_attention
+
+_init = nn.initializers.normal(0.02)
+
+
+def _param_dtype(cfg: ModelConfig) -> jnp.dtype:
+    """float32, or float64 where the whole computation is."""
+    return jnp.promote_types(cfg.compute_dtype, jnp.float32)
+
+
+def _dense(features: int, cfg: ModelConfig, name: str) -> nn.Dense:
+    return nn.Dense(
+        features,
+        name=name,
+        dtype=jnp.dtype(cfg.compute_dtype),
+        param_dtype=_param_dtype(cfg),
+        kernel_init=_init,
+    )
+
+
+class Norm(nn.Module):
+    """Layer norm over the last axis, computed in float32 at least.
+
+    scale * (x - mean) / sqrt(var + 1e-5) + bias.
+    """
+
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_NLD: jax.Array) -> jax.Array:
+        dtype = _param_dtype(self.cfg)
+        scale_D = self.param("scale", nn.initializers.ones, x_NLD.shape[-1:], dtype)
+        bias_D = self.param("bias", nn.initializers.zeros, x_NLD.shape[-1:], dtype)
+        exact_NLD = x_NLD.astype(dtype)
+        centred_NLD = exact_NLD - exact_NLD.mean(-1, keepdims=True)
+        var_NL1 = jnp.square(centred_NLD).mean(-1, keepdims=True)
+        normed_NLD = centred_NLD * jax.lax.rsqrt(var_NL1 + 1e-5)
+        return (scale_D[None, None] * normed_NLD + bias_D[None, None]).astype(x_NLD.dtype)
+
+
+class Attention(nn.Module):
+    """Projections around causal_attention."""
+
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x_NLD: jax.Array, drop: Callable[[jax.Array], jax.Array]
+    ) -> jax.Array:
+        N, L, D = x_NLD.shape
+        H = self.cfg.num_heads
+        qkv = _dense(3 * D, self.cfg, name="qkv")(x_NLD)
+        q, k, v = jnp.split(qkv, 3, axis=-1)
+        shape = (N, L, H, D // H)
+        att_NLHK = causal_attention(
+            q.reshape(shape), k.reshape(shape), v.reshape(shape), drop
+        )
+        return _dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D))
+
+
+class MLP(nn.Module):
+    """Two layers with the tanh form of GELU between them."""
+
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_NLD: jax.Array) -> jax.Array:
+        a_NLF = _dense(self.cfg.mlp_width, self.cfg, name="in")(x_NLD)
+        a_NLF = jax.nn.gelu(a_NLF, approximate=True)
+        return _dense(self.cfg.width, self.cfg, name="out")(a_NLF)
+
+
+class Block(nn.Module):
+    """n = norm_1(x + attention(x)); norm_2(n + mlp(n)).
+
+    Source: finetune-transformer-lm train.py, `block`.
+    """
+
+    cfg: ModelConfig
+    layer: int
+
+    @nn.compact
+    def __call__(self, x_NLD: jax.Array, key: jax.Array | None, row_N: jax.Array):
+        def drop(site: int, rate: float, x: jax.Array) -> jax.Array:
+            if key is None:
+                return x
+            own = dropout.site_key(key, self.layer, site)
+            return dropout.drop_rows(x, rate, key=own, row_N=row_N)
+
+        cfg = self.cfg
+        on_weights = functools.partial(drop, dropout.ATTENTION, cfg.attention_dropout)
+        a_NLD = Attention(cfg, name="attention")(x_NLD, on_weights)
+        a_NLD = drop(dropout.ATTENTION_OUTPUT, cfg.residual_dropout, a_NLD)
+        n_NLD = Norm(cfg, name="norm_1")(x_NLD + a_NLD)
+        m_NLD = MLP(cfg, name="mlp")(n_NLD)
+        m_NLD = drop(dropout.MLP_OUTPUT, cfg.residual_dropout, m_NLD)
+        return Norm(cfg, name="norm_2")(n_NLD + m_NLD)
+
+
+class Embed(nn.Module):
+    """The token and the position table."""
+
+    cfg: ModelConfig
+    vocab_size: int
+
+    def setup(self):
+        dtype = _param_dtype(self.cfg)
+        D = self.cfg.width
+        self.token = self.param("token", _init, (self.vocab_size, D), dtype)
+        shape = (self.cfg.context_length, D)
+        self.position = self.param("position", _init, shape, dtype)
+
+    def __call__(self, tokens_NL: jax.Array) -> jax.Array:
+        L = tokens_NL.shape[1]
+        h_NLD = self.token[tokens_NL] + self.position[None, :L]
+        return h_NLD.astype(self.cfg.compute_dtype)
+
+
+class Transformer(nn.Module):
+    """The backbone and its tied output layer.
+
+    cfg.compute_dtype must be a dtype by now, not `auto`. Parameters are float32 (float64
+    where the computation is). Embedding dropout is on the parameters, see
+    dropout.drop_embeddings: whoever trains applies it before both methods.
+    """
+
+    cfg: ModelConfig
+    vocab_size: int
+    remat: bool = False
+
+    def setup(self):
+        block = nn.remat(Block) if self.remat else Block
+        self.embed = Embed(self.cfg, self.vocab_size)
+        self.blocks = [
+            block(self.cfg, layer, name=f"block_{layer:02d}")
+            for layer in range(self.cfg.num_layers)
+        ]
+
+    def encode(
+        self, tokens_NL: jax.Array, is_train: bool = False, row_N: jax.Array | None = None
+    ) -> jax.Array:
+        """The hidden states h_NLD of the last block.
+
+        Args: tokens_NL: padded on the right by any id; L at most context_length.
+              is_train: with dropout, from the rng stream "dropout".
+              row_N: each sequence's index in the whole step's batch; 0, 1, ... if None.
+        """
+        if tokens_NL.shape[1] > self.cfg.context_length:
+            raise ValueError(
+                f"{tokens_NL.shape[1]} tokens; at most context_length="
+                f"{self.cfg.context_length}; cut them into windows"
+            )
+        key = self.make_rng("dropout") if is_train else None
+        if row_N is None:
+            row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
+        h_NLD = self.embed(tokens_NL)
+        for block in self.blocks:
+            h_NLD = block(h_NLD, key, row_N)
+        return h_NLD
+
+    def lm_logits(self, h_NLD: jax.Array) -> jax.Array:
+        """Logits over the next token: h times the token table, in float32 at least."""
+        table_VD = self.embed.token.astype(h_NLD.dtype)
+        accumulate = _param_dtype(self.cfg)
+        return jnp.einsum(
+            "NLD,VD->NLV", h_NLD, table_VD, preferred_element_type=accumulate
+        )
+
+    def __call__(self, tokens_NL: jax.Array, is_train: bool = False) -> jax.Array:
+        """logits_NLV of tokens_NL."""
+        return self.lm_logits(self.encode(tokens_NL, is_train))

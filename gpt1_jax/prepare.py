@@ -1,0 +1,60 @@
+"""Prepares books for pre-training: UTF-8 text files to a token store.
+
+    python -m gpt1_jax.prepare --corpus '/data/books/*.txt' --output /data/store
+
+Then: python -m gpt1_jax.main --config experiments/pretrain.py \
+          --config.data.corpus=/data/store
+One book a file. Learns a byte-pair encoding from the training books, unless
+--tokenizer names a directory with one. Stopped, the same command goes on.
+"""
+
+import time
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, terminal
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import preparation
+
+_DEFAULTS = DataConfig()
+
+_CORPUS = flags.DEFINE_string(
+    "corpus", None, "Glob of text files; quote it.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Directory to write.", required=True)
+_EVAL_CORPUS = flags.DEFINE_string(
+    "eval_corpus", _DEFAULTS.eval_corpus, "Glob of held-out books; empty: some of corpus."
+)
+_HOLDOUT = flags.DEFINE_float(
+    "holdout_fraction", _DEFAULTS.holdout_fraction, "Share of books held out.", 0, 0.5
+)
+_TOKENIZER = flags.DEFINE_string(
+    "tokenizer", _DEFAULTS.tokenizer, "sentencepiece (learn one), or a directory."
+)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", _DEFAULTS.vocab_size, "Entries of a learnt vocabulary.", 300
+)
+_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one for each core.", 0)
+
+
+def main() -> None:
+    """Runs the command."""
+    began = time.monotonic()
+    terminal.say(f"reading {_CORPUS.value}")
+    recipe = preparation.make_recipe(
+        _CORPUS.value,
+        eval_pattern=_EVAL_CORPUS.value,
+        holdout_fraction=_HOLDOUT.value,
+        tokenizer=_TOKENIZER.value,
+        vocab_size=_VOCAB_SIZE.value,
+    )
+    store = preparation.prepare(recipe, Path(_OUTPUT.value), _WORKERS.value)
+    terminal.say(preparation.describe(store))
+    megabytes = sum(book.num_bytes for book in recipe.books) / 1e6
+    elapsed = terminal.duration(time.monotonic() - began)
+    terminal.say(f"{store.directory}: {megabytes:,.1f} MB of text, {elapsed}")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,106 @@
+"""What commands show their user: lines, warnings and progress bars.
+
+On a terminal progress is a live bar; elsewhere it is a plain line now and then. It
+decides nothing and keeps no record: metrics.jsonl is the record.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+import rich.console
+import rich.progress
+
+_PLAIN_LINE_EVERY_SECONDS = 10.0
+
+_console = rich.console.Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Prints a line above whatever bar is running."""
+    _console.print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """Prints a warning: something is allowed but hardly meant."""
+    _console.print(f"warning: {text}", markup=False, style="yellow")
+
+
+class _Bar:
+    """A running task; `advance` and `note` are what its work calls."""
+
+    def __init__(self, title: str, total: float, done: float, unit: str):
+        self._title, self._total, self._unit = title, total, unit
+        self._done, self._start = done, done
+        self._began = self._last_line = time.monotonic()
+        self._note = ""
+        self._live: rich.progress.Progress | None = None
+        if _console.is_terminal:
+            self._live = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(bar_width=30),
+                rich.progress.TextColumn("{task.percentage:3.0f}%"),
+                rich.progress.TextColumn("{task.fields[note]}"),
+                rich.progress.TextColumn("left"),
+                rich.progress.TimeRemainingColumn(compact=True),
+                console=_console,
+                transient=True,
+            )
+            self._task = self._live.add_task(title, total=total, completed=done, note="")
+            self._live.start()
+
+    def advance(self, amount: float = 1.0) -> None:
+        """`amount` more of the total is done."""
+        self._done += amount
+        if self._live:
+            self._live.update(self._task, completed=self._done, note=self._note)
+        elif time.monotonic() - self._last_line >= _PLAIN_LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            say(self._plain_line())
+
+    def note(self, text: str) -> None:
+        """What to show beside the bar from now on."""
+        self._note = text
+
+    def _plain_line(self) -> str:
+        elapsed = time.monotonic() - self._began
+        rate = (self._done - self._start) / max(elapsed, 1e-9)
+        left = (self._total - self._done) / rate if rate else float("inf")
+        parts = [f"{self._title} {self._done:,.0f}/{self._total:,.0f} {self._unit}"]
+        parts += [self._note] if self._note else [f"{rate:,.2f} {self._unit}/s"]
+        return ", ".join([*parts, f"{duration(left)} left"])
+
+    def close(self) -> None:
+        if self._live:
+            self._live.stop()
+
+
+@contextlib.contextmanager
+def progress(title: str, total: float, *, done: float = 0, unit: str) -> Iterator[_Bar]:
+    """A progress bar (plain lines where the output is no terminal) over a block.
+
+    Args: total, done: in `unit`s; done is where a resumed work starts.
+    """
+    bar = _Bar(title, total, done, unit)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def duration(seconds: float) -> str:
+    """`75.2` as `1m15s`."""
+    if seconds == float("inf"):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+
+
+def flush() -> None:
+    """Writes out what the streams still hold, before the process ends abruptly."""
+    sys.stdout.flush()
+    sys.stderr.flush()

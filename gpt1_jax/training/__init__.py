@@ -1,0 +1,1 @@
+"""Losses, the optimizer, the step, the loop and checkpoints."""

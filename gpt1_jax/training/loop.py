@@ -1,0 +1,176 @@
+"""The loop: every job that trains calls `fit`.
+
+It asks for batches, runs the step, reads metrics one step late so that the devices
+never wait for the host, and logs, evaluates and saves when it is time.
+"""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from gpt1_jax import exits, terminal
+from gpt1_jax.config import TrainConfig
+from gpt1_jax.training.losses import Sums
+from gpt1_jax.training.metrics_log import MetricsLog
+from gpt1_jax.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What the loop runs and calls; step is the number of updates made before.
+
+    train_step: compiled, donating its state. batch_at: step -> sharded batch.
+    evaluate: params -> {metric: value}. save: starts saving a state.
+    learning_rate: the schedule, shown and logged.
+    """
+
+    train_step: Callable[[TrainState, Any], tuple[TrainState, Sums]]
+    batch_at: Callable[[int], Any]
+    evaluate: Callable[[Any], dict[str, float]]
+    save: Callable[[TrainState], None]
+    learning_rate: Callable[[int], float]
+    total_steps: int
+    tokens_per_step: int
+
+
+def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> TrainState:
+    """Trains from `state` to exactly `job.total_steps` updates.
+
+    A row of metrics.jsonl is written before the checkpoint of its step is, so that no
+    resume misses one. `tokens_per_second` leaves out evaluation, saving and compiling.
+    Raises: RunFailed: a metric is not finite (nothing of it is saved). Preempted: a
+            signal asked to stop; the state has been saved.
+    """
+    first = int(state.step)
+    with _stop_requests() as stop, _progress(job, first) as bar:
+        reporter = _Reporter(job, cfg, log, bar, first)
+        unread: tuple[int, Sums] | None = None
+        for step in range(first + 1, job.total_steps + 1):
+            state, sums = job.train_step(state, job.batch_at(step - 1))
+            if unread:
+                reporter.report(*unread)
+            unread = (step, sums)
+            is_last = step == job.total_steps
+            is_eval = is_last or _divides(cfg.eval_every_steps, step)
+            is_save = (
+                is_last
+                or stop.is_requested
+                or _divides(cfg.checkpoint_every_steps, step)
+                or step in cfg.keep_at_steps
+            )
+            if is_eval or is_save:
+                evaluate = (lambda: job.evaluate(state.params)) if is_eval else None  # noqa: B023
+                reporter.report(step, sums, evaluate)
+                unread = None
+            if is_save:
+                job.save(state)
+            if is_eval or is_save:
+                reporter.resume_clock(step)
+            if stop.is_requested and not is_last:
+                raise exits.Preempted(
+                    f"stopped at step {step} and saved; the same command goes on"
+                )
+    return state
+
+
+def _divides(every: int, step: int) -> bool:
+    """Whether something done every so many steps is due; 0 is never."""
+    return every > 0 and step % every == 0
+
+
+class _Reporter:
+    """Reads a step's metrics, refuses what is not finite, writes the row and the bar."""
+
+    def __init__(self, job: Job, cfg: TrainConfig, log: MetricsLog, bar: Any, first: int):
+        self._job, self._cfg, self._log, self._bar = job, cfg, log, bar
+        self.resume_clock(first)
+
+    def resume_clock(self, step: int) -> None:
+        """Starts a new interval of tokens_per_second after `step`."""
+        self._clock_step, self._clock = step, time.monotonic()
+
+    def report(
+        self,
+        step: int,
+        sums: Sums,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
+        """Waits for `step`; evaluates if asked to; writes its row if one is due."""
+        values = _means(sums)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise exits.RunFailed(
+                    f"train/{name} is {value} at step {step}; nothing of it was saved; "
+                    "lower config.optim.peak_learning_rate or lengthen the warm-up"
+                )
+        self._bar.note(f"loss {values['loss']:.3f}, {self._rate(step):,.0f} tokens/s")
+        self._bar.advance()
+        is_row = evaluate is not None or _divides(self._cfg.log_every_steps, step)
+        if not is_row:
+            return
+        row = {f"train/{name}": value for name, value in values.items()}
+        row["train/learning_rate"] = self._job.learning_rate(step - 1)
+        row["train/tokens_per_second"] = self._rate(step)
+        if evaluate:
+            row |= evaluate()
+            shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if "eval/" in k)
+            terminal.say(f"step {step}: train/loss {values['loss']:.4f}, {shown}")
+        self._log.write(step, row)
+        self.resume_clock(step)
+
+    def _rate(self, step: int) -> float:
+        """Tokens a second since the last row."""
+        seconds = max(time.monotonic() - self._clock, 1e-9)
+        return (step - self._clock_step) * self._job.tokens_per_step / seconds
+
+
+def _means(sums: Sums) -> dict[str, float]:
+    return {
+        name: float(total) / float(count)
+        for name, (total, count) in jax.device_get(sums).items()
+    }
+
+
+def _progress(job: Job, first: int) -> contextlib.AbstractContextManager:
+    return terminal.progress("training", job.total_steps, done=first, unit="steps")
+
+
+class _StopRequest:
+    is_requested = False
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[_StopRequest]:
+    """Notes SIGINT and SIGTERM; a second one acts as if nobody had listened.
+
+    Signals can only be heard in the main thread; elsewhere nothing is.
+    """
+    stop = _StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request(number: int, frame: Any) -> None:
+        stop.is_requested = True
+        restore()
+        terminal.say("stopping after this step; once more stops at once, unsaved")
+
+    for number in numbers:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        restore()

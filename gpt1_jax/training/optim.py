@@ -1,0 +1,107 @@
+"""Optimizers and learning-rate schedules, as optax transformations and schedules."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpt1_jax.config import OptimConfig
+
+
+def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
+    """Step t, from 0, to learning rate: the released shapes over x = t / total_steps.
+
+    With the warm-up's share w, for x < w the rate rises linearly from 0; then
+    cosine: 0.5 (1 + cos(pi x)); linear: 1 - x; constant: 1, times the peak. `linear` has
+    its factor 1 - x in the warm-up too, as released.
+    Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm opt.py.
+    Differs: optax.warmup_cosine_decay_schedule starts the cosine after the warm-up.
+    """
+    warmup = cfg.warmup_fraction or cfg.warmup_steps / total_steps
+
+    def schedule(step: jax.Array) -> jax.Array:
+        x = jnp.asarray(step, jnp.float32) / total_steps
+        rise = x / warmup if warmup else jnp.inf
+        if cfg.schedule == "cosine":
+            factor = jnp.where(x < warmup, rise, 0.5 * (1 + jnp.cos(math.pi * x)))
+        elif cfg.schedule == "linear":
+            factor = jnp.minimum(rise, 1.0) * (1 - x)
+        else:
+            factor = jnp.minimum(rise, 1.0)
+        return cfg.peak_learning_rate * factor
+
+    return schedule
+
+
+class OpenAIAdamState(NamedTuple):
+    """The number of updates made, and the moments of the gradients."""
+
+    count: jax.Array
+    m: Any
+    v: Any
+
+
+def openai_adam(cfg: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Adam with weight decay exactly as the released code updates.
+
+    With t updates made before, u = t + 1, and the moments m and v of the gradient:
+        lr_u = schedule(t) sqrt(1 - b2^u) / (1 - b1^u)
+        p   -= lr_u (m / (sqrt(v) + eps) + weight_decay p)      decay if p.ndim > 1
+    So eps is not scaled by the bias correction, the decay is, and the first update of a
+    warmed-up schedule moves nothing.
+    Source: Radford et al. 2018, Sec. 4.1 ("modified version of L2 regularization");
+    finetune-transformer-lm opt.py, `adam`.
+    Differs: optax.adamw corrects the moments instead, and decays by lr p.
+    """
+
+    def init(params: Any) -> OpenAIAdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return OpenAIAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(grads: Any, state: OpenAIAdamState, params: Any):
+        count = state.count + 1
+        m = jax.tree.map(lambda m, g: cfg.b1 * m + (1 - cfg.b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: cfg.b2 * v + (1 - cfg.b2) * g * g, state.v, grads)
+        correction = jnp.sqrt(_one_minus_power(cfg.b2, count)) / _one_minus_power(
+            cfg.b1, count
+        )
+        rate = schedule(state.count) * correction
+
+        def change(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
+            decay = cfg.weight_decay * p if is_decayed(p) else 0.0
+            return (-rate * (m / (jnp.sqrt(v) + cfg.eps) + decay)).astype(p.dtype)
+
+        return jax.tree.map(change, params, m, v), OpenAIAdamState(count, m, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _one_minus_power(base: float, exponent: jax.Array) -> jax.Array:
+    """1 - base^exponent without the cancellation that float32 suffers near 1."""
+    if base == 0.0:
+        return jnp.ones(())
+    return -jnp.expm1(exponent.astype(jnp.float32) * math.log(base))
+
+
+def is_decayed(parameter: jax.Array) -> bool:
+    """Whether weight decay applies: to matrices and embeddings, not biases and gains."""
+    return parameter.ndim > 1
+
+
+def make_optimizer(cfg: OptimConfig, total_steps: int) -> optax.GradientTransformation:
+    """Clipping by the global norm, then the optimizer that `cfg.name` names."""
+    schedule = make_schedule(cfg, total_steps)
+    if cfg.name == "openai_adam":
+        optimizer = openai_adam(cfg, schedule)
+    else:
+        optimizer = optax.adamw(
+            schedule,
+            b1=cfg.b1,
+            b2=cfg.b2,
+            eps=cfg.eps,
+            weight_decay=cfg.weight_decay,
+            mask=lambda params: jax.tree.map(is_decayed, params),
+        )
+    return optax.chain(optax.clip_by_global_norm(cfg.clip_norm), optimizer)

@@ -1,0 +1,98 @@
+"""The train state, and the one step that every job jits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpt1_jax.training.losses import LossFn, Sums
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that training changes. `step` counts the updates made."""
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+def init_key(seed: int) -> jax.Array:
+    """The key that parameters are drawn with."""
+    return jax.random.split(jax.random.key(seed))[0]
+
+
+def step_key(seed: int, step: jax.Array | int) -> jax.Array:
+    """The key of all randomness inside the update after `step` others."""
+    return jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], step)
+
+
+def make_init(
+    init_params: Callable[[jax.Array], Any], tx: optax.GradientTransformation, seed: int
+) -> Callable[[], TrainState]:
+    """A function of nothing that makes the state before the first update."""
+
+    def init() -> TrainState:
+        params = init_params(init_key(seed))
+        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+    return init
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulation_steps: int = 1,
+) -> Callable[[TrainState, Any], tuple[TrainState, Sums]]:
+    """The update (state, batch) -> (state, {name: (sum, count)}), to be jitted.
+
+    With accumulation, gradients are means over microbatches that are run in turn; batch
+    size must be a multiple. A bare function: jit, devices and donation are the caller's.
+    """
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def mean_gradients(params: Any, batch: Any, key: jax.Array) -> tuple[Any, Sums]:
+        if accumulation_steps == 1:
+            (_, sums), grads = grad_fn(params, batch, key)
+            return grads, sums
+
+        def add(total: Any, microbatch: Any) -> tuple[Any, None]:
+            (_, sums), grads = grad_fn(params, microbatch, key)
+            return jax.tree.map(jnp.add, total, (grads, sums)), None
+
+        microbatches = jax.tree.map(_deal(accumulation_steps), batch)
+        first = jax.tree.map(lambda x: x[0], microbatches)
+        shapes = jax.eval_shape(grad_fn, params, first, key)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), (shapes[1], shapes[0][1])
+        )
+        (grads, sums), _ = jax.lax.scan(add, zeros, microbatches)
+        return jax.tree.map(lambda g: g / accumulation_steps, grads), sums
+
+    def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
+        key = step_key(seed, state.step)
+        grads, sums = mean_gradients(state.params, batch, key)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        sums |= {"grad_norm": (optax.global_norm(grads), jnp.ones(()))}
+        return TrainState(state.step + 1, params, opt_state), sums
+
+    return train_step
+
+
+def _deal(num_hands: int) -> Callable[[jax.Array], jax.Array]:
+    """(B, ...) to (num_hands, B / num_hands, ...), rows dealt out in turn.
+
+    So each device keeps its own rows: a microbatch is sharded as the batch was.
+    """
+
+    def deal(x: jax.Array) -> jax.Array:
+        split = x.reshape(len(x) // num_hands, num_hands, *x.shape[1:])
+        return split.swapaxes(0, 1)
+
+    return deal

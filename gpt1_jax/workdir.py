@@ -1,0 +1,69 @@
+"""A workdir: the directory that holds all of one run, and nothing outside it.
+
+config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event files and,
+written last, result.json. It can be moved and copied.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from gpt1_jax import config as config_lib
+from gpt1_jax.config import RunConfig
+from gpt1_jax.files import write_atomically
+
+CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
+METRICS_FILE = "metrics.jsonl"
+_CONFIG_FILE, _RESULT_FILE = "config.json", "result.json"
+
+
+def begin(workdir: Path, config: RunConfig) -> None:
+    """Writes config.json, or checks that `config` may continue the run that is there.
+
+    Raises: ValueError naming the fields that differ, or if another kind of directory.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"{workdir} is a file; a directory is expected; name another")
+    if (workdir / _CONFIG_FILE).is_file():
+        differing = config_lib.conflicts(read_config(workdir), config)
+        if differing:
+            raise ValueError(
+                f"{workdir} holds a run of another config: {'; '.join(differing)}; "
+                "name another --workdir or delete this one"
+            )
+    elif workdir.is_dir() and (workdir / CHECKPOINTS_DIR).exists():
+        raise ValueError(
+            f"{workdir} has checkpoints but no {_CONFIG_FILE}; name another --workdir"
+        )
+    text = json.dumps(dataclasses.asdict(config), indent=1)
+    write_atomically(workdir / _CONFIG_FILE, text + "\n")
+
+
+def read_config(workdir: Path) -> RunConfig:
+    """The resolved config of the run in `workdir`.
+
+    Raises: FileNotFoundError, ValueError: none there, or a damaged one.
+    """
+    path = workdir / _CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no run in {workdir}: {_CONFIG_FILE} is missing; a workdir of "
+            "gpt1_jax.main is expected; check the path"
+        )
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; restore it") from None
+    return config_lib.from_mapping(mapping)
+
+
+def read_result(workdir: Path) -> dict[str, Any] | None:
+    """What a finished run's result.json says; None if the run has not finished."""
+    path = workdir / _RESULT_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_result(workdir: Path, result: dict[str, Any]) -> None:
+    """Marks the run as finished."""
+    write_atomically(workdir / _RESULT_FILE, json.dumps(result, indent=1) + "\n")
