@@ -43,7 +43,9 @@ def _parse_flags() -> int:
         flags.FLAGS.validate_all_flags()
         if rest:
             given = " ".join(rest)
-            return _mistake(f"unexpected argument {given!r}; only flags; write --NAME=VALUE")
+            return _mistake(
+                f"unexpected argument {given!r}; only flags; write --NAME=VALUE"
+            )
         return exits.DONE
     except (flags.Error, AttributeError, OSError, ValueError, KeyError) as error:
         return _mistake(_readable(error))

@@ -183,7 +183,9 @@ def _typed(value: Any, kind: Any, path: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ValueError(f"{path}={value!r}; must be of type {kind.__name__}; change it")
+        raise ValueError(
+            f"{path}={value!r}; must be of type {kind.__name__}; change it"
+        )
     return value
 
 

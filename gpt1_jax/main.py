@@ -27,8 +27,10 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs the command."""
     if not flags.FLAGS["config"].present:
-        raise ValueError("--config is missing; name an experiment, as in --config "
-                         "experiments/pretrain.py")
+        raise ValueError(
+            "--config is missing; name an experiment, as in --config "
+            "experiments/pretrain.py"
+        )
     run_config = config.from_mapping(_CONFIG.value)
     config.validate(run_config)
     job = importlib.import_module(f"gpt1_jax.jobs.{run_config.job}")

@@ -24,7 +24,9 @@ _CORPUS = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.", required=True)
 _EVAL_CORPUS = flags.DEFINE_string(
-    "eval_corpus", _DEFAULTS.eval_corpus, "Glob of held-out books; empty: some of corpus."
+    "eval_corpus",
+    _DEFAULTS.eval_corpus,
+    "Glob of held-out books; empty: some of corpus.",
 )
 _HOLDOUT = flags.DEFINE_float(
     "holdout_fraction", _DEFAULTS.holdout_fraction, "Share of books held out.", 0, 0.5

@@ -28,7 +28,7 @@ class Score(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A model with its weights, its tokenizer and the config of the run that made it."""
+    """A model: its weights, its tokenizer and the config of the run that made it."""
 
     config: RunConfig
     params: Any
@@ -103,7 +103,10 @@ def load(path: str | Path) -> Pretrained:
     Raises: FileNotFoundError, ValueError: no run or no checkpoint there.
     """
     directory, step = Path(path), None
-    if directory.parent.name == workdir_lib.CHECKPOINTS_DIR and directory.name.isdigit():
+    if (
+        directory.parent.name == workdir_lib.CHECKPOINTS_DIR
+        and directory.name.isdigit()
+    ):
         directory, step = directory.parent.parent, int(directory.name)
     config = workdir_lib.read_config(directory)
     tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
@@ -115,8 +118,8 @@ def load(path: str | Path) -> Pretrained:
     )
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     missing = FileNotFoundError(
-        f"no checkpoint {'' if step is None else step} in {checkpoints_dir}; a run that "
-        "has saved one is expected; train first, or check the path"
+        f"no checkpoint {'' if step is None else step} in {checkpoints_dir}; a run "
+        "that has saved one is expected; train first, or check the path"
     )
     if not checkpoints_dir.is_dir():
         raise missing
@@ -125,7 +128,9 @@ def load(path: str | Path) -> Pretrained:
         if not steps or (step is not None and step not in steps):
             raise missing
         step = steps[-1] if step is None else step
-        return Pretrained(config, checkpoints.restore_params(step, like), tokenizer, step)
+        return Pretrained(
+            config, checkpoints.restore_params(step, like), tokenizer, step
+        )
 
 
 def init_params(model: Transformer, key: jax.Array) -> Any:

@@ -47,7 +47,9 @@ class _Bar:
                 console=_console,
                 transient=True,
             )
-            self._task = self._live.add_task(title, total=total, completed=done, note="")
+            self._task = self._live.add_task(
+                title, total=total, completed=done, note=""
+            )
             self._live.start()
 
     def advance(self, amount: float = 1.0) -> None:

@@ -167,9 +167,7 @@ def eval_batches(books: tuple[np.ndarray, ...], length: int, batch_size: int):
             window = books[number][start : start + length + 1]
             tokens_BL[row, : len(window)] = window
             num_targets_B[row] = len(window) - 1
-        yield LMBatch(
-            tokens_BL, num_targets_B, np.arange(batch_size, dtype=np.uint32)
-        )
+        yield LMBatch(tokens_BL, num_targets_B, np.arange(batch_size, dtype=np.uint32))
 
 
 def num_eval_batches(

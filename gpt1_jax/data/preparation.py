@@ -133,8 +133,8 @@ def make_recipe(
         if both:
             named = [str(book.path) for book in held_out if book.sha256 in both]
             raise ValueError(
-                f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also in "
-                f"{pattern!r}, such as {named[0]}; held-out books must not be trained "
+                f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also "
+                f"in {pattern!r}, such as {named[0]}; held-out books must not be trained "
                 "on; narrow one of the two"
             )
     else:
@@ -165,12 +165,14 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
         pattern = f"{pattern.rstrip('/')}/*.txt"
     expanded = os.path.expanduser(pattern)
     paths = sorted(
-        Path(name) for name in glob.glob(expanded, recursive=True) if Path(name).is_file()
+        Path(name)
+        for name in glob.glob(expanded, recursive=True)
+        if Path(name).is_file()
     )
     if not paths:
         raise FileNotFoundError(
-            f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a file, "
-            "is expected; quote it, and check the path"
+            f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a "
+            "file, is expected; quote it, and check the path"
         )
     with concurrent.futures.ThreadPoolExecutor() as pool:
         scans = list(pool.map(text.scan, paths))
@@ -286,7 +288,9 @@ def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-    counts = [json.loads(_part(parts, n, "json").read_text()) for n in range(len(groups))]
+    counts = [
+        json.loads(_part(parts, n, "json").read_text()) for n in range(len(groups))
+    ]
     return [count for group in counts for count in group]
 
 
@@ -418,5 +422,6 @@ def describe(store: corpus.TokenStore) -> str:
         f"corpus: {len(books) - held_out:,} training books, "
         f"{store.meta['tokens']['train']:,} tokens; {held_out:,} held-out books, "
         f"{store.meta['tokens']['valid']:,} tokens; vocabulary "
-        f"{store.meta['vocab_size']:,}" + (f"; {empty:,} books are empty" if empty else "")
+        f"{store.meta['vocab_size']:,}"
+        + (f"; {empty:,} books are empty" if empty else "")
     )

@@ -66,8 +66,8 @@ class SentencePieceTokenizer:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
             raise ValueError(
-                f"{origin} is no SentencePiece model; a file written by this project is "
-                "expected; restore it or learn the tokenizer anew"
+                f"{origin} is no SentencePiece model; a file written by this project "
+                "is expected; restore it or learn the tokenizer anew"
             ) from None
         self.vocab_size: int = self._processor.get_piece_size()
         self.newline_id: int = self._processor.piece_to_id(_NEWLINE_PIECE)
@@ -204,5 +204,3 @@ def _learning_failed(error: str, vocab_size: int) -> str:
             "books; raise vocab_size"
         )
     return f"no tokenizer can be learnt from these books ({error}); bring more text"
-
-

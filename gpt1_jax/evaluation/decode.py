@@ -11,8 +11,9 @@ import numpy as np
 def make_next_token(
     logits_fn: Callable[[Any, jax.Array], jax.Array],
 ) -> Callable[..., jax.Array]:
-    """A jitted (params, tokens_NL, lengths_N, key, temperature, top_k, top_p) -> token_N.
+    """A jitted function that draws each row's next token.
 
+    It takes params, tokens_NL, lengths_N and what `sample` takes; returns token_N.
     Args: logits_fn: (params, tokens_NL) -> logits_NLV.
     """
 
@@ -43,8 +44,8 @@ def sample(
 ) -> jax.Array:
     """Tokens drawn from softmax(logits / temperature), less likely ones left out.
 
-    Args: temperature: 0 takes the likeliest; top_k: 0 keeps all; top_p: 1 keeps all, less
-          keeps the fewest likeliest tokens whose probabilities add up to at least top_p.
+    Args: temperature: 0 takes the likeliest. top_k: 0 keeps all. top_p: 1 keeps all,
+          less the fewest likeliest tokens that together have that probability.
     """
     V = logits_NV.shape[-1]
     scaled_NV = logits_NV / jnp.maximum(temperature, 1e-6)

@@ -29,10 +29,10 @@ def score(
     context_length: int,
     batch_size: int = 16,
 ) -> list[np.ndarray]:
-    """For each token sequence, the log-probabilities (nats) of all tokens but the first.
+    """For each sequence, the log-probabilities (nats) of all tokens but the first.
 
-    Sequences longer than the context are read in windows that overlap by half, so that a
-    token is conditioned on at least half a context of those before it.
+    Sequences longer than the context are read in windows that overlap by half, so that
+    a token is conditioned on at least half a context of those before it.
     """
     stride = max(1, context_length // 2)
     places = []  # (text, start of the window, first target that counts)

@@ -136,7 +136,9 @@ class _Pretraining:
                 end = loop.fit(start, job, cfg, log)
                 log.write_text(self.total_steps, "samples", self._show_samples(end))
         metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
-        return metrics | {"eval/unigram_perplexity": corpus.unigram_perplexity(self.store)}
+        return metrics | {
+            "eval/unigram_perplexity": corpus.unigram_perplexity(self.store)
+        }
 
     def _job(
         self, like: state.TrainState, checkpoints: checkpoint.Checkpoints
@@ -187,7 +189,10 @@ class _Pretraining:
 
     def _batch_at(self, step: int) -> corpus.LMBatch:
         """The sharded batch of training step `step`; each process loads its rows."""
-        length, batch_size = self.config.model.context_length, self.config.train.batch_size
+        length, batch_size = (
+            self.config.model.context_length,
+            self.config.train.batch_size,
+        )
         starts_B = corpus.window_starts(
             len(self.store.train_tokens),
             context_length=length,
@@ -208,12 +213,14 @@ class _Pretraining:
             yield mesh.shard_rows(local, self.mesh)
 
     def _show_samples(self, end: state.TrainState) -> str:
-        """Prints continuations of held-out books' beginnings; returns what it printed."""
+        """Prints continuations of held-out text, and returns what it printed."""
         model = pretrained.Pretrained(
             self.config, end.params, self.store.tokenizer, int(end.step)
         )
         half = self.config.model.context_length // 2
-        books = [self.store.eval_books[i % len(self.store.eval_books)] for i in range(3)]
+        books = [
+            self.store.eval_books[i % len(self.store.eval_books)] for i in range(3)
+        ]
         prompts = [
             self.store.tokenizer.decode(book[n * half :][: min(half, 16)].tolist())
             for n, book in enumerate(books)

@@ -72,7 +72,7 @@ def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """A bijection of 32 bits in which each input bit flips each output bit half the time.
+    """A bijection of 32 bits; an input bit flips each output bit about half the time.
 
     Source: the multipliers and shifts are those of Wellons' hash-prospector, lowbias32.
     """

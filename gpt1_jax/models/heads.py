@@ -99,7 +99,7 @@ def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
 
 
 def _chunks(h_NLD, targets_NL, weight_NL, V, chunk_elements):
-    """Each array as (chunks, N, L / chunks, ...): cut along L, so that N stays sharded."""
+    """Arrays as (chunks, N, L / chunks, ...): cut along L, so that N stays sharded."""
     N, L, _ = h_NLD.shape
     wanted = N * L * V / chunk_elements
     count = next(c for c in range(1, L + 1) if L % c == 0 and (c >= wanted or c == L))

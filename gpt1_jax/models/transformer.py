@@ -62,7 +62,9 @@ class Norm(nn.Module):
         centred_NLD = exact_NLD - exact_NLD.mean(-1, keepdims=True)
         var_NL1 = jnp.square(centred_NLD).mean(-1, keepdims=True)
         normed_NLD = centred_NLD * jax.lax.rsqrt(var_NL1 + 1e-5)
-        return (scale_D[None, None] * normed_NLD + bias_D[None, None]).astype(x_NLD.dtype)
+        return (scale_D[None, None] * normed_NLD + bias_D[None, None]).astype(
+            x_NLD.dtype
+        )
 
 
 class Attention(nn.Module):
@@ -146,8 +148,8 @@ class Embed(nn.Module):
 class Transformer(nn.Module):
     """The backbone and its tied output layer.
 
-    cfg.compute_dtype must be a dtype by now, not `auto`. Parameters are float32 (float64
-    where the computation is). Embedding dropout is on the parameters, see
+    cfg.compute_dtype must be a dtype by now, not `auto`. Parameters are float32, or
+    float64 where the computation is. Embedding dropout is on the parameters, see
     dropout.drop_embeddings: whoever trains applies it before both methods.
     """
 
@@ -164,7 +166,10 @@ class Transformer(nn.Module):
         ]
 
     def encode(
-        self, tokens_NL: jax.Array, is_train: bool = False, row_N: jax.Array | None = None
+        self,
+        tokens_NL: jax.Array,
+        is_train: bool = False,
+        row_N: jax.Array | None = None,
     ) -> jax.Array:
         """The hidden states h_NLD of the last block.
 

@@ -30,7 +30,9 @@ class Checkpoints:
         read_only: bool = False,
     ):
         self._directory = directory.absolute()
-        policy = AnyPreservationPolicy([LatestN(keep), CustomSteps(list(keep_at_steps))])
+        policy = AnyPreservationPolicy(
+            [LatestN(keep), CustomSteps(list(keep_at_steps))]
+        )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=None if read_only else policy,
             create=not read_only,
@@ -112,7 +114,7 @@ class Checkpoints:
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes, dtypes and `sharding` of `tree`'s leaves: what restoring needs to know."""
+    """The leaves' shapes and dtypes, with `sharding`: what restoring needs to know."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
     )

@@ -86,10 +86,13 @@ def _divides(every: int, step: int) -> bool:
 
 
 class _Reporter:
-    """Reads a step's metrics, refuses what is not finite, writes the row and the bar."""
+    """Reads a step's metrics, refuses what is not finite, writes row and bar."""
 
-    def __init__(self, job: Job, cfg: TrainConfig, log: MetricsLog, bar: Any, first: int):
+    def __init__(
+        self, job: Job, cfg: TrainConfig, log: MetricsLog, bar: Any, first: int
+    ):
         self._job, self._cfg, self._log, self._bar = job, cfg, log, bar
+        self._shown_rate = ""
         self.resume_clock(first)
 
     def resume_clock(self, step: int) -> None:
@@ -110,7 +113,9 @@ class _Reporter:
                     f"train/{name} is {value} at step {step}; nothing of it was saved; "
                     "lower config.optim.peak_learning_rate or lengthen the warm-up"
                 )
-        self._bar.note(f"loss {values['loss']:.3f}, {self._rate(step):,.0f} tokens/s")
+        if step > self._clock_step + 1:  # a rate over one step is mostly noise
+            self._shown_rate = f", {self._rate(step):,.0f} tokens/s"
+        self._bar.note(f"loss {values['loss']:.3f}{self._shown_rate}")
         self._bar.advance()
         is_row = evaluate is not None or _divides(self._cfg.log_every_steps, step)
         if not is_row:

@@ -14,8 +14,8 @@ def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
     """Step t, from 0, to learning rate: the released shapes over x = t / total_steps.
 
     With the warm-up's share w, for x < w the rate rises linearly from 0; then
-    cosine: 0.5 (1 + cos(pi x)); linear: 1 - x; constant: 1, times the peak. `linear` has
-    its factor 1 - x in the warm-up too, as released.
+    cosine: 0.5 (1 + cos(pi x)); linear: 1 - x; constant: 1, times the peak. `linear`
+    has its factor 1 - x in the warm-up too, as released.
     Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm opt.py.
     Differs: optax.warmup_cosine_decay_schedule starts the cosine after the warm-up.
     """
@@ -43,7 +43,9 @@ class OpenAIAdamState(NamedTuple):
     v: Any
 
 
-def openai_adam(cfg: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+def openai_adam(
+    cfg: OptimConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
     """Adam with weight decay exactly as the released code updates.
 
     With t updates made before, u = t + 1, and the moments m and v of the gradient:
@@ -86,7 +88,7 @@ def _one_minus_power(base: float, exponent: jax.Array) -> jax.Array:
 
 
 def is_decayed(parameter: jax.Array) -> bool:
-    """Whether weight decay applies: to matrices and embeddings, not biases and gains."""
+    """Whether weight decay applies: to matrices and embeddings, no biases and gains."""
     return parameter.ndim > 1
 
 

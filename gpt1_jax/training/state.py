@@ -51,8 +51,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, Sums]]:
     """The update (state, batch) -> (state, {name: (sum, count)}), to be jitted.
 
-    With accumulation, gradients are means over microbatches that are run in turn; batch
-    size must be a multiple. A bare function: jit, devices and donation are the caller's.
+    With accumulation, gradients are means over microbatches that are run in turn; the
+    batch size must be a multiple. Jit, devices and donation are the caller's.
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
