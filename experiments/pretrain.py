@@ -1,4 +1,4 @@
-"""Generative pre-training (Radford et al. 2018, Sec. 3.1 and 4.1).
+r"""Generative pre-training (Radford et al. 2018, Sec. 3.1 and 4.1).
 
     python -m gpt1_jax.main --config experiments/pretrain.py
 A demo on the built-in storyworld: about 2 minutes on 2 CPU cores; the held-out

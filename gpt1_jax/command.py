@@ -6,6 +6,7 @@ A command is a module with flags, a docstring that is its help, and a `main()`.
 import inspect
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -54,10 +55,9 @@ def _parse_flags() -> int:
 def _readable(error: Exception) -> str:
     """One line of a flag's or config flag's error."""
     message = str(error).strip()
-    if "Did you mean" in message and isinstance(error, AttributeError):
-        # ml_collections: "'widht'\nDid you mean "width" instead of "widht"?"
-        message = message.replace("\\n", " ").strip("'\"").replace('"', "'")
-        return f"unknown config field {' '.join(message.split())}"
+    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message)
+    if near:
+        return f"unknown config field {near[2]!r}; Did you mean {near[1]!r}?"
     if isinstance(error, AttributeError | KeyError):
         return f"unknown config field: {' '.join(message.split())}"
     last = message.splitlines()[-1].strip() if message else repr(error)

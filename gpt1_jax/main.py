@@ -1,4 +1,4 @@
-"""Runs the job of a config: pre-training.
+r"""Runs the job of a config: pre-training.
 
     python -m gpt1_jax.main --config experiments/pretrain.py
     python -m gpt1_jax.main --config experiments/pretrain.py:paper \

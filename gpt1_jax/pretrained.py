@@ -123,7 +123,7 @@ def load(path: str | Path) -> Pretrained:
     )
     if not checkpoints_dir.is_dir():
         raise missing
-    with Checkpoints(checkpoints_dir, read_only=True) as checkpoints:
+    with Checkpoints(checkpoints_dir, create=False) as checkpoints:
         steps = checkpoints.all_steps()
         if not steps or (step is not None and step not in steps):
             raise missing

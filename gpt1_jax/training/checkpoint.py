@@ -27,17 +27,16 @@ class Checkpoints:
         *,
         keep: int = 2,
         keep_at_steps: tuple[int, ...] = (),
-        read_only: bool = False,
+        create: bool = True,
     ):
         self._directory = directory.absolute()
         policy = AnyPreservationPolicy(
             [LatestN(keep), CustomSteps(list(keep_at_steps))]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=None if read_only else policy,
-            create=not read_only,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
+            preservation_policy=policy,
+            create=create,
+            cleanup_tmp_directories=create,
         )
         self._manager = ocp.CheckpointManager(
             self._directory,
