@@ -31,15 +31,10 @@ class Pretrained:
     """A model: its weights, its tokenizer and the config of the run that made it."""
 
     config: RunConfig
+    model: Transformer
     params: Any
     tokenizer: tokenizers.Tokenizer
     step: int
-
-    @functools.cached_property
-    def model(self) -> Transformer:
-        """The network, at the precision that suits the devices."""
-        cfg = mesh.resolve_dtype(self.config.model)
-        return Transformer(cfg, self.tokenizer.vocab_size)
 
     def _logits(self, params: Any, tokens_NL: jax.Array) -> jax.Array:
         return self.model.apply({"params": params}, tokens_NL)
@@ -128,9 +123,8 @@ def load(path: str | Path) -> Pretrained:
         if not steps or (step is not None and step not in steps):
             raise missing
         step = steps[-1] if step is None else step
-        return Pretrained(
-            config, checkpoints.restore_params(step, like), tokenizer, step
-        )
+        params = checkpoints.restore_params(step, like)
+    return Pretrained(config, model, params, tokenizer, step)
 
 
 def init_params(model: Transformer, key: jax.Array) -> Any:

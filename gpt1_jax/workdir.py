@@ -18,24 +18,26 @@ METRICS_FILE = "metrics.jsonl"
 _CONFIG_FILE, _RESULT_FILE = "config.json", "result.json"
 
 
-def begin(workdir: Path, config: RunConfig) -> None:
-    """Writes config.json, or checks that `config` may continue the run that is there.
+def check(workdir: Path, config: RunConfig) -> None:
+    """Raises ValueError unless `config` may begin or continue a run in `workdir`.
 
-    Raises: ValueError naming the fields that differ, or if another kind of directory.
+    A run that has saved no checkpoint yet has nothing to lose and may be replaced.
     """
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"{workdir} is a file; a directory is expected; name another")
-    if (workdir / _CONFIG_FILE).is_file():
-        differing = config_lib.conflicts(read_config(workdir), config)
-        if differing:
-            raise ValueError(
-                f"{workdir} holds a run of another config: {'; '.join(differing)}; "
-                "name another --workdir or delete this one"
-            )
-    elif workdir.is_dir() and (workdir / CHECKPOINTS_DIR).exists():
+    checkpoints = workdir / CHECKPOINTS_DIR
+    if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+        return
+    differing = config_lib.conflicts(read_config(workdir), config)
+    if differing:
         raise ValueError(
-            f"{workdir} has checkpoints but no {_CONFIG_FILE}; name another --workdir"
+            f"{workdir} holds a run of another config: {'; '.join(differing)}; "
+            "name another --workdir or delete this one"
         )
+
+
+def write_config(workdir: Path, config: RunConfig) -> None:
+    """Makes `workdir`, if need be, the workdir of a run of `config`."""
     text = json.dumps(dataclasses.asdict(config), indent=1)
     write_atomically(workdir / _CONFIG_FILE, text + "\n")
 

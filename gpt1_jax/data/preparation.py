@@ -134,8 +134,8 @@ def make_recipe(
             named = [str(book.path) for book in held_out if book.sha256 in both]
             raise ValueError(
                 f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also "
-                f"in {pattern!r}, such as {named[0]}; held-out books must not be trained "
-                "on; narrow one of the two"
+                f"in {pattern!r}, such as {named[0]}; held-out books must not be "
+                "trained on; narrow one of the two"
             )
     else:
         if len({book.sha256 for book in found}) < 2:

@@ -43,11 +43,12 @@ def run(
     config_lib.validate(config)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
+    workdir_lib.check(workdir, config)
     terminal.say(mesh.describe(mesh.resolve_dtype(config.model)))
     store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     pretraining = _Pretraining(config, store)
-    workdir_lib.begin(workdir, config)
+    workdir_lib.write_config(workdir, config)
     result = workdir_lib.read_result(workdir)
     if result and result["steps"] >= pretraining.total_steps:
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
@@ -215,7 +216,7 @@ class _Pretraining:
     def _show_samples(self, end: state.TrainState) -> str:
         """Prints continuations of held-out text, and returns what it printed."""
         model = pretrained.Pretrained(
-            self.config, end.params, self.store.tokenizer, int(end.step)
+            self.config, self.model, end.params, self.store.tokenizer, int(end.step)
         )
         half = self.config.model.context_length // 2
         books = [

@@ -66,8 +66,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
                 or step in cfg.keep_at_steps
             )
             if is_eval or is_save:
-                evaluate = (lambda: job.evaluate(state.params)) if is_eval else None  # noqa: B023
-                reporter.report(step, sums, evaluate)
+                reporter.report(step, sums, state.params if is_eval else None)
                 unread = None
             if is_save:
                 job.save(state)
@@ -99,13 +98,8 @@ class _Reporter:
         """Starts a new interval of tokens_per_second after `step`."""
         self._clock_step, self._clock = step, time.monotonic()
 
-    def report(
-        self,
-        step: int,
-        sums: Sums,
-        evaluate: Callable[[], dict[str, float]] | None = None,
-    ) -> None:
-        """Waits for `step`; evaluates if asked to; writes its row if one is due."""
+    def report(self, step: int, sums: Sums, evaluated: Any = None) -> None:
+        """Waits for `step`; evaluates the parameters given; writes a row if due."""
         values = _means(sums)
         for name, value in values.items():
             if not math.isfinite(value):
@@ -117,14 +111,15 @@ class _Reporter:
             self._shown_rate = f", {self._rate(step):,.0f} tokens/s"
         self._bar.note(f"loss {values['loss']:.3f}{self._shown_rate}")
         self._bar.advance()
-        is_row = evaluate is not None or _divides(self._cfg.log_every_steps, step)
-        if not is_row:
+        if evaluated is None and not _divides(self._cfg.log_every_steps, step):
             return
         row = {f"train/{name}": value for name, value in values.items()}
         row["train/learning_rate"] = self._job.learning_rate(step - 1)
         row["train/tokens_per_second"] = self._rate(step)
-        if evaluate:
-            row |= evaluate()
+        if evaluated is not None:
+            self._bar.note("evaluating")
+            self._bar.advance(0)
+            row |= self._job.evaluate(evaluated)
             shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if "eval/" in k)
             terminal.say(f"step {step}: train/loss {values['loss']:.4f}, {shown}")
         self._log.write(step, row)
@@ -171,7 +166,6 @@ def _stop_requests() -> Iterator[_StopRequest]:
     def request(number: int, frame: Any) -> None:
         stop.is_requested = True
         restore()
-        terminal.say("stopping after this step; once more stops at once, unsaved")
 
     for number in numbers:
         signal.signal(number, request)

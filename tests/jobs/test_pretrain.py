@@ -1,0 +1,217 @@
+"""Pre-training as its user runs it: whole processes on tiny storyworld runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gpt1_jax
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "data.storyworld_megabytes": 0.1,
+    "data.vocab_size": 500,
+    "model.num_layers": 2,
+    "model.width": 32,
+    "model.num_heads": 2,
+    "model.mlp_width": 64,
+    "model.context_length": 16,
+    "train.batch_size": 32,
+    "train.max_steps": 10,
+    "train.log_every_steps": 1,
+    "train.eval_every_steps": 5,
+    "train.checkpoint_every_steps": 3,
+    "optim.warmup_steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory) -> Path:
+    """Prepared stores and compiled programs, shared by the processes of this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def start(
+    workdir: Path, cache_dir: Path, devices: int = 1, **overrides
+) -> subprocess.Popen:
+    fields = TINY | {"data.cache_dir": cache_dir}
+    fields |= {name.replace("__", "."): value for name, value in overrides.items()}
+    env = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(cache_dir / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gpt1_jax.main"),
+            *("--config", ROOT / "experiments/pretrain.py"),
+            *("--workdir", workdir),
+            *(f"--config.{name}={value}" for name, value in fields.items()),
+        ],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for_rows(metrics: Path, count: int) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if metrics.is_file() and metrics.read_text().count("\n") >= count:
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"{metrics} never had {count} rows")
+
+
+def rows_without_clock(workdir: Path) -> list[dict]:
+    rows = []
+    for line in (workdir / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        rows.append({k: v for k, v in row.items() if "per_second" not in k})
+    return rows
+
+
+def losses(workdir: Path) -> np.ndarray:
+    return np.array([row["train/loss"] for row in rows_without_clock(workdir)])
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, cache_dir) -> tuple[Path, str]:
+    """A finished run, and what it printed."""
+    workdir = tmp_path_factory.mktemp("unbroken") / "run"
+    return workdir, finish(start(workdir, cache_dir))
+
+
+def test_run_ends_with_scores_baseline_samples_and_what_to_type_next(unbroken):
+    workdir, output = unbroken
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["job"] == "pretrain"
+    assert result["steps"] == 10
+    assert result["seconds"] > 0
+    metrics = result["metrics"]
+    assert metrics["eval/perplexity"] == pytest.approx(np.exp(metrics["eval/loss"]))
+    assert 20 < metrics["eval/unigram_perplexity"] < 500
+    assert f"{metrics['eval/perplexity']:.2f}" in output
+    assert output.count(" | ") == 1 + 3  # the heading, and three samples
+    assert f"gpt1_jax.generate --checkpoint {workdir}" in output
+    assert "Warning" not in output
+
+
+def test_every_step_has_one_row_and_evaluations_share_it(unbroken):
+    workdir, _ = unbroken
+    rows = rows_without_clock(workdir)
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    evaluated = [row["step"] for row in rows if "eval/perplexity" in row]
+    assert evaluated == [5, 10]
+    assert rows[0]["train/learning_rate"] == 0.0
+    assert rows[9]["train/learning_rate"] > 0.0
+    assert any(workdir.glob("events.out.tfevents.*"))
+
+
+def test_the_same_command_again_reports_and_changes_nothing(unbroken, cache_dir):
+    workdir, _ = unbroken
+    before = (workdir / "metrics.jsonl").read_bytes()
+    output = finish(start(workdir, cache_dir))
+    assert "is finished" in output
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_config_in_the_same_workdir_is_refused(unbroken, cache_dir):
+    workdir, _ = unbroken
+    process = start(workdir, cache_dir, seed=1, train__log_every_steps=2)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "seed: 0 -> 1" in output
+    assert "log_every_steps" not in output
+
+
+@pytest.mark.parametrize("kill_at_row", [0, 4, 8])
+def test_killed_and_repeated_run_is_bit_equal(
+    kill_at_row, unbroken, cache_dir, tmp_path
+):
+    workdir = tmp_path / "run"
+    process = start(workdir, cache_dir)
+    metrics = workdir / "metrics.jsonl"
+    wait_for_rows(metrics, kill_at_row)
+    process.kill()
+    process.communicate()
+    assert not (workdir / "result.json").exists()
+    with metrics.open("a") as file:
+        file.write('{"step": 999, "tor')  # a line torn by the kill
+    finish(start(workdir, cache_dir))
+    assert rows_without_clock(workdir) == rows_without_clock(unbroken[0])
+    ours, theirs = (gpt1_jax.load(path).params for path in (workdir, unbroken[0]))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_interrupted_run_saves_and_goes_on(unbroken, cache_dir, tmp_path):
+    workdir = tmp_path / "run"
+    process = start(workdir, cache_dir, train__checkpoint_every_steps=0)
+    metrics = workdir / "metrics.jsonl"
+    wait_for_rows(metrics, 1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 75, output
+    saved = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
+    assert len(saved) == 1
+    assert f"stopped at step {saved[0]} and saved" in output
+    resumed = finish(start(workdir, cache_dir))
+    assert f"resuming {workdir} at step {saved[0]}" in resumed
+    assert rows_without_clock(workdir) == rows_without_clock(unbroken[0])
+
+
+def test_devices_and_accumulation_change_nothing_but_rounding(
+    unbroken, cache_dir, tmp_path
+):
+    reference = losses(unbroken[0])
+    variants = [
+        {"devices": 2},
+        {"devices": 8},
+        {"train__accumulation_steps": 2},
+        {"train__accumulation_steps": 4},
+        {"devices": 8, "train__accumulation_steps": 4},
+        {"seed": 1},
+    ]
+    found = []
+    for pair in (variants[:2], variants[2:4], variants[4:]):
+        workdirs = [tmp_path / f"{len(found) + i}" for i in range(len(pair))]
+        processes = [
+            start(path, cache_dir, **kwargs)
+            for path, kwargs in zip(workdirs, pair, strict=True)
+        ]
+        for process in processes:
+            finish(process)
+        found += [losses(path) for path in workdirs]
+    for variant, values in zip(variants[:-1], found[:-1], strict=True):
+        np.testing.assert_allclose(values, reference, rtol=1e-5, err_msg=str(variant))
+    assert np.abs(found[-1] / reference - 1).max() > 1e-3
+
+
+def test_a_diverging_run_stops_and_saves_nothing_of_it(cache_dir, tmp_path):
+    workdir = tmp_path / "run"
+    process = start(
+        workdir, cache_dir, optim__peak_learning_rate=1e30, optim__schedule="constant"
+    )
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    assert "error: train/" in output
+    assert "at step" in output
+    for row in rows_without_clock(workdir):
+        assert all(np.isfinite(value) for value in row.values())
+    for leaf in jax.tree.leaves(gpt1_jax.load(workdir).params):
+        assert np.isfinite(leaf).all()
