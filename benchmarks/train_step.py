@@ -1,0 +1,307 @@
+"""Compares a training step with the same step in eager PyTorch, on this CPU.
+
+    python -m benchmarks.train_step
+    python -m benchmarks.train_step --config experiments/pretrain.py:small --rounds 7
+
+Sizes, dropout and optimizer come from the experiment; tokens are random. Both sides run
+in float32 on all cores, one update on the whole batch at a time, each measurement in a
+process of its own, 5 seconds or 10 steps, whichever is longer, and the sides in turn.
+Needs the extra: pip install -e '.[benchmarks]'
+"""
+
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments import pretrain
+from gpt1_jax import command, exits, files, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax.config import ModelConfig, RunConfig
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Experiment file, with :words if any; none: experiments/pretrain.py.",
+    lock_config=True,
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", 1)
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file for all numbers; empty: none.")
+_SIDE = flags.DEFINE_enum(
+    "side", None, ["jax", "torch"], "Measure one side here; print a JSON line."
+)
+
+_WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 3, 10, 5.0
+_FLOP_CONVENTION = (
+    "per token, forward and backward: 6 x weights in matrix products (tied output "
+    "included, embedding look-ups not) + 12 x layers x context x width for attention, "
+    "masked positions included"
+)
+_NOTES = (
+    "both sides: float32, the same sizes, dropout, clipping and tokens; torch is eager",
+    "the update rule differs slightly, torch.optim.AdamW there (its defaults), and is "
+    "a small share of a step: elementwise over the parameters",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """A training step that is ready to run; `step` maps tokens_BL to the loss."""
+
+    version: str
+    num_parameters: int
+    step: Callable[[np.ndarray], float]
+
+
+def main() -> None:
+    """Runs the command."""
+    given = flags.FLAGS["config"].present
+    config = _benchmark_config(_CONFIG.value if given else pretrain.get_config())
+    if _SIDE.value:
+        print(json.dumps(measure(_SIDES[_SIDE.value](config), config)))
+        return
+    if not importlib.util.find_spec("torch"):
+        raise exits.RunFailed(
+            "torch is not installed; the comparison needs it; run pip install -e "
+            "'.[benchmarks]'"
+        )
+    rounds = {side: [] for side in _SIDES}
+    for number in range(1, _ROUNDS.value + 1):
+        for side, measurements in rounds.items():
+            measurements.append(_measure_in_process(side))
+            shown = f"{measurements[-1]['seconds'] * 1e3:,.1f} ms a step"
+            terminal.say(f"round {number}/{_ROUNDS.value}: {side} {shown}")
+    report = make_report(config, rounds)
+    terminal.say(render(report))
+    if _OUTPUT.value:
+        files.write_atomically(Path(_OUTPUT.value), json.dumps(report, indent=1) + "\n")
+
+
+def _benchmark_config(experiment: ConfigDict) -> RunConfig:
+    """`experiment`, checked, in float32 and without what trades speed for memory."""
+    config = config_lib.from_mapping(experiment)
+    config_lib.validate(config)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, compute_dtype="float32"),
+        train=dataclasses.replace(config.train, accumulation_steps=1, remat=False),
+    )
+
+
+def _make_jax_side(config: RunConfig) -> Side:
+    """The step as jobs.pretrain compiles it."""
+    # Imported here, as torch below: neither side starts the other's threads.
+    import functools
+
+    import jax
+
+    from gpt1_jax import pretrained
+    from gpt1_jax.data import corpus
+    from gpt1_jax.models.transformer import Transformer
+    from gpt1_jax.training import losses, mesh, optim, state
+
+    model = Transformer(config.model, config.data.vocab_size)
+    tx = optim.make_optimizer(config.optim, total_steps=config.train.max_steps or 10**6)
+    init = state.make_init(
+        functools.partial(pretrained.init_params, model), tx, config.seed
+    )
+    devices = mesh.make_mesh()
+    replicated, by_rows = mesh.replicated(devices), mesh.by_rows(devices)
+    now = jax.jit(init, out_shardings=replicated)()
+    B, L = config.train.batch_size, config.model.context_length
+    num_targets_B, row_B = np.full(B, L, np.int32), np.arange(B, dtype=np.uint32)
+    train_step = jax.jit(
+        state.make_train_step(
+            losses.make_lm_loss(model, is_train=True), tx, seed=config.seed
+        ),
+        donate_argnums=0,
+        in_shardings=(replicated, by_rows),
+        out_shardings=(replicated, replicated),
+    )
+
+    def step(tokens_BL: np.ndarray) -> float:
+        nonlocal now
+        batch = corpus.LMBatch(tokens_BL.astype(np.int32), num_targets_B, row_B)
+        batch = mesh.shard_rows(batch, devices)
+        now, sums = jax.block_until_ready(train_step(now, batch))
+        total, count = sums["loss"]
+        return float(total) / float(count)
+
+    return Side(jax.__version__, sum(x.size for x in jax.tree.leaves(now.params)), step)
+
+
+def _make_torch_side(config: RunConfig) -> Side:
+    """The step in eager PyTorch."""
+    import torch
+
+    from benchmarks import torch_twin
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.manual_seed(config.seed)
+    twin = torch_twin.Twin(config.model, config.data.vocab_size)
+    train_step = torch_twin.make_train_step(twin, config.optim)
+    return Side(
+        torch.__version__,
+        sum(parameter.numel() for parameter in twin.parameters()),
+        lambda tokens_BL: train_step(torch.from_numpy(tokens_BL)),
+    )
+
+
+_SIDES = {"jax": _make_jax_side, "torch": _make_torch_side}
+
+
+def measure(side: Side, config: RunConfig) -> dict[str, Any]:
+    """The median seconds of a step after warm-up, with the facts of `side`."""
+    rng = np.random.default_rng(config.seed)
+    shape = (config.train.batch_size, config.model.context_length + 1)
+
+    def timed_step() -> tuple[float, float]:
+        tokens_BL = rng.integers(config.data.vocab_size, size=shape)
+        began = time.perf_counter()
+        loss = side.step(tokens_BL)
+        return time.perf_counter() - began, loss
+
+    warm_up_losses = [timed_step()[1] for _ in range(_WARM_UP_STEPS)]
+    seconds = []
+    while len(seconds) < _LEAST_STEPS or sum(seconds) < _LEAST_SECONDS:
+        elapsed, loss = timed_step()
+        seconds.append(elapsed)
+    if not math.isfinite(loss):
+        raise exits.RunFailed(
+            f"the loss is {loss} after {len(seconds)} steps; a step on such numbers "
+            "says nothing; lower config.optim.peak_learning_rate"
+        )
+    return {
+        "seconds": statistics.median(seconds),
+        "steps": len(seconds),
+        "first_loss": warm_up_losses[0],
+        "last_loss": loss,
+        "num_parameters": side.num_parameters,
+        "version": side.version,
+    }
+
+
+def _measure_in_process(side: str) -> dict[str, Any]:
+    """What this command prints with --side, in a process that sees only the CPU."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.train_step",
+            *sys.argv[1:],
+            f"--side={side}",
+        ],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise exits.RunFailed(
+            f"the {side} side ended with exit code {done.returncode}; 0 is success; "
+            "its message is above; -9 without one means too little memory"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def flop_per_token(model: ModelConfig, vocab_size: int) -> int:
+    """Floating-point operations, forward and backward, by _FLOP_CONVENTION."""
+    D, F = model.width, model.mlp_width
+    weights = model.num_layers * (4 * D * D + 2 * D * F) + vocab_size * D
+    return 6 * weights + 12 * model.num_layers * model.context_length * D
+
+
+def make_report(config: RunConfig, rounds: dict[str, list[dict]]) -> dict[str, Any]:
+    """All that is shown and written, from each side's measurements in order."""
+    counts = {side: runs[0]["num_parameters"] for side, runs in rounds.items()}
+    assert len(set(counts.values())) == 1, counts
+    tokens = config.train.batch_size * config.model.context_length
+    flop = tokens * flop_per_token(config.model, config.data.vocab_size)
+    sides = {}
+    for side, runs in rounds.items():
+        seconds = [run["seconds"] for run in runs]
+        median = statistics.median(seconds)
+        sides[side] = {
+            "version": runs[0]["version"],
+            "median_ms": median * 1e3,
+            "min_ms": min(seconds) * 1e3,
+            "tokens_per_second": tokens / median,
+            "gflop_per_second": flop / median / 1e9,
+            "rounds": runs,
+        }
+    ratios = [
+        torch["seconds"] / jax["seconds"]
+        for jax, torch in zip(rounds["jax"], rounds["torch"], strict=True)
+    ]
+    return {
+        "torch_over_jax": sides["torch"]["median_ms"] / sides["jax"]["median_ms"],
+        "torch_over_jax_rounds": ratios,
+        "sides": sides,
+        "num_parameters": counts["jax"],
+        "tokens_per_step": tokens,
+        "gflop_per_step": flop / 1e9,
+        "flop_convention": _FLOP_CONVENTION,
+        "notes": _NOTES,
+        "machine": {
+            "cpu": _cpu_name(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "config": config_lib.flatten(config),
+    }
+
+
+def _cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def render(report: dict[str, Any]) -> str:
+    """The report as lines for the terminal."""
+    config, machine, sides = report["config"], report["machine"], report["sides"]
+    ratios = report["torch_over_jax_rounds"]
+    lines = [
+        f"{'side':<6} {'median ms':>10} {'min ms':>9} {'tokens/s':>10} {'GFLOP/s':>8}"
+    ]
+    for side, row in sides.items():
+        lines.append(
+            f"{side:<6} {row['median_ms']:>10,.1f} {row['min_ms']:>9,.1f} "
+            f"{row['tokens_per_second']:>10,.0f} {row['gflop_per_second']:>8,.1f}"
+        )
+    versions = ", ".join(f"{side} {row['version']}" for side, row in sides.items())
+    lines += [
+        f"torch / jax: {report['torch_over_jax']:.2f} ({min(ratios):.2f} to "
+        f"{max(ratios):.2f} over {len(ratios)} rounds)",
+        f"model: {config['model.num_layers']} layers, width {config['model.width']}, "
+        f"vocabulary {config['data.vocab_size']:,}; {report['num_parameters']:,} "
+        "parameters on both sides",
+        f"step: {config['train.batch_size']} x {config['model.context_length']} "
+        f"tokens, {report['gflop_per_step']:,.2f} GFLOP",
+        f"machine: {machine['cpu']}, {machine['cores']} cores; Python "
+        f"{machine['python']}, {versions}",
+        f"FLOP {report['flop_convention']}",
+        *report["notes"],
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command.run(main)
