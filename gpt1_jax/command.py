@@ -49,7 +49,19 @@ def _parse_flags() -> int:
             )
         return exits.DONE
     except (flags.Error, AttributeError, OSError, ValueError, KeyError) as error:
+        if _is_bug_of_experiment(error):
+            raise
         return _mistake(_readable(error))
+
+
+def _is_bug_of_experiment(error: Exception) -> bool:
+    """Whether the code of an experiment file failed, not by an error that it raises."""
+    quoted = _last_frame(str(error))  # of a ValueError or TypeError of get_config
+    if quoted:
+        return not quoted[1].startswith("raise ")
+    frames = traceback.extract_tb(error.__traceback__)
+    in_experiment = any(frame.name == "get_config" for frame in frames)
+    return in_experiment and "Did you mean" not in str(error)
 
 
 def _readable(error: Exception) -> str:
@@ -58,6 +70,11 @@ def _readable(error: Exception) -> str:
     near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message)
     if near:
         return f"unknown config field {near[2]!r}; Did you mean {near[1]!r}?"
+    if "no attribute 'get_config'" in message:
+        return (
+            "the experiment file has no get_config; a function of the words after the "
+            "colon that returns a ConfigDict is expected; add it"
+        )
     if isinstance(error, AttributeError | KeyError):
         return f"unknown config field: {' '.join(message.split())}"
     last = message.splitlines()[-1].strip() if message else repr(error)
@@ -77,24 +94,34 @@ def _run(main: Callable[[], None]) -> int:
         return exits.PREEMPTED
     except exits.RunFailed as error:
         return _failure(str(error))
-    except (ValueError, FileNotFoundError) as error:
-        if not _raised_here(error):
-            raise
-        return _mistake(str(error))
-    except OSError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("GPT1_JAX_TRACEBACK"):
             raise
-        return _failure(f"{error}; free space or check the path, then run again")
+        if isinstance(error, ValueError | FileNotFoundError) and _raised_here(error):
+            return _mistake(str(error))
+        if isinstance(error, OSError):
+            return _failure(f"{error}; free space or check the path, then run again")
+        raise
 
 
 def _raised_here(error: Exception) -> bool:
-    """Whether this package raised `error` itself: then it is the user's mistake."""
-    if os.environ.get("GPT1_JAX_TRACEBACK"):
-        return False
+    """Whether a `raise` of this package made `error`: then it is the user's mistake.
+
+    What any other line throws, here or in a library, is a bug and keeps its traceback.
+    """
     # A worker process's error carries its origin as its cause, not as frames.
-    frames = traceback.extract_tb(error.__traceback__)
-    origin = Path(frames[-1].filename)
-    return _PACKAGE in origin.parents or "concurrent" in origin.parts
+    if type(error.__cause__).__name__ == "_RemoteTraceback":
+        trace = str(error.__cause__)
+    else:
+        trace = "".join(traceback.format_tb(error.__traceback__))
+    file, source = _last_frame(trace) or ("", "")
+    return _PACKAGE in Path(file).parents and source.startswith("raise ")
+
+
+def _last_frame(trace: str) -> tuple[str, str] | None:
+    """The file and the line of code that a printed traceback ends in, if it is one."""
+    frames = re.findall(r'  File "(.*)", line \d+, in .*\n    (\S.*)', trace)
+    return frames[-1] if frames else None
 
 
 def _mistake(message: str) -> int:

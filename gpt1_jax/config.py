@@ -155,7 +155,9 @@ def from_mapping(mapping: Mapping[str, Any] | ConfigDict) -> RunConfig:
     return _build(RunConfig, mapping, "config")
 
 
-def _build(cls: type, mapping: Mapping[str, Any], path: str) -> Any:
+def _build(cls: type, mapping: Any, path: str) -> Any:
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{path}={mapping!r}; must be a group of fields; change it")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in mapping:
         if name not in fields:

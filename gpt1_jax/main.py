@@ -31,17 +31,30 @@ def main() -> None:
             "--config is missing; name an experiment, as in --config "
             "experiments/pretrain.py"
         )
+    file, words = _experiment()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no experiment file {file}; a Python file with get_config(words) is "
+            "expected; check the path after --config"
+        )
     run_config = config.from_mapping(_CONFIG.value)
     config.validate(run_config)
     job = importlib.import_module(f"gpt1_jax.jobs.{run_config.job}")
-    job.run(run_config, _WORKDIR.value or _default_workdir())
+    workdir = Path(_WORKDIR.value or _default_workdir(file, words))
+    job.run(run_config, workdir.expanduser())
 
 
-def _default_workdir() -> str:
-    """runs/pretrain-paper for experiments/pretrain.py:paper."""
-    filename = config_flags.get_config_filename(flags.FLAGS["config"])
-    path, _, words = filename.partition(".py:")
-    return "-".join([f"runs/{Path(path).stem}", *filter(None, words.split(","))])
+def _experiment() -> tuple[Path, str]:
+    """The file and the words of --config FILE:words."""
+    given = config_flags.get_config_filename(flags.FLAGS["config"])
+    file, _, words = given.partition(":")
+    return Path(file), words
+
+
+def _default_workdir(file: Path, words: str) -> str:
+    """runs/pretrain-paper for experiments/pretrain.py and the word paper."""
+    given = [word.strip() for word in words.split(",") if word.strip()]
+    return "-".join([f"runs/{file.stem}", *given])
 
 
 if __name__ == "__main__":

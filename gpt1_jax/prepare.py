@@ -1,4 +1,4 @@
-"""Prepares books for pre-training: UTF-8 text files to a token store.
+r"""Prepares books for pre-training: UTF-8 text files to a token store.
 
     python -m gpt1_jax.prepare --corpus '/data/books/*.txt' --output /data/store
 
@@ -51,7 +51,8 @@ def main() -> None:
         tokenizer=_TOKENIZER.value,
         vocab_size=_VOCAB_SIZE.value,
     )
-    store = preparation.prepare(recipe, Path(_OUTPUT.value), _WORKERS.value)
+    output = Path(_OUTPUT.value).expanduser().resolve()
+    store = preparation.prepare(recipe, output, _WORKERS.value)
     terminal.say(preparation.describe(store))
     megabytes = sum(book.num_bytes for book in recipe.books) / 1e6
     elapsed = terminal.duration(time.monotonic() - began)

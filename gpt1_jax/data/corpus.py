@@ -73,6 +73,12 @@ def open_store(directory: Path) -> TokenStore:
         meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
         books, dtype = meta["books"], np.dtype(meta["dtype"])
         total = sum(book["tokens"] for book in books)
+        train = sum(book["tokens"] for book in books if book["split"] == "train")
+        spans = [
+            slice(book["offset"], book["offset"] + book["tokens"])
+            for book in books
+            if book["split"] == "valid" and book["tokens"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{directory / META_FILE} is damaged ({error!r}); delete {directory} and "
@@ -86,12 +92,7 @@ def open_store(directory: Path) -> TokenStore:
             f"delete {directory} and prepare the books again"
         )
     tokens = np.memmap(path, dtype, mode="r")
-    train = sum(book["tokens"] for book in books if book["split"] == "train")
-    held_out = tuple(
-        tokens[book["offset"] : book["offset"] + book["tokens"]]
-        for book in books
-        if book["split"] == "valid" and book["tokens"]
-    )
+    held_out = tuple(tokens[span] for span in spans)
     return TokenStore(directory, meta, tokens[:train], held_out)
 
 

@@ -39,6 +39,7 @@ class Book:
     path: Path
     sha256: str
     num_bytes: int
+    is_blank: bool
     split: str  # train | valid
 
 
@@ -72,14 +73,15 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
             "config.data.corpus is empty; a glob of text files, a token store or "
             "storyworld; set it, as in --config.data.corpus='/data/books/*.txt'"
         )
-    if corpus.is_store(Path(config.corpus)):
+    store_dir = Path(config.corpus).expanduser()
+    if corpus.is_store(store_dir):
         for field in ("eval_corpus", "tokenizer"):
             if getattr(config, field) != getattr(DataConfig(), field):
                 raise ValueError(
                     f"config.data.{field}={getattr(config, field)!r}, but "
                     f"{config.corpus} is a prepared store that has its own; drop one"
                 )
-        return corpus.open_store(Path(config.corpus))
+        return corpus.open_store(store_dir)
     cache_dir = Path(config.cache_dir).expanduser()
     pattern = config.corpus
     if pattern == "storyworld":
@@ -122,14 +124,14 @@ def make_recipe(
     """Finds, checks and splits the books of a corpus.
 
     Without `eval_pattern`, a book is held out if the hash of its bytes, read as a
-    fraction, is below `holdout_fraction`; at least one is. So copies of a book stay on
-    one side, and a growing corpus keeps its split.
+    fraction, is below `holdout_fraction`. So copies of a book stay on one side, and a
+    growing corpus keeps its split. If no book with text is, that of least hash is.
     Raises: ValueError, FileNotFoundError: see the messages.
     """
     found = _scan_books(pattern, "train")
     if eval_pattern:
         held_out = _scan_books(eval_pattern, "valid")
-        both = {book.sha256 for book in found} & {book.sha256 for book in held_out}
+        both = _with_text(found) & _with_text(held_out)
         if both:
             named = [str(book.path) for book in held_out if book.sha256 in both]
             raise ValueError(
@@ -138,12 +140,12 @@ def make_recipe(
                 "trained on; narrow one of the two"
             )
     else:
-        if len({book.sha256 for book in found}) < 2:
+        if len(_with_text(found)) < 2:
             raise ValueError(
-                f"{pattern!r} holds 1 book; at least 2 are needed, as one is held out; "
-                "bring more books or name held-out ones with eval_corpus"
+                f"{pattern!r} holds 1 book with text; at least 2 are needed, as one is "
+                "held out; bring more books or name held-out ones with eval_corpus"
             )
-        first = min(book.sha256 for book in found)
+        first = min(_with_text(found))
         held_out = [
             dataclasses.replace(book, split="valid")
             for book in found
@@ -151,19 +153,24 @@ def make_recipe(
         ]
         taken = {book.path for book in held_out}
         found = [book for book in found if book.path not in taken]
-        if not found:
+        if not _with_text(found):
             raise ValueError(
-                f"{pattern!r}: all {len(held_out)} books fall to the held-out side; "
-                "lower holdout_fraction or bring more books"
+                f"{pattern!r}: all {len(_with_text(held_out))} books with text fall to "
+                "the held-out side; lower holdout_fraction or bring more books"
             )
     return Recipe((*found, *held_out), tokenizer, vocab_size)
 
 
+def _with_text(books: list[Book]) -> set[str]:
+    """The hashes of the books that are not blank."""
+    return {book.sha256 for book in books if not book.is_blank}
+
+
 def _scan_books(pattern: str, split: str) -> list[Book]:
     """The files of a glob, in order of their paths, checked to be UTF-8."""
-    if Path(pattern).is_dir():
-        pattern = f"{pattern.rstrip('/')}/*.txt"
     expanded = os.path.expanduser(pattern)
+    if Path(expanded).is_dir():
+        expanded = os.path.join(glob.escape(expanded), "*.txt")
     paths = sorted(
         Path(name)
         for name in glob.glob(expanded, recursive=True)
@@ -176,7 +183,13 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
         )
     with concurrent.futures.ThreadPoolExecutor() as pool:
         scans = list(pool.map(text.scan, paths))
-    return [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]
+    books = [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]
+    if not _with_text(books):
+        raise ValueError(
+            f"{pattern!r}: all {len(books)} files are empty or blank; books with text "
+            "are expected; check the path"
+        )
+    return books
 
 
 def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenStore:
@@ -246,8 +259,11 @@ def _sample(books: list[Book]) -> Iterator[str]:
         for book in books
         for start in range(0, book.num_bytes, _SAMPLE_BLOCK_BYTES)
     ]
+    sizes = np.array(
+        [min(book.num_bytes - start, _SAMPLE_BLOCK_BYTES) for book, start in blocks]
+    )
     chosen = np.random.default_rng(0).permutation(len(blocks))
-    for number in np.sort(chosen[: _SAMPLE_BYTES // _SAMPLE_BLOCK_BYTES]):
+    for number in np.sort(chosen[np.cumsum(sizes[chosen]) <= _SAMPLE_BYTES]):
         book, start = blocks[number]
         with book.path.open("rb") as file:
             file.seek(start)

@@ -55,19 +55,19 @@ def _fix_text(text: str) -> str:
     return "\n".join(fixed)
 
 
-def scan(path: Path) -> tuple[str, int]:
-    """The sha256 (hex) and the size in bytes of a UTF-8 text file.
+def scan(path: Path) -> tuple[str, int, bool]:
+    """The sha256 (hex) of a UTF-8 text file, its size in bytes, whether it is blank.
 
     Raises: ValueError naming file and byte where it is not UTF-8.
     """
-    digest, size = hashlib.sha256(), 0
+    digest, size, is_blank = hashlib.sha256(), 0, True
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         while True:
             block = file.read(_BLOCK_BYTES)
             pending = len(decoder.getstate()[0])
             try:
-                decoder.decode(block, final=not block)
+                decoded = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 byte = size - pending + error.start
                 raise ValueError(
@@ -76,7 +76,8 @@ def scan(path: Path) -> tuple[str, int]:
                     "or remove it"
                 ) from None
             if not block:
-                return digest.hexdigest(), size
+                return digest.hexdigest(), size, is_blank
+            is_blank = is_blank and not decoded.strip("\ufeff").strip()
             digest.update(block)
             size += len(block)
 

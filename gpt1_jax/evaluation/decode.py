@@ -79,13 +79,14 @@ def generate(
     Raises: ValueError: a prompt that is empty or leaves no room, impossible numbers.
     """
     _check(prompts, context_length, max_new_tokens, temperature, top_k, top_p)
-    starts_N = np.array([len(prompt) for prompt in prompts])
+    starts_N = np.array([len(prompt) for prompt in prompts], np.int64)
     tokens_NL = np.zeros((len(prompts), context_length), np.int32)
     for row, prompt in enumerate(prompts):
         tokens_NL[row, : len(prompt)] = prompt
     lengths_N = starts_N.copy()
     key = jax.random.key(seed)
-    for number in range(min(max_new_tokens, context_length - int(starts_N.min()))):
+    room = context_length - int(starts_N.min(initial=context_length))
+    for number in range(min(max_new_tokens, room)):
         token_N = next_token(
             params,
             tokens_NL,

@@ -44,4 +44,4 @@ def mean_metrics(
 
 def perplexity(nats_per_token: float) -> float:
     """exp of the mean loss; infinite where a float can't hold it."""
-    return math.exp(nats_per_token) if nats_per_token < 700 else math.inf
+    return math.inf if nats_per_token > 700 else math.exp(nats_per_token)

@@ -53,7 +53,7 @@ def drop_embeddings(params: dict, rate: float, key: jax.Array) -> dict:
 def _drop(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
     bits = _random_bits(seed_N2, x.shape[1:])
     keep = bits >= jnp.uint32(round(rate * 2**32))
-    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+    return jnp.where(keep, x * (1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))
 
 
 def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -56,13 +56,14 @@ def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
         is_target = _is_target(logits, targets)
         log_sum_exp = jnp.log(exp_sum[..., 0]) + largest[..., 0]
         nll = log_sum_exp - jnp.where(is_target, logits, 0.0).sum(-1)
-        d_logits = (exp / exp_sum - is_target) * weight[..., None]
+        weight = weight[..., None]
+        d_logits = exp * (weight / exp_sum) - jnp.where(is_target, weight, 0.0)
         d_logits = d_logits.astype(h.dtype)
         d_h = jnp.einsum("nlv,vd->nld", d_logits, table_VD.astype(h.dtype))
         d_table_VD += jnp.einsum(
             "nlv,nld->vd", d_logits, h, preferred_element_type=d_table_VD.dtype
         )
-        return (total + (nll * weight).sum(), d_table_VD), d_h
+        return (total + (nll * weight[..., 0]).sum(), d_table_VD), d_h
 
     zeros = (jnp.zeros((), _float_type(h_NLD)), jnp.zeros_like(table_VD))
     chunks = _chunks(h_NLD, targets_NL, weight_NL, len(table_VD), chunk_elements)

@@ -58,10 +58,12 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
                 reporter.report(*unread)
             unread = (step, sums)
             is_last = step == job.total_steps
+            # Read once: a signal that comes later is for the next step to save.
+            is_stop = stop.is_requested
             is_eval = is_last or _divides(cfg.eval_every_steps, step)
             is_save = (
                 is_last
-                or stop.is_requested
+                or is_stop
                 or _divides(cfg.checkpoint_every_steps, step)
                 or step in cfg.keep_at_steps
             )
@@ -72,7 +74,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
                 job.save(state)
             if is_eval or is_save:
                 reporter.resume_clock(step)
-            if stop.is_requested and not is_last:
+            if is_stop and not is_last:
                 raise exits.Preempted(
                     f"stopped at step {step} and saved; the same command goes on"
                 )
@@ -100,28 +102,24 @@ class _Reporter:
 
     def report(self, step: int, sums: Sums, evaluated: Any = None) -> None:
         """Waits for `step`; evaluates the parameters given; writes a row if due."""
-        values = _means(sums)
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise exits.RunFailed(
-                    f"train/{name} is {value} at step {step}; nothing of it was saved; "
-                    "lower config.optim.peak_learning_rate or lengthen the warm-up"
-                )
+        row = {f"train/{name}": value for name, value in _means(sums).items()}
+        _check_finite(step, row)
         if step > self._clock_step + 1:  # a rate over one step is mostly noise
             self._shown_rate = f", {self._rate(step):,.0f} tokens/s"
-        self._bar.note(f"loss {values['loss']:.3f}{self._shown_rate}")
+        loss = row["train/loss"]
+        self._bar.note(f"loss {loss:.3f}{self._shown_rate}")
         self._bar.advance()
         if evaluated is None and not _divides(self._cfg.log_every_steps, step):
             return
-        row = {f"train/{name}": value for name, value in values.items()}
         row["train/learning_rate"] = self._job.learning_rate(step - 1)
         row["train/tokens_per_second"] = self._rate(step)
         if evaluated is not None:
             self._bar.note("evaluating")
             self._bar.advance(0)
             row |= self._job.evaluate(evaluated)
+            _check_finite(step, row)
             shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if "eval/" in k)
-            terminal.say(f"step {step}: train/loss {values['loss']:.4f}, {shown}")
+            terminal.say(f"step {step}: train/loss {loss:.4f}, {shown}")
         self._log.write(step, row)
         self.resume_clock(step)
 
@@ -136,6 +134,16 @@ def _means(sums: Sums) -> dict[str, float]:
         name: float(total) / float(count)
         for name, (total, count) in jax.device_get(sums).items()
     }
+
+
+def _check_finite(step: int, row: dict[str, float]) -> None:
+    """Raises RunFailed naming the first metric that is infinite or no number."""
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise exits.RunFailed(
+                f"{name} is {value} at step {step}; nothing of it was saved; lower "
+                "config.optim.peak_learning_rate or lengthen the warm-up"
+            )
 
 
 def _progress(job: Job, first: int) -> contextlib.AbstractContextManager:

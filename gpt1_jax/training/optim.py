@@ -13,7 +13,7 @@ from gpt1_jax.config import OptimConfig
 def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
     """Step t, from 0, to learning rate: the released shapes over x = t / total_steps.
 
-    With the warm-up's share w, for x < w the rate rises linearly from 0; then
+    With the warm-up's share w, for x <= w the rate rises linearly from 0; then
     cosine: 0.5 (1 + cos(pi x)); linear: 1 - x; constant: 1, times the peak. `linear`
     has its factor 1 - x in the warm-up too, as released.
     Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm opt.py.
@@ -25,7 +25,7 @@ def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
         x = jnp.asarray(step, jnp.float32) / total_steps
         rise = x / warmup if warmup else jnp.inf
         if cfg.schedule == "cosine":
-            factor = jnp.where(x < warmup, rise, 0.5 * (1 + jnp.cos(math.pi * x)))
+            factor = jnp.where(rise <= 1, rise, 0.5 * (1 + jnp.cos(math.pi * x)))
         elif cfg.schedule == "linear":
             factor = jnp.minimum(rise, 1.0) * (1 - x)
         else:

@@ -79,7 +79,7 @@ def make_train_step(
         grads, sums = mean_gradients(state.params, batch, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        sums |= {"grad_norm": (optax.global_norm(grads), jnp.ones(()))}
+        sums |= {"grad_norm": (optax.tree.norm(grads), jnp.ones(()))}
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step

@@ -1,0 +1,27 @@
+"""What the tests of data/ share: a small tokenizer and the books it was learnt from."""
+
+import pytest
+
+from gpt1_jax.data import storyworld, tokenizers
+
+
+@pytest.fixture(scope="session")
+def story_books(tmp_path_factory):
+    """A directory of 4 synthetic books, 0.1 MB in all."""
+    directory = tmp_path_factory.mktemp("story_books")
+    storyworld.write_books(directory, seed=0, megabytes=0.1)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tokenizer(story_books):
+    """400 pieces: most words are cut into several."""
+    texts = [path.read_text() for path in sorted(story_books.iterdir())]
+    return tokenizers.learn(texts, 400)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_dir(tokenizer, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save(directory)
+    return directory

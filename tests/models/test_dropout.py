@@ -1,0 +1,172 @@
+"""Dropout masks: their statistics, their independence, and what they depend on."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.models import dropout
+
+
+def rows(*numbers: int) -> jax.Array:
+    return jnp.array(numbers, jnp.uint32)
+
+
+def kept(shape, rate, *, key=0, row_N=None) -> np.ndarray:
+    """Where drop_rows keeps an array of ones."""
+    row_N = jnp.arange(shape[0], dtype=jnp.uint32) if row_N is None else row_N
+    x = dropout.drop_rows(jnp.ones(shape), rate, key=jax.random.key(key), row_N=row_N)
+    return np.asarray(x) > 0
+
+
+def random_bits(num_rows: int, num: int, seed: int = 7) -> np.ndarray:
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+        jax.random.key(seed), jnp.arange(num_rows)
+    )
+    return np.asarray(dropout._random_bits(jax.random.key_data(keys), (num,)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_share_of_kept_elements_is_one_minus_rate(rate):
+    keep = kept((5, 101, 103), rate)
+    sigma = np.sqrt(rate * (1 - rate) / keep.size)
+    assert abs(keep.mean() - (1 - rate)) < 4 * sigma
+    for row in keep:
+        assert abs(row.mean() - (1 - rate)) < 4 * sigma * np.sqrt(5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_kept_elements_are_scaled_and_the_rest_zero(dtype):
+    x = jax.random.normal(jax.random.key(1), (3, 5, 7), dtype) + 9
+    y = dropout.drop_rows(x, 0.5, key=jax.random.key(0), row_N=rows(0, 1, 2))
+    assert y.dtype == x.dtype
+    keep = np.asarray(y != 0)
+    assert 0 < keep.sum() < keep.size
+    np.testing.assert_array_equal(y, np.where(keep, 2 * x, 0))
+
+
+def test_rate_zero_is_the_identity():
+    x = jax.random.normal(jax.random.key(1), (3, 5))
+    y = dropout.drop_rows(x, 0.0, key=jax.random.key(0), row_N=rows(0, 1, 2))
+    np.testing.assert_array_equal(y, x)
+    params = {"embed": {"token": x, "position": x}}
+    assert dropout.drop_embeddings(params, 0.0, jax.random.key(0)) is params
+
+
+def test_masks_of_steps_layers_sites_and_rows_are_uncorrelated():
+    size, masks = 4093, []
+    for step, layer, site in itertools.product(range(3), range(3), range(3)):
+        step_key = jax.random.fold_in(jax.random.key(0), step)
+        key = dropout.site_key(step_key, layer, site)
+        x = dropout.drop_rows(jnp.ones((3, size)), 0.5, key=key, row_N=rows(0, 1, 2))
+        masks.append(np.asarray(x) > 0)
+    masks = np.concatenate(masks)
+    assert len(masks) == 81
+    r = np.corrcoef(masks)[np.triu_indices(len(masks), 1)] * np.sqrt(size)
+    # 3240 pairs: one beyond 4 sigma is expected in five tries, one beyond 5 in 500.
+    assert np.abs(r).max() < 5
+    assert abs(np.mean(r**2) - 1) < 4 * np.sqrt(2 / len(r))
+
+
+def test_a_row_keeps_its_mask_however_rows_are_split_into_batches():
+    together = kept((6, 11, 13), 0.3)
+    assert len({row.tobytes() for row in together}) == 6
+    split = [
+        kept((3, 11, 13), 0.3, row_N=rows(0, 1, 2)),
+        kept((3, 11, 13), 0.3, row_N=rows(3, 4, 5)),
+    ]
+    np.testing.assert_array_equal(np.concatenate(split), together)
+    dealt = kept((3, 11, 13), 0.3, row_N=rows(5, 1, 3))
+    np.testing.assert_array_equal(dealt, together[[5, 1, 3]])
+
+
+def test_masks_are_the_same_under_jit():
+    def drop(x, key, row_N):
+        return dropout.drop_rows(x, 0.3, key=key, row_N=row_N)
+
+    arguments = (jnp.ones((3, 11, 13)), jax.random.key(4), rows(2, 0, 1))
+    np.testing.assert_array_equal(jax.jit(drop)(*arguments), drop(*arguments))
+
+
+@pytest.mark.parametrize("shift", [0, 8, 16, 24])
+def test_each_byte_of_the_bits_is_uniform(shift):
+    values = (random_bits(5, 1 << 16) >> shift) & 255
+    for row in [*values, values]:
+        expected = row.size / 256
+        chi2 = ((np.bincount(row.ravel(), minlength=256) - expected) ** 2).sum()
+        assert abs(chi2 / expected - 255) < 4 * np.sqrt(2 * 255)
+
+
+def test_bits_of_neighbouring_places_and_rows_are_uncorrelated():
+    bits = random_bits(7, 1 << 16)
+    signs = 2.0 * ((bits[..., None] >> np.arange(0, 32, 5)) & 1) - 1
+    for distance in (1, 2, 3, 64, 512, 768, 4096):
+        a, b = signs[:, distance:], signs[:, :-distance]
+        n = a.shape[0] * a.shape[1]
+        r = np.einsum("rpi,rpj->ij", a, b) / np.sqrt(n)
+        assert np.abs(r).max() < 5, distance
+    r = np.einsum("rpi,rpj->ij", signs[1:], signs[:-1]) / np.sqrt(6 * (1 << 16))
+    assert np.abs(r).max() < 5
+
+
+def test_runs_of_dropped_neighbours_are_as_frequent_as_chance_makes_them():
+    dropped = ~kept((5, 1 << 16), 0.25)
+    for length in (2, 3, 4):
+        windows = np.lib.stride_tricks.sliding_window_view(dropped, length, axis=1)
+        windows = windows[:, ::length]
+        share, p = windows.all(-1).mean(), 0.25**length
+        assert abs(share - p) < 4 * np.sqrt(p / (windows.size / length)), length
+
+
+def embedding_params() -> dict:
+    rng = np.random.default_rng(0)
+    return {
+        "embed": {
+            "token": jnp.asarray(rng.standard_normal((53, 59)), jnp.float32),
+            "position": jnp.asarray(rng.standard_normal((61, 59)), jnp.float32),
+        },
+        "block_00": {"kernel": jnp.ones((3, 5))},
+    }
+
+
+def test_embedding_dropout_drops_table_entries_and_touches_nothing_else():
+    params, rate = embedding_params(), 0.25
+    dropped = dropout.drop_embeddings(params, rate, jax.random.key(0))
+    assert dropped["block_00"] is params["block_00"]
+    keeps = {}
+    for name, table in params["embed"].items():
+        keep = np.asarray(dropped["embed"][name] != 0)
+        sigma = np.sqrt(rate * (1 - rate) / keep.size)
+        assert abs(keep.mean() - (1 - rate)) < 4 * sigma
+        np.testing.assert_allclose(
+            dropped["embed"][name], np.where(keep, table / 0.75, 0), rtol=1e-6
+        )
+        keeps[name] = keep
+    agreement = (keeps["token"] == keeps["position"][:53]).mean()
+    assert abs(agreement - 0.625) < 4 * np.sqrt(0.625 * 0.375 / (53 * 59))
+    other = dropout.drop_embeddings(params, rate, jax.random.key(1))
+    assert np.any((other["embed"]["token"] != 0) != keeps["token"])
+    jitted = jax.jit(lambda p, k: dropout.drop_embeddings(p, rate, k))
+    again = jitted(params, jax.random.key(0))["embed"]
+    for name, keep in keeps.items():
+        np.testing.assert_array_equal(again[name] != 0, keep)
+
+
+def test_gradient_is_the_mask():
+    x = jax.random.normal(jax.random.key(1), (3, 5, 7))
+    key, row_N = jax.random.key(0), rows(0, 1, 2)
+
+    def total(x):
+        return (3 * dropout.drop_rows(x, 0.25, key=key, row_N=row_N)).sum()
+
+    gradient = jax.grad(total)(x)
+    keep = kept((3, 5, 7), 0.25)
+    assert 0 < keep.sum() < keep.size
+    np.testing.assert_allclose(gradient, np.where(keep, 4.0, 0.0), rtol=1e-6)
+    with jax.enable_x64(True):
+        exact = jnp.asarray(x, jnp.float64)
+        step = 1e-4 * np.random.default_rng(0).standard_normal(x.shape)
+        difference = total(exact + step) - total(exact - step)
+        np.testing.assert_allclose(difference, 2 * (gradient * step).sum(), rtol=1e-6)

@@ -1,0 +1,143 @@
+"""The language-modelling loss against one that holds all logits, in float64."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.models import heads
+
+N, L, D, V = 3, 7, 5, 11
+ONE_CHUNK = 1 << 22
+
+
+def inputs(N=N, L=L, scale=1.0, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    h_NLD = (scale * rng.standard_normal((N, L, D))).astype(dtype)
+    table_VD = rng.standard_normal((V, D)).astype(dtype)
+    targets_NL = rng.integers(0, V, (N, L)).astype(np.int32)
+    weight_NL = (rng.integers(0, 3, (N, L)) / 2).astype(dtype)
+    assert not weight_NL.all()
+    return h_NLD, table_VD, targets_NL, weight_NL
+
+
+def oracle(h_NLD, table_VD, targets_NL, weight_NL):
+    """The sum and its gradients in h and table, a position at a time in float64."""
+    h_NLD, table_VD = h_NLD.astype(np.float64), table_VD.astype(np.float64)
+    total, d_h_NLD, d_table_VD = 0.0, np.zeros_like(h_NLD), np.zeros_like(table_VD)
+    for n, i in np.ndindex(targets_NL.shape):
+        logits_V = table_VD @ h_NLD[n, i]
+        logp_V = logits_V - logits_V.max()
+        logp_V -= np.log(np.exp(logp_V).sum())
+        target, weight = targets_NL[n, i], weight_NL[n, i]
+        total -= weight * logp_V[target]
+        d_logits_V = weight * (np.exp(logp_V) - (np.arange(len(logp_V)) == target))
+        d_h_NLD[n, i] = d_logits_V @ table_VD
+        d_table_VD += np.outer(d_logits_V, h_NLD[n, i])
+    return total, d_h_NLD, d_table_VD
+
+
+def value_and_gradients(arrays, chunk_elements, scale=1.0):
+    def loss(h_NLD, table_VD, targets_NL, weight_NL):
+        return scale * heads.nll_sum(
+            h_NLD, table_VD, targets_NL, weight_NL, chunk_elements
+        )
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*arrays)
+    return value, *gradients
+
+
+# L = 7 is prime: one chunk or seven. L = 12 can be cut into 1, 2, 3, 4, 6 and 12.
+@pytest.mark.parametrize(
+    ("length", "chunk_elements"),
+    [(7, ONE_CHUNK), (7, 100), (7, 1), (12, 200), (12, 150), (12, 99), (12, 33)],
+)
+def test_value_and_gradients_equal_the_oracle(length, chunk_elements):
+    with jax.enable_x64(True):
+        arrays = inputs(L=length, dtype=np.float64)
+        expected = oracle(*arrays)
+        found = value_and_gradients(arrays, chunk_elements, scale=0.5)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, 0.5 * theirs, rtol=1e-12, atol=1e-13)
+        # Without a gradient another path computes the sum.
+        total = heads.nll_sum(*arrays, chunk_elements)
+        np.testing.assert_allclose(total, expected[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("chunk_elements", [ONE_CHUNK, 1])
+def test_float32_keeps_float32_accuracy(chunk_elements):
+    arrays = inputs()
+    found = value_and_gradients(arrays, chunk_elements)
+    for ours, theirs in zip(found, oracle(*arrays), strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("chunk_elements", [ONE_CHUNK, 1])
+def test_extreme_logits_neither_overflow_nor_lose_the_sum(chunk_elements):
+    arrays = inputs(scale=1000.0)
+    expected = oracle(*arrays)
+    assert expected[0] > 1e4
+    for ours, theirs in zip(
+        value_and_gradients(arrays, chunk_elements), expected, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
+
+
+def test_bfloat16_states_get_float32_logits_and_table_gradients():
+    h_NLD, table_VD, targets_NL, weight_NL = inputs()
+    h_NLD, table_VD = jnp.bfloat16(h_NLD), jnp.bfloat16(table_VD)  # exact from here on
+    exact = (np.float32(h_NLD), np.float32(table_VD), targets_NL, weight_NL)
+    total, d_h, d_table = value_and_gradients(
+        (h_NLD, exact[1], targets_NL, weight_NL), ONE_CHUNK
+    )
+    assert (total.dtype, d_h.dtype, d_table.dtype) == ("float32", "bfloat16", "float32")
+    expected = oracle(*exact)
+    # bfloat16 logits would be wrong in the third digit.
+    np.testing.assert_allclose(total, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(d_h.astype(np.float32), expected[1], atol=0.03)
+    np.testing.assert_allclose(d_table, expected[2], atol=0.05)
+
+
+def test_positions_of_weight_zero_have_no_gradient():
+    h_NLD, table_VD, targets_NL, weight_NL = inputs()
+    _, d_h_NLD, _ = value_and_gradients((h_NLD, table_VD, targets_NL, weight_NL), 1)
+    is_zero_NL = np.abs(d_h_NLD).max(-1) == 0
+    np.testing.assert_array_equal(is_zero_NL, weight_NL == 0)
+
+
+def test_token_nll_equals_the_oracle():
+    h_NLD, table_VD, targets_NL, _ = inputs(scale=30.0)
+    logits_NLV = np.einsum("nld,vd->nlv", h_NLD, table_VD)
+    found_NL = jax.jit(heads.token_nll)(logits_NLV, targets_NL)
+    for n, i in np.ndindex(targets_NL.shape):
+        logits_V = logits_NLV[n, i].astype(np.float64)
+        exp_V = np.exp(logits_V - logits_V.max())
+        expected = -np.log(exp_V[targets_NL[n, i]] / exp_V.sum())
+        np.testing.assert_allclose(found_NL[n, i], expected, rtol=1e-5, atol=1e-4)
+
+
+def largest_array(chunk_elements: int) -> int:
+    """Elements of the largest array in the compiled loss and gradient."""
+    N, L, D, V = 2, 64, 8, 1031
+    shapes = (
+        jax.ShapeDtypeStruct((N, L, D), np.float32),
+        jax.ShapeDtypeStruct((V, D), np.float32),
+        jax.ShapeDtypeStruct((N, L), np.int32),
+        jax.ShapeDtypeStruct((N, L), np.float32),
+    )
+    loss = jax.value_and_grad(
+        lambda *arrays: heads.nll_sum(*arrays, chunk_elements), argnums=(0, 1)
+    )
+    program = jax.jit(loss).lower(*shapes).compile().as_text()
+    found = re.findall(r"\b(?:f32|pred|s32)\[([\d,]+)\]", program)
+    return max(math.prod(map(int, dims.split(","))) for dims in found)
+
+
+def test_compiled_loss_never_holds_all_logits():
+    all_logits = 2 * 64 * 1031
+    assert largest_array(ONE_CHUNK) >= all_logits
+    assert largest_array(all_logits // 8) <= all_logits // 8

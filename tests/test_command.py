@@ -1,0 +1,292 @@
+"""Commands as their users run them: exit codes, one-line errors, --help."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt1_jax import command, exits
+from gpt1_jax import main as main_command
+from gpt1_jax.data import corpus, tokenizers
+
+ROOT = Path(__file__).parents[1]
+PRETRAIN = ["main", "--config", str(ROOT / "experiments/pretrain.py")]
+
+EXPERIMENTS = {
+    "misspelt": """
+from gpt1_jax.config import RunConfig, to_config_dict
+def get_config(words=""):
+    config = to_config_dict(RunConfig())
+    config.model.widht = 3
+    return config
+""",
+    "no_function": "x = 1\n",
+    "no_return": "def get_config(words=''):\n    pass\n",
+    "bad_import": "import no_such_module\ndef get_config(words=''):\n    pass\n",
+    "bad_name": "def get_config(words=''):\n    return no_such_name\n",
+    "bad_value": "def get_config(words=''):\n    return int('no_such_number')\n",
+    "bad_key": "def get_config(words=''):\n    return {}['no_such_key']\n",
+    "bad_attribute": "def get_config(words=''):\n    return words.no_such_attribute\n",
+}
+
+# Name: the command, what its line on stderr must say.
+MISTAKES = {
+    "misspelt field": (
+        [*PRETRAIN, "--config.model.widht=24"],
+        "'widht'; Did you mean 'width'?",
+    ),
+    "misspelt group": (
+        [*PRETRAIN, "--config.modle.width=24"],
+        "'modle'; Did you mean 'model'?",
+    ),
+    "float for an int": ([*PRETRAIN, "--config.model.width=12.0"], "'12.0'"),
+    "no integers": (
+        [*PRETRAIN, "--config.train.keep_at_steps=a"],
+        "config.train.keep_at_steps=('a',); must be integers",
+    ),
+    "no --config": (["main"], "--config is missing"),
+    "no experiment": (["main", "--config", "no.py"], "no experiment file no.py"),
+    "no experiment, but a field": (
+        ["main", "--config=no.py:paper", "--config.model.width=24"],
+        "no experiment file: [Errno 2] No such file or directory: 'no.py'",
+    ),
+    "misspelt in the experiment": (
+        ["main", "--config=misspelt.py"],
+        "'widht'; Did you mean 'width'?",
+    ),
+    "no get_config": (
+        ["main", "--config=no_function.py"],
+        "the experiment file has no get_config",
+    ),
+    "get_config returns nothing": (
+        ["main", "--config=no_return.py"],
+        "config=None; must be a group of fields",
+    ),
+    "unknown word": (
+        ["main", "--config", f"{ROOT}/experiments/pretrain.py:papr"],
+        "unknown word 'papr' after the experiment file; known words: small, paper",
+    ),
+    "unknown flag": ([*PRETRAIN, "--wrkdir=x"], "'wrkdir'. Did you mean: workdir ?"),
+    "stray argument": ([*PRETRAIN, "stray"], "unexpected argument 'stray'"),
+    "no corpus": (
+        ["main", "--config", f"{ROOT}/experiments/pretrain.py:paper"],
+        "config.data.corpus is empty",
+    ),
+    "heads that do not divide": (
+        [*PRETRAIN, "--config.model.num_heads=5"],
+        "config.model.num_heads=5; must divide config.model.width=128; try 2 or 4",
+    ),
+    "glob without files": (
+        [*PRETRAIN, "--config.data.corpus=nowhere/*.txt"],
+        "no file matches 'nowhere/*.txt'",
+    ),
+    "book in another encoding": (
+        [*PRETRAIN, "--config.data.corpus=books/*.txt"],
+        "books/latin1.txt: byte 3 (0xe9) is not UTF-8",
+    ),
+    "prepare without --output": (
+        ["prepare", "--corpus=books/*.txt"],
+        "--output",
+    ),
+    "prepare below a flag's bound": (
+        ["prepare", "--corpus=books/*.txt", "--output=store", "--vocab_size=299"],
+        "--vocab_size=299",
+    ),
+    "prepare with a book in another encoding": (
+        ["prepare", "--corpus=books/*.txt", "--output=store"],
+        "books/latin1.txt: byte 3",
+    ),
+    "prepare into a file": (
+        ["prepare", "--corpus=good/*.txt", "--output=bad_name.py"],
+        "bad_name.py exists and is no token store",
+    ),
+    "generate from nothing": (
+        ["generate", "--checkpoint=nowhere", "--prompt=once"],
+        "nowhere",
+    ),
+}
+
+FAILURES = {
+    "cache below a file": (
+        [*PRETRAIN, "--config.data.cache_dir=misspelt.py/cache"],
+        "misspelt.py/cache",
+    ),
+    "output below a file": (
+        ["prepare", "--corpus=good/*.txt", "--output=misspelt.py/store"],
+        "misspelt.py'",
+    ),
+}
+
+# Faults of code, not of a command: what the traceback must show.
+BUGS = {
+    "bad_import": ("bad_import.py", "No module named 'no_such_module'"),
+    "bad_name": ("bad_name.py", "name 'no_such_name' is not defined"),
+    "bad_value": ("bad_value.py", "no_such_number"),
+    "bad_key": ("bad_key.py", "no_such_key"),
+    "bad_attribute": ("bad_attribute.py", "no_such_attribute"),
+}
+
+HELPS = ("main", "prepare", "generate")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    """Where the commands run: experiments, books."""
+    directory = tmp_path_factory.mktemp("commands")
+    for name, source in EXPERIMENTS.items():
+        (directory / f"{name}.py").write_text(source)
+    for name, text in (("good/a", b"a b"), ("good/b", b"c d"), ("books/ok", b"a b")):
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / f"{name}.txt").write_bytes(text)
+    (directory / "books/latin1.txt").write_bytes("café".encode("latin-1"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def ended(directory) -> dict[str, subprocess.CompletedProcess]:
+    """All commands of this file, run at once, a few at a time."""
+    commands = {name: args for name, (args, _) in (MISTAKES | FAILURES).items()}
+    commands |= {name: ["main", f"--config={name}.py"] for name in BUGS}
+    commands |= {f"{name} --help": [name, "--help"] for name in HELPS}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+
+    def run(args: list[str]) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", f"gpt1_jax.{args[0]}", *args[1:]],
+            cwd=directory,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        return dict(zip(commands, pool.map(run, commands.values()), strict=True))
+
+
+def assert_one_line(stderr: str, expected: str) -> None:
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert stderr.endswith("\n")
+    assert expected in stderr
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_exits_2_in_one_line(ended, name):
+    assert_one_line(ended[name].stderr, MISTAKES[name][1])
+    assert ended[name].returncode == 2
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_disk_that_can_not_be_written_exits_1_in_one_line(ended, name):
+    assert_one_line(ended[name].stderr, FAILURES[name][1])
+    assert ended[name].returncode == 1
+
+
+def test_mistakes_leave_nothing_behind(ended, directory):
+    found = {path.name for path in directory.iterdir()}
+    assert found - {"__pycache__"} == {
+        "good",
+        "books",
+        *(f"{name}.py" for name in EXPERIMENTS),
+    }
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_bug_in_an_experiment_shows_where_it_is(ended, name):
+    assert ended[name].returncode == 1
+    for expected in ("Traceback", *BUGS[name]):
+        assert expected in ended[name].stderr
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_help_shows_flags_and_an_example(ended, name):
+    help_ = ended[f"{name} --help"]
+    assert (help_.returncode, help_.stderr) == (0, "")
+    lines = help_.stdout.splitlines()
+    assert len(lines) <= 30
+    # A continuation whose backslash got lost makes one long line of two.
+    assert max(map(len, lines)) <= 88
+    assert any(line.startswith(f"    python -m gpt1_jax.{name} --") for line in lines)
+    source = (ROOT / f"gpt1_jax/{name}.py").read_text()
+    for flag in source.split("flags.DEFINE_")[1:]:
+        flag_name = flag.split('"')[1]
+        assert any(line.startswith(f"  --{flag_name}: ") for line in lines)
+
+
+def test_help_shows_defaults_but_no_empty_ones(ended):
+    lines = ended["prepare --help"].stdout.splitlines()
+    assert ("  --vocab_size: Entries of a learnt vocabulary. (default: 40478)") in lines
+    assert "  --output: Directory to write." in lines
+
+
+def test_error_that_the_package_raises_is_the_users_mistake(capsys):
+    assert command._run(lambda: corpus.windows_per_epoch(1, 4)) == exits.MISTAKE
+    assert_one_line(capsys.readouterr().err, "1 training tokens; at least 8 are needed")
+
+
+def test_error_that_nothing_foresaw_keeps_its_traceback():
+    # numpy refuses, in a line of this package that is no `raise`.
+    def main():
+        corpus.window_starts(100, context_length=4, batch_size=-1, seed=0, step=0)
+
+    with pytest.raises(ValueError, match="negative"):
+        command._run(main)
+
+
+def test_error_of_another_library_keeps_its_traceback():
+    with pytest.raises(ValueError, match="invalid literal"):
+        command._run(lambda: int("x"))
+
+
+def test_file_that_vanishes_is_a_failure(tmp_path, capsys):
+    assert command._run((tmp_path / "gone").read_text) == exits.FAILED
+    assert_one_line(capsys.readouterr().err, "gone'; free space or check the path")
+
+
+def test_traceback_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("GPT1_JAX_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="1 training tokens"):
+        command._run(lambda: corpus.windows_per_epoch(1, 4))
+
+
+def test_error_of_a_worker_process_is_told_apart_too(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        mistake = pool.submit(tokenizers.load, tmp_path / "nowhere").exception()
+        bug = pool.submit(int, "x").exception()
+    assert isinstance(mistake, FileNotFoundError)
+    assert command._raised_here(mistake)
+    assert isinstance(bug, ValueError)
+    assert not command._raised_here(bug)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (exits.Preempted("saved"), 75),
+        (exits.RunFailed("loss is nan"), 1),
+    ],
+)
+def test_ends_of_a_run_have_their_codes(error, code):
+    def main():
+        raise error
+
+    assert command._run(main) == code
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "workdir"),
+    [
+        ("experiments/pretrain.py", "", "runs/pretrain"),
+        ("/elsewhere/pretrain.py", "paper", "runs/pretrain-paper"),
+        ("finetune.py", "rte, paper,", "runs/finetune-rte-paper"),
+    ],
+)
+def test_default_workdir_names_the_experiment_and_its_words(file, words, workdir):
+    assert main_command._default_workdir(Path(file), words) == workdir

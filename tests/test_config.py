@@ -1,0 +1,364 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from gpt1_jax import config as config_lib
+from gpt1_jax.config import RunConfig
+
+# Radford et al. 2018, Sec. 4.1 ("Model specifications"), and for the Adam constants
+# finetune-transformer-lm train.py; every field, so that a new one is decided here too.
+PAPER = {
+    "job": "pretrain",
+    "seed": 0,
+    "model.num_layers": 12,
+    "model.width": 768,
+    "model.num_heads": 12,
+    "model.mlp_width": 3072,
+    "model.context_length": 512,
+    "model.embedding_dropout": 0.1,
+    "model.residual_dropout": 0.1,
+    "model.attention_dropout": 0.1,
+    "model.compute_dtype": "auto",
+    "data.corpus": "",
+    "data.eval_corpus": "",
+    "data.holdout_fraction": 0.01,
+    "data.tokenizer": "sentencepiece",
+    "data.vocab_size": 40478,
+    "data.cache_dir": "~/.cache/gpt1_jax",
+    "data.storyworld_seed": 0,
+    "data.storyworld_megabytes": 2.0,
+    "train.batch_size": 64,
+    "train.eval_batch_size": 64,
+    "train.epochs": 100,
+    "train.max_steps": 0,
+    "train.accumulation_steps": 1,
+    "train.log_every_steps": 100,
+    "train.eval_every_steps": 10000,
+    "train.checkpoint_every_steps": 2000,
+    "train.keep_checkpoints": 2,
+    "train.keep_at_steps": (),
+    "train.remat": False,
+    "optim.name": "openai_adam",
+    "optim.peak_learning_rate": 2.5e-4,
+    "optim.schedule": "cosine",
+    "optim.warmup_steps": 2000,
+    "optim.warmup_fraction": 0.0,
+    "optim.weight_decay": 0.01,
+    "optim.clip_norm": 1.0,
+    "optim.b1": 0.9,
+    "optim.b2": 0.999,
+    "optim.eps": 1e-8,
+}
+
+
+def changed(changes: dict, base: RunConfig | None = None) -> RunConfig:
+    """The default config, or `base`, with dotted fields changed."""
+    config = base or RunConfig()
+    for path, value in changes.items():
+        *group, field = path.split(".")
+        if group:
+            inner = dataclasses.replace(getattr(config, group[0]), **{field: value})
+            config = dataclasses.replace(config, **{group[0]: inner})
+        else:
+            config = dataclasses.replace(config, **{field: value})
+    return config
+
+
+def mapping(changes: dict) -> dict:
+    return json.loads(json.dumps(dataclasses.asdict(changed(changes))))
+
+
+def test_defaults_are_the_papers():
+    assert config_lib.flatten(RunConfig()) == PAPER
+
+
+def test_defaults_are_valid():
+    config_lib.validate(RunConfig())
+
+
+def test_config_survives_the_way_through_flags_and_json():
+    config = changed(
+        {
+            "seed": 7,
+            "model.width": 36,
+            "data.corpus": "books/*.txt",
+            "train.keep_at_steps": (30, 50),
+            "optim.eps": 1e-6,
+            "train.remat": True,
+        }
+    )
+    through_flags = config_lib.from_mapping(config_lib.to_config_dict(config))
+    through_json = config_lib.from_mapping(
+        json.loads(json.dumps(dataclasses.asdict(config)))
+    )
+    assert through_flags == through_json == config != RunConfig()
+    assert isinstance(through_json.train.keep_at_steps, tuple)
+
+
+def test_config_dict_is_locked_against_new_fields():
+    config_dict = config_lib.to_config_dict(RunConfig())
+    config_dict.model.width = 24
+    with pytest.raises(AttributeError, match="Did you mean"):
+        config_dict.model.widht = 24
+    assert config_lib.from_mapping(config_dict).model.width == 24
+
+
+def test_misspelt_field_says_which_was_meant():
+    fields = mapping({})
+    fields["model"]["widht"] = fields["model"].pop("width")
+    message = r"unknown field config.model.widht; Did you mean config.model.width\?"
+    with pytest.raises(ValueError, match=message):
+        config_lib.from_mapping(fields)
+
+
+def test_field_like_no_other_lists_those_there_are():
+    fields = mapping({})
+    fields["train"]["qqq"] = 1
+    with pytest.raises(ValueError, match=r"config.train.qqq; batch_size, eval_batch"):
+        config_lib.from_mapping(fields)
+
+
+def test_missing_field_is_named():
+    fields = mapping({})
+    del fields["optim"]["eps"]
+    with pytest.raises(ValueError, match=r"config.optim.eps is missing"):
+        config_lib.from_mapping(fields)
+
+
+@pytest.mark.parametrize("value", [3, None, [1], "x"])
+def test_value_in_the_place_of_a_group_is_refused(value):
+    with pytest.raises(ValueError, match=r"config.model=.*; must be a group"):
+        config_lib.from_mapping(mapping({}) | {"model": value})
+
+
+def test_config_that_is_no_mapping_is_refused():
+    with pytest.raises(ValueError, match=r"config=None; must be a group"):
+        config_lib.from_mapping(None)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kind"),
+    [
+        ("model.width", 12.0, "int"),
+        ("model.width", "12", "int"),
+        ("model.width", True, "int"),
+        ("model.width", None, "int"),
+        ("train.remat", 1, "bool"),
+        ("optim.eps", "1e-8", "float"),
+        ("optim.eps", True, "float"),
+        ("data.corpus", 5, "str"),
+    ],
+)
+def test_wrong_type_is_refused(path, value, kind):
+    message = rf"config.{path}={value!r}; must be of type {kind}"
+    with pytest.raises(ValueError, match=message):
+        config_lib.from_mapping(mapping({path: value}))
+
+
+@pytest.mark.parametrize("value", [[1.0], ["5"], [True], 5, "5"])
+def test_steps_that_are_no_integers_are_refused(value):
+    fields = mapping({})
+    fields["train"]["keep_at_steps"] = value
+    with pytest.raises(ValueError, match=r"keep_at_steps=.*; must be integers; write"):
+        config_lib.from_mapping(fields)
+
+
+def test_integer_stands_for_a_float():
+    config = config_lib.from_mapping(mapping({"optim.clip_norm": 2}))
+    assert config.optim.clip_norm == 2.0
+    assert isinstance(config.optim.clip_norm, float)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed", "refused"),
+    [
+        ("seed", (0, 2**32 - 1), (-1, 2**32)),
+        ("model.num_layers", (1,), (0, -1)),
+        ("model.width", (12,), (0, -12)),
+        ("model.num_heads", (1,), (0,)),
+        ("model.mlp_width", (1,), (0,)),
+        ("model.context_length", (2,), (1, 0)),
+        ("model.embedding_dropout", (0.0, 0.99), (-0.1, 1.0)),
+        ("model.residual_dropout", (0.0, 0.99), (-0.1, 1.0)),
+        ("model.attention_dropout", (0.0, 0.99), (-0.1, 1.0)),
+        ("data.holdout_fraction", (0.0, 0.5), (-0.1, 0.6)),
+        ("data.vocab_size", (300,), (299, 2**31)),
+        ("data.storyworld_seed", (0,), (-1,)),
+        ("data.storyworld_megabytes", (0.01,), (0.0, -1.0)),
+        ("train.batch_size", (1,), (0, -64)),
+        ("train.eval_batch_size", (1,), (0,)),
+        ("train.epochs", (1,), (0,)),
+        ("train.max_steps", (0, 1), (-1,)),
+        ("train.accumulation_steps", (1, 64), (0, -1)),
+        ("train.log_every_steps", (1,), (0,)),
+        ("train.eval_every_steps", (0, 1), (-1,)),
+        ("train.checkpoint_every_steps", (0, 1), (-1,)),
+        ("train.keep_checkpoints", (2,), (1, 0)),
+        ("train.keep_at_steps", ((), (1,)), ((0,), (5, -1))),
+        ("optim.peak_learning_rate", (1e-9,), (0.0, -1e-3)),
+        ("optim.warmup_steps", (0, 1), (-1,)),
+        ("optim.weight_decay", (0.0,), (-0.01, 1.1)),
+        ("optim.clip_norm", (1e-3,), (0.0, -1.0)),
+        ("optim.b1", (0.0, 0.99), (-0.1, 1.0)),
+        ("optim.b2", (0.0, 0.999), (-0.1, 1.0)),
+        ("optim.eps", (1e-12,), (0.0, -1e-8)),
+    ],
+)
+def test_bounds(path, allowed, refused):
+    for value in allowed:
+        config_lib.validate(changed({path: value}))
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"^config\.{path}=.*; .*; .*"):
+            config_lib.validate(changed({path: value}))
+
+
+def test_warmup_fraction_is_a_share():
+    for value in (0.0, 0.002, 1.0):
+        config_lib.validate(
+            changed({"optim.warmup_steps": 0, "optim.warmup_fraction": value})
+        )
+    with pytest.raises(ValueError, match=r"warmup_fraction=1.5; from 0.0 to 1.0;"):
+        config_lib.validate(
+            changed({"optim.warmup_steps": 0, "optim.warmup_fraction": 1.5})
+        )
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, value in PAPER.items() if isinstance(value, float)]
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_floats_that_are_not_finite_are_refused(path, value):
+    with pytest.raises(ValueError, match=rf"config\.{path}=-?(nan|inf); from"):
+        config_lib.validate(changed({path: value}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("job", "pretrian", r"job='pretrian'; pretrain; did you mean pretrain\?"),
+        ("job", "zzz", r"job='zzz'; pretrain; use one of these"),
+        ("model.compute_dtype", "float16", r"\|float32\|bfloat16\|float64; did you"),
+        ("optim.name", "adam", r"'adam'; openai_adam\|adamw; did you mean adamw\?"),
+        ("optim.schedule", "cosin", r"cosine\|linear\|constant; did you mean cosine\?"),
+    ],
+)
+def test_unknown_choice_lists_the_known(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        config_lib.validate(changed({path: value}))
+
+
+def test_heads_must_divide_the_width():
+    message = r"num_heads=5; must divide config.model.width=768; try 4 or 6"
+    with pytest.raises(ValueError, match=message):
+        config_lib.validate(changed({"model.num_heads": 5}))
+
+
+def test_accumulation_must_divide_the_batch():
+    message = r"accumulation_steps=3; must divide config.train.batch_size=64;"
+    with pytest.raises(ValueError, match=message):
+        config_lib.validate(changed({"train.accumulation_steps": 3}))
+
+
+def test_two_warmups_are_refused():
+    message = r"warmup_steps=2000 and .*warmup_fraction=0.002; only one may be set"
+    with pytest.raises(ValueError, match=message):
+        config_lib.validate(changed({"optim.warmup_fraction": 0.002}))
+
+
+def test_run_goes_on_under_other_logging_and_keeping():
+    free = changed(
+        {
+            "data.cache_dir": "/elsewhere",
+            "train.accumulation_steps": 2,
+            "train.log_every_steps": 7,
+            "train.eval_every_steps": 7,
+            "train.checkpoint_every_steps": 7,
+            "train.keep_checkpoints": 3,
+            "train.keep_at_steps": (7,),
+        }
+    )
+    assert config_lib.conflicts(RunConfig(), free) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1),
+        ("model.width", 24),
+        ("data.corpus", "other"),
+        ("data.vocab_size", 999),
+        ("train.batch_size", 32),
+        ("train.epochs", 99),
+        ("optim.eps", 1e-6),
+        ("optim.schedule", "linear"),
+    ],
+)
+def test_run_does_not_go_on_under_another_trajectory(path, value):
+    found = config_lib.conflicts(RunConfig(), changed({path: value}))
+    assert found == [f"{path}: {PAPER[path]!r} -> {value!r}"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fraction", "old", "new", "may_go_on"),
+    [
+        ("constant", 0.0, 100, 200, True),
+        ("constant", 0.0, 100, 0, True),
+        ("constant", 0.0, 200, 100, False),
+        ("constant", 0.0, 0, 100, False),
+        ("constant", 0.01, 100, 200, False),
+        ("cosine", 0.0, 100, 200, False),
+        ("linear", 0.0, 100, 200, False),
+    ],
+)
+def test_run_grows_only_where_its_schedule_does_not_know_the_end(
+    schedule, fraction, old, new, may_go_on
+):
+    base = changed(
+        {
+            "optim.schedule": schedule,
+            "optim.warmup_steps": 0,
+            "optim.warmup_fraction": fraction,
+        }
+    )
+    found = config_lib.conflicts(
+        changed({"train.max_steps": old}, base), changed({"train.max_steps": new}, base)
+    )
+    assert found == ([] if may_go_on else [f"train.max_steps: {old} -> {new}"])
+
+
+def test_fingerprint_covers_what_a_checkpoint_depends_on():
+    default = config_lib.fingerprint(RunConfig())
+    assert config_lib.fingerprint(changed({"train.log_every_steps": 7})) == default
+    for path, value in (
+        ("seed", 1),
+        ("model.width", 24),
+        ("optim.eps", 1e-6),
+        ("train.batch_size", 32),
+    ):
+        assert config_lib.fingerprint(changed({path: value})) != default
+
+
+def test_warmup_that_never_ends_is_warned_of():
+    config = RunConfig()
+    assert config_lib.warnings(config, 2001) == []
+    (warning,) = config_lib.warnings(config, 2000)
+    assert "warmup_steps=2000 is no shorter than the run of 2000 steps" in warning
+
+
+def test_steps_behind_the_end_are_warned_of():
+    config = changed({"train.keep_at_steps": (5, 4000, 4001)})
+    (warning,) = config_lib.warnings(config, 4000)
+    assert "keep_at_steps=[4001]" in warning
+
+
+def test_experiment_words_are_a_set():
+    known = ("small", "paper", "rte")
+    assert config_lib.experiment_words("", known) == set()
+    assert config_lib.experiment_words("rte, paper,", known) == {"rte", "paper"}
+
+
+def test_unknown_experiment_word_lists_the_known():
+    with pytest.raises(ValueError, match=r"word 'papr' .*; known words: small, paper;"):
+        config_lib.experiment_words("small,papr", ("small", "paper"))

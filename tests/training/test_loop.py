@@ -1,0 +1,234 @@
+"""The loop around a job that is made of counters."""
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+
+import pytest
+
+from gpt1_jax import exits
+from gpt1_jax.config import TrainConfig
+from gpt1_jax.training import loop
+from gpt1_jax.training.state import TrainState
+
+CONFIG = TrainConfig(
+    log_every_steps=3,
+    eval_every_steps=4,
+    checkpoint_every_steps=5,
+    keep_at_steps=(7,),
+)
+
+
+class Record:
+    """A fake job and metrics log that note what happens, in order."""
+
+    def __init__(self, total_steps: int = 11, **hooks):
+        self.events: list[tuple[str, int]] = []
+        self.rows: dict[int, dict[str, float]] = {}
+        self.batches: list[int] = []
+        self._hooks = hooks
+        self.job = loop.Job(
+            train_step=self._train_step,
+            batch_at=self._batch_at,
+            evaluate=self._evaluate,
+            save=lambda state: self._note("save", state.step),
+            learning_rate=lambda step: 100.0 + step,
+            total_steps=total_steps,
+            tokens_per_step=64,
+        )
+
+    def _note(self, kind: str, step: int) -> None:
+        self.events.append((kind, step))
+        if hook := self._hooks.get(kind):
+            hook(step)
+
+    def _batch_at(self, step: int) -> int:
+        self.batches.append(step)
+        return step
+
+    def _train_step(self, state: TrainState, batch: int):
+        assert batch == state.step == state.params
+        step = state.step + 1
+        self._note("train", step)
+        loss = self._hooks.get("loss", float)(step)
+        sums = {"loss": (loss * 7, 7), "grad_norm": (step / 2, 1)}
+        return TrainState(step, step, None), sums
+
+    def _evaluate(self, params: int) -> dict[str, float]:
+        self._note("evaluate", params)
+        return {"eval/loss": self._hooks.get("eval_loss", float)(params)}
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        assert step not in self.rows
+        self._note("row", step)
+        self.rows[step] = values
+
+    def fit(self, first: int = 0, cfg: TrainConfig = CONFIG) -> TrainState:
+        return loop.fit(TrainState(first, first, None), self.job, cfg, self)
+
+    def steps(self, kind: str) -> list[int]:
+        return [step for event, step in self.events if event == kind]
+
+
+def interrupt(number: int = signal.SIGTERM, *, at: int):
+    """A hook that sends this process a signal at one step."""
+    return lambda step: os.kill(os.getpid(), number) if step == at else None
+
+
+def value_at(place: int, value: float):
+    return lambda step: value if step == place else float(step)
+
+
+@pytest.mark.parametrize("first", [0, 1, 6, 10, 11])
+def test_trains_to_exactly_the_total_from_any_step(first):
+    record = Record()
+    end = record.fit(first)
+    assert end.step == 11
+    assert record.steps("train") == list(range(first + 1, 12))
+    assert record.batches == list(range(first, 11))
+
+
+@pytest.mark.parametrize("first", [0, 2, 5])
+def test_each_due_step_has_one_row_evaluation_and_checkpoint(first):
+    record = Record()
+    record.fit(first)
+    due = {
+        "row": [3, 4, 6, 8, 9, 11],
+        "evaluate": [4, 8, 11],
+        "save": [5, 7, 10, 11],
+    }
+    for kind, steps in due.items():
+        assert record.steps(kind) == [step for step in steps if step > first], kind
+
+
+def test_zero_means_never_but_at_the_end():
+    cfg = TrainConfig(log_every_steps=2, eval_every_steps=0, checkpoint_every_steps=0)
+    record = Record()
+    record.fit(cfg=cfg)
+    assert record.steps("evaluate") == record.steps("save") == [11]
+    assert record.steps("row") == [2, 4, 6, 8, 10, 11]
+
+
+def test_rows_hold_means_rate_and_scores_of_their_own_step():
+    record = Record()
+    record.fit()
+    for step, row in record.rows.items():
+        assert row.pop("train/tokens_per_second") > 0
+        expected = {
+            "train/loss": step,
+            "train/grad_norm": step / 2,
+            "train/learning_rate": 100 + step - 1,
+        }
+        if step in (4, 8, 11):
+            expected["eval/loss"] = step
+        assert row == expected
+
+
+def test_a_row_is_written_before_its_checkpoint_and_after_those_before():
+    record = Record()
+    record.fit(cfg=dataclasses.replace(CONFIG, log_every_steps=1))
+    assert record.steps("row") == list(range(1, 12))
+    for step in record.steps("save"):
+        place = record.events.index(("save", step))
+        rows = [number for kind, number in record.events[:place] if kind == "row"]
+        assert rows == list(range(1, step + 1))
+
+
+def test_metrics_are_read_one_step_late():
+    record = Record()
+    cfg = TrainConfig(log_every_steps=1, eval_every_steps=0, checkpoint_every_steps=0)
+    record.fit(cfg=cfg)
+    assert record.events.index(("train", 6)) < record.events.index(("row", 5))
+
+
+def test_rate_leaves_out_evaluation_and_saving(monkeypatch):
+    clock = {"now": 0.0}
+
+    def takes(seconds: float):
+        def hook(step: int) -> None:
+            clock["now"] += seconds
+
+        return hook
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
+    record = Record(train=takes(2.0), evaluate=takes(1000.0), save=takes(1000.0))
+    record.fit(cfg=dataclasses.replace(CONFIG, log_every_steps=1))
+    rates = [row["train/tokens_per_second"] for row in record.rows.values()]
+    # Reading one step late puts a step's end where the next one's is: 0 to 4 seconds.
+    assert all(rate >= 64 / 4 for rate in rates)
+    assert sum(rate == 32 for rate in rates) >= 4
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad_step", [1, 5, 6, 7, 11])
+def test_a_loss_that_is_not_finite_fails_the_run_before_it_is_saved(value, bad_step):
+    record = Record(loss=value_at(bad_step, value))
+    with pytest.raises(
+        exits.RunFailed, match=rf"train/loss is {value} at step {bad_step};"
+    ):
+        record.fit()
+    assert all(step < bad_step for step in record.steps("save") + record.steps("row"))
+    assert record.steps("save") == [step for step in (5, 7, 10) if step < bad_step]
+
+
+def test_a_score_that_is_not_finite_fails_the_run_before_it_is_saved():
+    cfg = dataclasses.replace(CONFIG, checkpoint_every_steps=4)
+    record = Record(eval_loss=value_at(8, math.nan))
+    with pytest.raises(exits.RunFailed, match="eval/loss is nan at step 8;"):
+        record.fit(cfg=cfg)
+    assert record.steps("save") == [4, 7]
+    assert max(record.rows) == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", ["train", "row", "evaluate", "save"])
+def test_a_signal_saves_once_and_stops(kind, number):
+    before = signal.getsignal(number)
+    at = {"train": 6, "row": 6, "evaluate": 4, "save": 5}[kind]
+    record = Record(**{kind: interrupt(number, at=at)})
+    with pytest.raises(exits.Preempted, match=r"stopped at step \d+ and saved") as info:
+        record.fit()
+    assert signal.getsignal(number) is before
+    last = record.steps("train")[-1]
+    assert at <= last <= at + 1
+    assert f"step {last} " in str(info.value)
+    saved = record.steps("save")
+    assert saved[-1] == last
+    assert len(saved) == len(set(saved))
+    assert record.steps("row") == [step for step in (3, 4, 6) if step <= last]
+
+
+def test_a_signal_in_the_last_step_lets_the_run_finish():
+    record = Record(train=interrupt(at=11))
+    assert record.fit().step == 11
+    assert record.steps("save")[-1] == 11
+
+
+def test_a_second_signal_stops_at_once():
+    def twice(step: int) -> None:
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    record = Record(train=twice)
+    with pytest.raises(KeyboardInterrupt):
+        record.fit()
+    assert record.steps("save") == [5]
+
+
+def test_handlers_are_restored_whatever_happens():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    Record().fit()
+    with pytest.raises(exits.RunFailed):
+        Record(loss=value_at(2, math.nan)).fit()
+    assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_trains_outside_the_main_thread_too():
+    record = Record()
+    thread = threading.Thread(target=record.fit)
+    thread.start()
+    thread.join()
+    assert record.steps("save")[-1] == 11

@@ -1,0 +1,168 @@
+"""The language-modelling loss: what it averages, and where its dropout acts."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.data.corpus import LMBatch
+from gpt1_jax.models import dropout, heads
+from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.training import losses
+
+CFG = ModelConfig(
+    num_layers=1,
+    width=15,
+    num_heads=3,
+    mlp_width=17,
+    context_length=11,
+    compute_dtype="float32",
+)
+VOCAB = 23
+KEY = jax.random.key(5)
+
+
+MODEL = Transformer(CFG, VOCAB)
+
+
+@pytest.fixture(scope="module")
+def params(make_params) -> dict:
+    return make_params(MODEL)
+
+
+@functools.cache
+def make_loss(is_train: bool, **changes):
+    model = Transformer(dataclasses.replace(CFG, **changes), VOCAB)
+    return jax.jit(losses.make_lm_loss(model, is_train=is_train))
+
+
+def batch(num_targets=(11, 7, 0, 1)) -> LMBatch:
+    B = len(num_targets)
+    tokens_BL = np.random.default_rng(0).integers(0, VOCAB, (B, 12)).astype(np.int32)
+    return LMBatch(
+        tokens_BL, np.array(num_targets, np.int32), np.arange(B, dtype=np.uint32)
+    )
+
+
+logits_of = jax.jit(lambda params, tokens: MODEL.apply({"params": params}, tokens))
+
+
+def oracle(params, batch) -> tuple[float, int]:
+    """The sum and the number of the counted targets' losses, one by one."""
+    logits_BLV = np.asarray(logits_of(params, batch.tokens_BL[:, :-1]), np.float64)
+    total, count = 0.0, 0
+    for row, num_targets in enumerate(batch.num_targets_B):
+        for place in range(num_targets):
+            logits_V = logits_BLV[row, place]
+            target = batch.tokens_BL[row, place + 1]
+            total += np.log(np.exp(logits_V).sum()) - logits_V[target]
+            count += 1
+    return total, count
+
+
+def test_loss_is_the_mean_over_counted_targets(params):
+    loss, sums = make_loss(is_train=False)(params, batch(), KEY)
+    total, count = oracle(params, batch())
+    assert count == 19
+    np.testing.assert_allclose(loss, total / count, rtol=1e-5)
+    np.testing.assert_allclose(sums["loss"][0], total, rtol=1e-5)
+    assert sums["loss"][1] == count
+    # Not the mean over all positions, nor the mean of the rows' means.
+    assert abs(oracle(params, batch((11,) * 4))[0] / 44 - loss) > 0.05
+    rows = [
+        batch()._replace(num_targets_B=n * np.eye(4, dtype=int)[i])
+        for i, n in enumerate(batch().num_targets_B)
+        if n
+    ]
+    means = [total / count for total, count in (oracle(params, row) for row in rows)]
+    assert abs(np.mean(means) - loss) > 0.05
+
+
+def test_padding_does_not_count(params):
+    tokens_BL = batch().tokens_BL
+    for row, num_targets in enumerate(batch().num_targets_B):
+        tokens_BL[row, num_targets + 1 :] = 0
+    padded = batch()._replace(tokens_BL=tokens_BL)
+    assert np.any(padded.tokens_BL != batch().tokens_BL)
+    first, second = (
+        make_loss(is_train=False)(params, given, KEY)[0] for given in (batch(), padded)
+    )
+    assert first == second
+
+
+def test_a_batch_of_padding_has_loss_zero_and_no_gradient(params):
+    grad_fn = jax.value_and_grad(make_loss(is_train=False), has_aux=True)
+    (loss, sums), gradients = grad_fn(params, batch((0, 0, 0, 0)), KEY)
+    assert loss == 0
+    assert sums["loss"] == (0, 0)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
+
+
+def test_evaluation_uses_no_key_and_training_does(params):
+    keys = (KEY, KEY, jax.random.key(6))
+    scored, trained = (
+        [make_loss(is_train=is_train)(params, batch(), key)[0] for key in keys]
+        for is_train in (False, True)
+    )
+    assert scored[0] == scored[1] == scored[2]
+    assert trained[0] == trained[1] != trained[2]
+    assert trained[0] != scored[0]
+
+
+NO_DROPOUT = dict.fromkeys(
+    ("embedding_dropout", "residual_dropout", "attention_dropout"), 0.0
+)
+
+
+@pytest.mark.parametrize("site", NO_DROPOUT)
+def test_each_rate_changes_the_training_loss(params, site):
+    plain, _ = make_loss(is_train=False)(params, batch(), KEY)
+    without, _ = make_loss(is_train=True, **NO_DROPOUT)(params, batch(), KEY)
+    some = make_loss(is_train=True, **NO_DROPOUT | {site: 0.5})(params, batch(), KEY)[0]
+    np.testing.assert_allclose(without, plain, rtol=1e-6)
+    assert abs(some - plain) > 1e-3
+
+
+def test_embedding_dropout_reaches_the_input_and_the_softmax(params):
+    loss_fn = make_loss(is_train=True, **NO_DROPOUT | {"embedding_dropout": 0.5})
+    loss, _ = loss_fn(params, batch(), KEY)
+    table_key, _ = jax.random.split(KEY)
+    dropped = dropout.drop_embeddings(params, 0.5, table_key)
+    total, count = oracle(dropped, batch())
+    np.testing.assert_allclose(loss, total / count, rtol=1e-5)
+    # A table that was dropped in one place only would be told apart.
+    for name in ("token", "position"):
+        partly = dropped | {"embed": dropped["embed"] | {name: params["embed"][name]}}
+        assert abs(oracle(partly, batch())[0] / count - loss) > 1e-2
+    h_NLD = MODEL.apply({"params": dropped}, batch().tokens_BL[:, :-1], method="encode")
+    logits_NLV = jnp.einsum("NLD,VD->NLV", h_NLD, params["embed"]["token"])
+    nll_NL = heads.token_nll(logits_NLV, batch().tokens_BL[:, 1:])
+    counts_NL = np.arange(11)[None] < batch().num_targets_B[:, None]
+    assert abs(nll_NL[counts_NL].mean() - loss) > 1e-2
+
+
+def test_gradient_of_the_training_loss_equals_finite_differences(params):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, params)
+        loss_fn = make_loss(is_train=True, compute_dtype="float64")
+        grad_fn = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+        _, gradient = grad_fn(params, batch(), KEY)
+        for part in params:
+            way = jax.tree.map(
+                lambda p: 1e-6 * rng.standard_normal(p.shape), params[part]
+            )
+            there, back = (
+                grad_fn(
+                    params | {part: jax.tree.map(move, params[part], way)}, batch(), KEY
+                )
+                for move in (np.add, np.subtract)
+            )
+            products = jax.tree.map(lambda g, w: (g * w).sum(), gradient[part], way)
+            slope = sum(jax.tree.leaves(products))
+            found = there[0][0] - back[0][0]
+            np.testing.assert_allclose(found, 2 * slope, rtol=1e-5, err_msg=part)

@@ -1,0 +1,87 @@
+"""What the code computes from the number of devices and processes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.training import mesh
+
+
+@pytest.fixture
+def eight_devices(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation_steps"), [(8, 1), (64, 1), (64, 8), (48, 3)]
+)
+def test_batches_that_fill_all_devices_are_accepted(
+    eight_devices, batch_size, accumulation_steps
+):
+    mesh.check_batch_size(batch_size, accumulation_steps)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation_steps", "near"),
+    [(4, 1, 8), (12, 1, 16), (63, 1, 64), (64, 3, 72), (8, 2, 16), (1, 5, 40)],
+)
+def test_other_batches_are_refused_with_the_nearest_that_fits(
+    eight_devices, batch_size, accumulation_steps, near
+):
+    message = (
+        f"config.train.batch_size={batch_size}; must be a multiple of 8 devices x "
+        f"accumulation_steps={accumulation_steps}; try {near}$"
+    )
+    with pytest.raises(ValueError, match=message):
+        mesh.check_batch_size(batch_size, accumulation_steps)
+    mesh.check_batch_size(near, accumulation_steps)
+
+
+def test_evaluation_batches_are_padded_to_all_devices(eight_devices):
+    sizes = [mesh.padded_to_devices(size) for size in (1, 7, 8, 9, 64, 65)]
+    assert sizes == [8, 8, 8, 16, 64, 72]
+
+
+def test_processes_share_the_rows_without_overlap(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    shares = []
+    for index in range(3):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        shares.append(list(range(12))[mesh.local_rows(12)])
+    assert shares == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_a_sharded_batch_holds_the_given_rows():
+    batch = {"tokens": np.arange(15).reshape(5, 3), "rows": np.arange(5)}
+    sharded = mesh.shard_rows(batch, mesh.make_mesh())
+    for name, values in batch.items():
+        np.testing.assert_array_equal(sharded[name], values)
+        assert isinstance(sharded[name], jax.Array)
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"), [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")]
+)
+def test_auto_is_the_dtype_that_the_devices_are_best_at(monkeypatch, backend, dtype):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    cfg = ModelConfig(width=6, compute_dtype="auto")
+    assert mesh.resolve_dtype(cfg) == ModelConfig(width=6, compute_dtype=dtype)
+    given = ModelConfig(compute_dtype="bfloat16")
+    assert mesh.resolve_dtype(given) == given
+
+
+def test_float64_turns_64_bit_mode_on():
+    assert jnp.ones(1).dtype == jnp.float32
+    try:
+        mesh.resolve_dtype(ModelConfig(compute_dtype="float64"))
+        assert jnp.ones(1).dtype == jnp.float64
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+def test_the_terminal_line_names_devices_and_precision():
+    kind = jax.devices()[0].device_kind
+    line = mesh.describe(ModelConfig(compute_dtype="bfloat16"))
+    assert line == f"devices: {jax.device_count()} x {kind}; bfloat16"
