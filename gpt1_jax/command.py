@@ -105,9 +105,12 @@ def _run(main: Callable[[], None]) -> int:
 
 
 def _raised_here(error: Exception) -> bool:
-    """Whether a `raise` of this package made `error`: then it is the user's mistake.
+    """Whether a `raise` of our code made `error`: then it is the user's mistake.
 
-    What any other line throws, here or in a library, is a bug and keeps its traceback.
+    Ours are this package and the folder of the module that runs, as of benchmarks/.
+
+    What any other line throws, ours or a library's, is a bug and keeps its traceback;
+    with GPT1_JAX_TRACEBACK=1 in the environment every error does.
     """
     # A worker process's error carries its origin as its cause, not as frames.
     if type(error.__cause__).__name__ == "_RemoteTraceback":
@@ -115,7 +118,9 @@ def _raised_here(error: Exception) -> bool:
     else:
         trace = "".join(traceback.format_tb(error.__traceback__))
     file, source = _last_frame(trace) or ("", "")
-    return _PACKAGE in Path(file).parents and source.startswith("raise ")
+    running = Path(getattr(sys.modules["__main__"], "__file__", __file__)).parent
+    is_ours = bool({_PACKAGE, running.absolute()} & set(Path(file).absolute().parents))
+    return is_ours and source.startswith("raise ")
 
 
 def _last_frame(trace: str) -> tuple[str, str] | None:

@@ -288,7 +288,7 @@ def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
     differing = [
         path for path in was if was[path] != now[path] and path not in _FREE_FIELDS
     ]
-    grows = new.train.max_steps == 0 or new.train.max_steps > old.train.max_steps > 0
+    grows = new.train.max_steps > old.train.max_steps > 0
     if new.optim.schedule == "constant" and not new.optim.warmup_fraction and grows:
         differing = [path for path in differing if path != "train.max_steps"]
     return [f"{path}: {was[path]!r} -> {now[path]!r}" for path in differing]
@@ -307,10 +307,12 @@ def fingerprint(config: RunConfig) -> str:
 def warnings(config: RunConfig, total_steps: int) -> list[str]:
     """What is allowed but hardly meant, a sentence each."""
     found = []
-    if config.optim.warmup_steps >= total_steps:
+    optim = config.optim
+    if max(optim.warmup_steps, optim.warmup_fraction * total_steps) >= total_steps:
         found.append(
-            f"config.optim.warmup_steps={config.optim.warmup_steps} is no shorter than "
-            f"the run of {total_steps} steps: the peak learning rate is never reached"
+            f"the warm-up (config.optim.warmup_steps={optim.warmup_steps}, "
+            f"warmup_fraction={optim.warmup_fraction}) is no shorter than the run of "
+            f"{total_steps} steps: the peak learning rate is never reached"
         )
     late = [step for step in config.train.keep_at_steps if step > total_steps]
     if late:

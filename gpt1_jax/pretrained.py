@@ -97,7 +97,7 @@ def load(path: str | Path) -> Pretrained:
 
     Raises: FileNotFoundError, ValueError: no run or no checkpoint there.
     """
-    directory, step = Path(path), None
+    directory, step = Path(path).expanduser(), None
     if (
         directory.parent.name == workdir_lib.CHECKPOINTS_DIR
         and directory.name.isdigit()

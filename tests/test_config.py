@@ -304,7 +304,7 @@ def test_run_does_not_go_on_under_another_trajectory(path, value):
     ("schedule", "fraction", "old", "new", "may_go_on"),
     [
         ("constant", 0.0, 100, 200, True),
-        ("constant", 0.0, 100, 0, True),
+        ("constant", 0.0, 100, 0, False),
         ("constant", 0.0, 200, 100, False),
         ("constant", 0.0, 0, 100, False),
         ("constant", 0.01, 100, 200, False),

@@ -1,4 +1,4 @@
-"""Books to token store: finding, splitting, learning a tokenizer, encoding.
+"""Books to token store: learning a tokenizer, encoding, joining.
 
 The same books and settings give the same bytes for any number of workers. Work goes on
 where it was stopped, and two processes that want the same store make it once.
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,27 +21,15 @@ import numpy as np
 
 from gpt1_jax import terminal
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data import corpus, storyworld, text, tokenizers
+from gpt1_jax.data import books, corpus, storyworld, text, tokenizers
+from gpt1_jax.data.books import Book
 from gpt1_jax.files import exclusive, write_atomically
 
 # Counts up when the same books would give other tokens than before.
 _RULES_VERSION = 1
-_SAMPLE_BYTES = 50_000_000
-_SAMPLE_BLOCK_BYTES = 1 << 18
 _GROUP_BYTES = 4 << 20
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Book:
-    """A source file and the side of the split it is on."""
-
-    path: Path
-    sha256: str
-    num_bytes: int
-    is_blank: bool
-    split: str  # train | valid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +47,8 @@ class Recipe:
             tokenizer = ["learn", self.vocab_size]
         else:
             tokenizer = ["given", tokenizers.load(Path(self.tokenizer)).fingerprint]
-        books = [(book.sha256, book.split) for book in self.books]
-        facts = json.dumps([_RULES_VERSION, tokenizer, books])
+        sources = [(book.sha256, book.split) for book in self.books]
+        facts = json.dumps([_RULES_VERSION, tokenizer, sources])
         return hashlib.sha256(facts.encode()).hexdigest()
 
 
@@ -101,16 +90,16 @@ def _write_storyworld(config: DataConfig, cache_dir: Path) -> Path:
     seed, megabytes = config.storyworld_seed, config.storyworld_megabytes
 
     version = storyworld.VERSION
-    books = cache_dir / "storyworld" / f"v{version}-seed{seed}-{megabytes}mb" / "books"
-    with exclusive(books.parent / "lock"):
-        if not books.is_dir():
+    directory = cache_dir / "storyworld" / f"v{version}-seed{seed}-{megabytes}mb/books"
+    with exclusive(directory.parent / "lock"):
+        if not directory.is_dir():
             terminal.say(f"storyworld: writing {megabytes} MB of synthetic books")
-            part = books.with_name("books.part")
+            part = directory.with_name("books.part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             storyworld.write_books(part, seed=seed, megabytes=megabytes)
-            part.replace(books)
-    return books
+            part.replace(directory)
+    return directory
 
 
 def make_recipe(
@@ -121,75 +110,12 @@ def make_recipe(
     tokenizer: str,
     vocab_size: int,
 ) -> Recipe:
-    """Finds, checks and splits the books of a corpus.
+    """The recipe of a corpus whose books are found and split by books.find.
 
-    Without `eval_pattern`, a book is held out if the hash of its bytes, read as a
-    fraction, is below `holdout_fraction`. So copies of a book stay on one side, and a
-    growing corpus keeps its split. If no book with text is, that of least hash is.
-    Raises: ValueError, FileNotFoundError: see the messages.
+    Raises: ValueError, FileNotFoundError: as books.find.
     """
-    found = _scan_books(pattern, "train")
-    if eval_pattern:
-        held_out = _scan_books(eval_pattern, "valid")
-        both = _with_text(found) & _with_text(held_out)
-        if both:
-            named = [str(book.path) for book in held_out if book.sha256 in both]
-            raise ValueError(
-                f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also "
-                f"in {pattern!r}, such as {named[0]}; held-out books must not be "
-                "trained on; narrow one of the two"
-            )
-    else:
-        if len(_with_text(found)) < 2:
-            raise ValueError(
-                f"{pattern!r} holds 1 book with text; at least 2 are needed, as one is "
-                "held out; bring more books or name held-out ones with eval_corpus"
-            )
-        first = min(_with_text(found))
-        held_out = [
-            dataclasses.replace(book, split="valid")
-            for book in found
-            if int(book.sha256, 16) / 2**256 < holdout_fraction or book.sha256 == first
-        ]
-        taken = {book.path for book in held_out}
-        found = [book for book in found if book.path not in taken]
-        if not _with_text(found):
-            raise ValueError(
-                f"{pattern!r}: all {len(_with_text(held_out))} books with text fall to "
-                "the held-out side; lower holdout_fraction or bring more books"
-            )
-    return Recipe((*found, *held_out), tokenizer, vocab_size)
-
-
-def _with_text(books: list[Book]) -> set[str]:
-    """The hashes of the books that are not blank."""
-    return {book.sha256 for book in books if not book.is_blank}
-
-
-def _scan_books(pattern: str, split: str) -> list[Book]:
-    """The files of a glob, in order of their paths, checked to be UTF-8."""
-    expanded = os.path.expanduser(pattern)
-    if Path(expanded).is_dir():
-        expanded = os.path.join(glob.escape(expanded), "*.txt")
-    paths = sorted(
-        Path(name)
-        for name in glob.glob(expanded, recursive=True)
-        if Path(name).is_file()
-    )
-    if not paths:
-        raise FileNotFoundError(
-            f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a "
-            "file, is expected; quote it, and check the path"
-        )
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        scans = list(pool.map(text.scan, paths))
-    books = [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]
-    if not _with_text(books):
-        raise ValueError(
-            f"{pattern!r}: all {len(books)} files are empty or blank; books with text "
-            "are expected; check the path"
-        )
-    return books
+    found = books.find(pattern, eval_pattern, holdout_fraction)
+    return Recipe(found, tokenizer, vocab_size)
 
 
 def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenStore:
@@ -200,7 +126,7 @@ def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenSt
     """
     if _is_prepared(recipe, directory):
         return corpus.open_store(directory)
-    partial = directory.with_name(f"{directory.name}.partial")
+    partial = directory.with_name(f".{directory.name}.partial")
     lock = directory.with_name(f".{directory.name}.lock")
     with exclusive(lock):
         if _is_prepared(recipe, directory):  # by the process that was waited for
@@ -246,30 +172,12 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.load(Path(recipe.tokenizer))
         tokenizer.save(directory)
     elif not directory.is_dir():
-        books = [book for book in recipe.books if book.split == "train"]
+        train = [book for book in recipe.books if book.split == "train"]
         terminal.say(f"learning a vocabulary of {recipe.vocab_size:,} pieces")
-        tokenizers.learn(_sample(books), recipe.vocab_size).save(directory)
+        began = time.monotonic()
+        tokenizers.learn(books.sample(train), recipe.vocab_size).save(directory)
+        terminal.say(f"learnt in {terminal.duration(time.monotonic() - began)}")
     return tokenizers.load(directory)
-
-
-def _sample(books: list[Book]) -> Iterator[str]:
-    """At most _SAMPLE_BYTES of the books, in blocks chosen by a seeded shuffle."""
-    blocks = [
-        (book, start)
-        for book in books
-        for start in range(0, book.num_bytes, _SAMPLE_BLOCK_BYTES)
-    ]
-    sizes = np.array(
-        [min(book.num_bytes - start, _SAMPLE_BLOCK_BYTES) for book, start in blocks]
-    )
-    chosen = np.random.default_rng(0).permutation(len(blocks))
-    for number in np.sort(chosen[np.cumsum(sizes[chosen]) <= _SAMPLE_BYTES]):
-        book, start = blocks[number]
-        with book.path.open("rb") as file:
-            file.seek(start)
-            raw = file.read(_SAMPLE_BLOCK_BYTES)
-        # A block's ends may cut a character; a mark of byte order is no text.
-        yield raw.decode("utf-8", errors="ignore").removeprefix("\ufeff")
 
 
 def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
@@ -281,6 +189,7 @@ def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
     todo = [n for n in range(len(groups)) if not _part(parts, n, "json").is_file()]
     sizes = [sum(book.num_bytes for book in group) for group in groups]
     if todo:
+        began = time.monotonic()
         total = sum(sizes) / 1e6
         done = total - sum(sizes[n] for n in todo) / 1e6
         with (
@@ -304,6 +213,11 @@ def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+        seconds = time.monotonic() - began
+        terminal.say(
+            f"encoded {total - done:,.1f} MB in {terminal.duration(seconds)}, "
+            f"{(total - done) / seconds:.2f} MB/s"
+        )
     counts = [
         json.loads(_part(parts, n, "json").read_text()) for n in range(len(groups))
     ]

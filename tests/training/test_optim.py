@@ -168,7 +168,7 @@ def test_decay_acts_on_matrices_and_embeddings_only():
     }
     tx = optim.make_optimizer(cfg, NUM_STEPS)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = tx.update(zeros, tx.init(params), params)
+    updates, _ = jax.jit(tx.update)(zeros, tx.init(params), params)
     correction = np.sqrt(1 - 0.999) / (1 - 0.9)
     for name, update in updates.items():
         decay = -1e-2 * correction * 0.1 if name in ("embed", "kernel") else 0.0
