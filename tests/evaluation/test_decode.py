@@ -132,7 +132,7 @@ def test_greedy_continuations_are_the_likeliest_tokens(model, params, generate):
     given = prompts(2, 7, 5)
     together = generate(given, max_new_tokens=6, temperature=0.0)
     assert len({tuple(ids) for ids in together}) == 3
-    apply = jax.jit(lambda tokens_NL: model.apply({"params": params}, tokens_NL))
+    apply = jax.jit(model.apply)
     for prompt, continuation in zip(given, together, strict=True):
         assert len(continuation) == 6
         alone = generate([prompt], max_new_tokens=6, temperature=0.0)[0]
@@ -140,7 +140,7 @@ def test_greedy_continuations_are_the_likeliest_tokens(model, params, generate):
         # Causal: one forward pass tells every step's likeliest token.
         whole = np.zeros((1, CONTEXT), np.int32)
         whole[0, : len(prompt) + 6] = [*prompt, *continuation]
-        likeliest_L = apply(whole)[0].argmax(-1)
+        likeliest_L = apply({"params": params}, whole)[0].argmax(-1)
         start = len(prompt) - 1
         np.testing.assert_array_equal(likeliest_L[start : start + 6], continuation)
 
