@@ -33,8 +33,13 @@ from gpt1_jax.files import write_atomically
 # --discount_fallback.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A finished run.", required=True)
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty: none.")
+_FLAGS = flags.FlagValues()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A finished run.", required=True, flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "JSON file to write; empty: none.", flag_values=_FLAGS
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,4 +305,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _FLAGS)

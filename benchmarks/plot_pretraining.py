@@ -29,9 +29,16 @@ _LABEL_SHARE = 0.22
 _BELOW_SHARE = 0.04
 _PERPLEXITIES = [k * 10**n for n in range(6) for k in (1, 1.5, 2, 3, 5, 7)]
 
-_WORKDIRS = flags.DEFINE_list("workdirs", None, "Runs, A,B,C.", required=True)
-_NGRAMS = flags.DEFINE_string("ngrams", "", "JSON file of benchmarks.ngrams.")
-_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
+_FLAGS = flags.FlagValues()
+_WORKDIRS = flags.DEFINE_list(
+    "workdirs", None, "Runs, A,B,C.", required=True, flag_values=_FLAGS
+)
+_NGRAMS = flags.DEFINE_string(
+    "ngrams", "", "JSON file of benchmarks.ngrams.", flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "PNG file to write.", required=True, flag_values=_FLAGS
+)
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
@@ -160,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _FLAGS)

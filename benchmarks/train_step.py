@@ -32,16 +32,26 @@ from gpt1_jax import command, exits, files, terminal
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import ModelConfig, RunConfig
 
+_FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "Experiment file, with :words if any; none: experiments/pretrain.py.",
     lock_config=True,
+    flag_values=_FLAGS,
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", 1)
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file for all numbers; empty: none.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 5, "Measurements of each side.", 1, flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "JSON file for all numbers; empty: none.", flag_values=_FLAGS
+)
 _SIDE = flags.DEFINE_enum(
-    "side", None, ["jax", "torch"], "Measure one side here; print a JSON line."
+    "side",
+    None,
+    ["jax", "torch"],
+    "Measure one side here; print a JSON line.",
+    flag_values=_FLAGS,
 )
 
 _WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 3, 10, 5.0
@@ -68,7 +78,7 @@ class Side:
 
 def main() -> None:
     """Runs the command."""
-    given = flags.FLAGS["config"].present
+    given = _FLAGS["config"].present
     config = _benchmark_config(_CONFIG.value if given else pretrain.get_config())
     if _SIDE.value:
         print(json.dumps(measure(_SIDES[_SIDE.value](config), config)))
@@ -304,4 +314,4 @@ def render(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _FLAGS)

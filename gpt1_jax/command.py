@@ -1,6 +1,7 @@
 """What every command has in common: flags, --help, errors in one line, exit codes.
 
-A command is a module with flags, a docstring that is its help, and a `main()`.
+A command is a module with flags of its own (a FlagValues, so that commands can be
+imported side by side), a docstring that is its help, and a `main()`.
 """
 
 import inspect
@@ -21,27 +22,26 @@ from gpt1_jax import exits, terminal
 _PACKAGE = Path(__file__).parent
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags of the module that `main` is in, runs it, exits."""
-    module = inspect.getmodule(main)
+def run(main: Callable[[], None], flag_values: flags.FlagValues) -> None:
+    """Parses sys.argv into `flag_values`, runs `main`, exits."""
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
     if {"-h", "--help", "-help", "--helpfull"} & set(sys.argv[1:]):
-        print(_help(module))
+        print(_help(inspect.getmodule(main), flag_values))
         sys.exit(exits.DONE)
     try:
-        code = _parse_flags() or _run(main)
+        code = _parse_flags(flag_values) or _run(main)
     except KeyboardInterrupt:
         terminal.say("interrupted; the same command goes on where this one stopped")
         code = exits.PREEMPTED
     sys.exit(code)
 
 
-def _parse_flags() -> int:
+def _parse_flags(flag_values: flags.FlagValues) -> int:
     """Parses sys.argv; prints a mistake and returns its exit code."""
     try:
-        rest = flags.FLAGS(sys.argv)[1:]
-        flags.FLAGS.validate_all_flags()
+        rest = flag_values(sys.argv)[1:]
+        flag_values.validate_all_flags()
         if rest:
             given = " ".join(rest)
             return _mistake(
@@ -67,6 +67,9 @@ def _is_bug_of_experiment(error: Exception) -> bool:
 def _readable(error: Exception) -> str:
     """One line of a flag's or config flag's error."""
     message = str(error).strip()
+    missing = re.search(r"Flag --(\w+) must have a value", message)
+    if missing:
+        return f"--{missing[1]} is missing; it has no default; --help shows an example"
     near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message)
     if near:
         return f"unknown config field {near[2]!r}; Did you mean {near[1]!r}?"
@@ -144,9 +147,9 @@ def _print_error(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _help(module: ModuleType | None) -> str:
+def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:
     lines = [inspect.getdoc(module) or "", "", "Flags:"]
-    for flag in flags.FLAGS.get_flags_for_module(module):
+    for flag in (flag_values[name] for name in flag_values):
         default = "" if flag.default in (None, "") else f" (default: {flag.default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     return "\n".join(lines)

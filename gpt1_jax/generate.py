@@ -11,16 +11,35 @@ from absl import flags
 import gpt1_jax
 from gpt1_jax import command, terminal
 
+_FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A workdir, or its checkpoints/STEP.", required=True
+    "checkpoint",
+    None,
+    "A workdir, or its checkpoints/STEP.",
+    required=True,
+    flag_values=_FLAGS,
 )
-_PROMPT = flags.DEFINE_string("prompt", None, "Text to continue.", required=True)
-_MAX_NEW_TOKENS = flags.DEFINE_integer("max_new_tokens", 40, "Tokens to add, at most.")
-_TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "0 is greedy.")
-_TOP_K = flags.DEFINE_integer("top_k", 0, "Keep the K likeliest tokens; 0 keeps all.")
-_TOP_P = flags.DEFINE_float("top_p", 1.0, "Keep the likeliest tokens of mass P.")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "How many continuations.", 1)
-_SEED = flags.DEFINE_integer("seed", 0, "The same seed, the same text.", 0)
+_PROMPT = flags.DEFINE_string(
+    "prompt", None, "Text to continue.", required=True, flag_values=_FLAGS
+)
+_MAX_NEW_TOKENS = flags.DEFINE_integer(
+    "max_new_tokens", 40, "Tokens to add, at most.", flag_values=_FLAGS
+)
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", 0.8, "0 is greedy.", flag_values=_FLAGS
+)
+_TOP_K = flags.DEFINE_integer(
+    "top_k", 0, "Keep the K likeliest tokens; 0 keeps all.", flag_values=_FLAGS
+)
+_TOP_P = flags.DEFINE_float(
+    "top_p", 1.0, "Keep the likeliest tokens of mass P.", flag_values=_FLAGS
+)
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 1, "How many continuations.", 1, flag_values=_FLAGS
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "The same seed, the same text.", 0, flag_values=_FLAGS
+)
 
 
 def main() -> None:
@@ -40,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _FLAGS)

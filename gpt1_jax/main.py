@@ -16,17 +16,25 @@ from ml_collections import config_flags
 
 from gpt1_jax import command, config
 
+_FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment file, with :words if any.", lock_config=True
+    "config",
+    None,
+    "Experiment file, with :words if any.",
+    lock_config=True,
+    flag_values=_FLAGS,
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Directory of the run; empty: runs/EXPERIMENT[-WORDS]."
+    "workdir",
+    "",
+    "Directory of the run; empty: runs/EXPERIMENT[-WORDS].",
+    flag_values=_FLAGS,
 )
 
 
 def main() -> None:
     """Runs the command."""
-    if not flags.FLAGS["config"].present:
+    if not _FLAGS["config"].present:
         raise ValueError(
             "--config is missing; name an experiment, as in --config "
             "experiments/pretrain.py"
@@ -46,7 +54,7 @@ def main() -> None:
 
 def _experiment() -> tuple[Path, str]:
     """The file and the words of --config FILE:words."""
-    given = config_flags.get_config_filename(flags.FLAGS["config"])
+    given = config_flags.get_config_filename(_FLAGS["config"])
     file, _, words = given.partition(":")
     return Path(file), words
 
@@ -58,4 +66,4 @@ def _default_workdir(file: Path, words: str) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _FLAGS)

@@ -19,25 +19,43 @@ from gpt1_jax.data import preparation
 
 _DEFAULTS = DataConfig()
 
+_FLAGS = flags.FlagValues()
 _CORPUS = flags.DEFINE_string(
-    "corpus", None, "Glob of text files; quote it.", required=True
+    "corpus", None, "Glob of text files; quote it.", required=True, flag_values=_FLAGS
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to write.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Directory to write.", required=True, flag_values=_FLAGS
+)
 _EVAL_CORPUS = flags.DEFINE_string(
     "eval_corpus",
     _DEFAULTS.eval_corpus,
     "Glob of held-out books; empty: some of corpus.",
+    flag_values=_FLAGS,
 )
 _HOLDOUT = flags.DEFINE_float(
-    "holdout_fraction", _DEFAULTS.holdout_fraction, "Share of books held out.", 0, 0.5
+    "holdout_fraction",
+    _DEFAULTS.holdout_fraction,
+    "Share of books held out.",
+    0,
+    0.5,
+    flag_values=_FLAGS,
 )
 _TOKENIZER = flags.DEFINE_string(
-    "tokenizer", _DEFAULTS.tokenizer, "sentencepiece (learn one), or a directory."
+    "tokenizer",
+    _DEFAULTS.tokenizer,
+    "sentencepiece (learn one), or a directory.",
+    flag_values=_FLAGS,
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
-    "vocab_size", _DEFAULTS.vocab_size, "Entries of a learnt vocabulary.", 300
+    "vocab_size",
+    _DEFAULTS.vocab_size,
+    "Entries of a learnt vocabulary.",
+    300,
+    flag_values=_FLAGS,
 )
-_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one for each core.", 0)
+_WORKERS = flags.DEFINE_integer(
+    "workers", 0, "Processes; 0: one for each core.", 0, flag_values=_FLAGS
+)
 
 
 def main() -> None:
@@ -60,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _FLAGS)

@@ -1,6 +1,7 @@
 """Pre-training: books to a language model (Radford et al. 2018, Sec. 3.1, 4.1)."""
 
 import functools
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ def run(
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
-    terminal.say(mesh.describe(mesh.resolve_dtype(config.model)))
+    terminal.say(f"{mesh.describe(mesh.resolve_dtype(config.model))}; run: {workdir}")
     store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     pretraining = _Pretraining(config, store)
@@ -67,7 +68,8 @@ def run(
     workdir_lib.write_result(workdir, result)
     terminal.say(_summary(metrics))
     terminal.say(
-        f"next: python -m gpt1_jax.generate --checkpoint {workdir} --prompt 'Once upon'"
+        "next: python -m gpt1_jax.generate --checkpoint "
+        f"{shlex.quote(str(workdir))} --prompt 'Once upon'"
     )
     return result
 
