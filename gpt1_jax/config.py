@@ -110,7 +110,7 @@ OPTIMIZERS = ("openai_adam", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
 
 # A workdir's run may be continued under another value of these: they change what is
-# logged, kept or cached, never the trajectory.
+# logged, kept or cached, and the trajectory by no more than rounding.
 _FREE_FIELDS = (
     "data.cache_dir",
     "train.accumulation_steps",

@@ -14,7 +14,10 @@ def write_atomically(path: Path, text: str) -> None:
     """Replaces `path` by a file with `text`: a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

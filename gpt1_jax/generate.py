@@ -55,7 +55,7 @@ def main() -> None:
         seed=_SEED.value,
     )
     for text in samples:
-        terminal.say(f"{_PROMPT.value} {text}\n")
+        terminal.say(f"{_PROMPT.value.rstrip()}{text}\n")
 
 
 if __name__ == "__main__":

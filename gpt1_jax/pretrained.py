@@ -64,16 +64,31 @@ class Pretrained:
               evaluation.decode. A continuation ends early where the context is full.
         """
         batch = [prompts] if isinstance(prompts, str) else list(prompts)
+        prompt_ids = [self.tokenizer.encode(prompt) for prompt in batch]
+        texts = self.continue_ids(prompt_ids, max_new_tokens, **sampling)
+        return texts[0] if isinstance(prompts, str) else texts
+
+    def continue_ids(
+        self, prompts: Sequence[np.ndarray], max_new_tokens: int, **sampling: Any
+    ) -> list[str]:
+        """As `generate`, of prompts that are token ids.
+
+        A text starts with a space where its first token starts a word.
+        """
         continuations = decode.generate(
             self._next_token,
             self.params,
-            [self.tokenizer.encode(prompt) for prompt in batch],
+            prompts,
             context_length=self.config.model.context_length,
             max_new_tokens=max_new_tokens,
             **sampling,
         )
-        texts = [self.tokenizer.decode(ids.tolist()) for ids in continuations]
-        return texts[0] if isinstance(prompts, str) else texts
+        texts = []
+        for prompt, new in zip(prompts, continuations, strict=True):
+            before = self.tokenizer.decode(prompt.tolist())
+            whole = self.tokenizer.decode([*prompt.tolist(), *new.tolist()])
+            texts.append(whole.removeprefix(before))
+        return texts
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Each text's token ids and their log-probabilities in nats."""

@@ -4,8 +4,12 @@ config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event fil
 written last, result.json. It can be moved and copied.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from gpt1_jax.files import write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
 METRICS_FILE = "metrics.jsonl"
-_CONFIG_FILE, _RESULT_FILE = "config.json", "result.json"
+_CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
 
 def check(workdir: Path, config: RunConfig) -> None:
@@ -26,7 +30,8 @@ def check(workdir: Path, config: RunConfig) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"{workdir} is a file; a directory is expected; name another")
     checkpoints = workdir / CHECKPOINTS_DIR
-    if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+    has_checkpoint = checkpoints.is_dir() and any(checkpoints.iterdir())
+    if not has_checkpoint and not (workdir / _RESULT_FILE).is_file():
         return
     differing = config_lib.conflicts(read_config(workdir), config)
     if differing:
@@ -34,6 +39,28 @@ def check(workdir: Path, config: RunConfig) -> None:
             f"{workdir} holds a run of another config: {'; '.join(differing)}; "
             "name another --workdir or delete this one"
         )
+
+
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Keeps other processes out of `workdir` over a block.
+
+    Raises: ValueError naming the process that is in it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / _LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"{workdir} is in use by process {file.read().strip() or '?'}; one at "
+                "a time; wait for it, or name another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def write_config(workdir: Path, config: RunConfig) -> None:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,7 +172,7 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
     if recipe.tokenizer != "sentencepiece":
         tokenizer = tokenizers.load(Path(recipe.tokenizer))
         tokenizer.save(directory)
-    elif not directory.is_dir():
+    elif not tokenizers.is_tokenizer(directory):
         train = [book for book in recipe.books if book.split == "train"]
         terminal.say(f"learning a vocabulary of {recipe.vocab_size:,} pieces")
         began = time.monotonic()
@@ -186,7 +187,7 @@ def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
     parts.mkdir(exist_ok=True)
     dtype = _dtype(tokenizers.load(partial / corpus.TOKENIZER_DIR).vocab_size)
     groups = _groups(recipe.books)
-    todo = [n for n in range(len(groups)) if not _part(parts, n, "json").is_file()]
+    todo = [n for n in range(len(groups)) if not _is_whole(parts, n, dtype)]
     sizes = [sum(book.num_bytes for book in group) for group in groups]
     if todo:
         began = time.monotonic()
@@ -228,6 +229,15 @@ def _part(parts: Path, number: int, ending: str) -> Path:
     return parts / f"{number:06d}.{ending}"
 
 
+def _is_whole(parts: Path, number: int, dtype: str) -> bool:
+    """Whether a part is done: its counts are there, and as many tokens."""
+    tokens, counts = _part(parts, number, "bin"), _part(parts, number, "json")
+    if not (tokens.is_file() and counts.is_file()):
+        return False
+    expected = sum(json.loads(counts.read_text())) * np.dtype(dtype).itemsize
+    return tokens.stat().st_size == expected
+
+
 def _groups(books: tuple[Book, ...]) -> list[list[Book]]:
     """Consecutive books, _GROUP_BYTES or one book at a time: what a worker takes."""
     groups: list[list[Book]] = []
@@ -246,13 +256,19 @@ def _executor(workers: int, num_bytes: int) -> concurrent.futures.Executor:
         return concurrent.futures.ThreadPoolExecutor(1)
     # Spawned, as a fork of a process that runs JAX's threads may hang.
     return concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _ignore_interrupts
+        workers, multiprocessing.get_context("spawn"), _follow_parent
     )
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole group of processes; the parent alone answers it."""
+def _follow_parent() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when that ends, however."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def encode_group(
@@ -265,12 +281,14 @@ def encode_group(
     """
     tokenizer = tokenizers.load(tokenizer_dir)
     counts = []
-    with output.open("wb") as file:
+    unfinished = output.with_name(f"{output.name}.{os.getpid()}")
+    with unfinished.open("wb") as file:
         for path in paths:
             counts.append(0)
             for ids in _book_tokens(path, tokenizer):
                 file.write(ids.astype(dtype).tobytes())
                 counts[-1] += len(ids)
+    unfinished.replace(output)
     write_atomically(output.with_suffix(".json"), json.dumps(counts))
 
 

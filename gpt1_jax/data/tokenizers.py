@@ -135,6 +135,11 @@ def _uncased(text: str) -> str:
     return text_rules.standardize(text).lower().replace("\u2581", "_")
 
 
+def is_tokenizer(directory: Path) -> bool:
+    """Whether `directory` holds what `load` opens."""
+    return (directory / _MODEL_FILE).is_file()
+
+
 def load(directory: Path) -> Tokenizer:
     """The tokenizer whose files are in `directory`.
 

@@ -49,29 +49,42 @@ def run(
     store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     pretraining = _Pretraining(config, store)
-    workdir_lib.write_config(workdir, config)
     result = workdir_lib.read_result(workdir)
     if result and result["steps"] >= pretraining.total_steps:
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    for warning in config_lib.warnings(config, pretraining.total_steps):
-        terminal.warn(warning)
-    store.tokenizer.save(workdir / workdir_lib.TOKENIZER_DIR)
-    metrics = pretraining.train(workdir)
-    result = {
-        "job": config.job,
-        "steps": pretraining.total_steps,
-        "metrics": metrics,
-        "seconds": round(time.monotonic() - began, 1),
-        "devices": [device.device_kind for device in jax.devices()],
-    }
-    workdir_lib.write_result(workdir, result)
+    with workdir_lib.hold(workdir):
+        workdir_lib.write_config(workdir, config)
+        store.tokenizer.save(workdir / workdir_lib.TOKENIZER_DIR)
+        for warning in _warnings(pretraining):
+            terminal.warn(warning)
+        metrics = pretraining.train(workdir)
+        result = {
+            "job": config.job,
+            "steps": pretraining.total_steps,
+            "metrics": metrics,
+            "seconds": round(time.monotonic() - began, 1),
+            "devices": [device.device_kind for device in jax.devices()],
+        }
+        workdir_lib.write_result(workdir, result)
     terminal.say(_summary(metrics))
     terminal.say(
         "next: python -m gpt1_jax.generate --checkpoint "
         f"{shlex.quote(str(workdir))} --prompt 'Once upon'"
     )
     return result
+
+
+def _warnings(pretraining: "_Pretraining") -> list[str]:
+    """What is allowed but hardly meant, a sentence each."""
+    config, found = pretraining.config, pretraining.store.meta["vocab_size"]
+    warnings = config_lib.warnings(config, pretraining.total_steps)
+    if found != config.data.vocab_size:
+        warnings.append(
+            f"the tokenizer has {found:,} entries, not config.data.vocab_size="
+            f"{config.data.vocab_size:,}, which only a learnt one heeds"
+        )
+    return warnings
 
 
 def _summary(metrics: dict[str, float]) -> str:
@@ -150,7 +163,7 @@ class _Pretraining:
         cfg = self.config.train
         began = time.monotonic()
         train_step = state.make_train_step(
-            losses.make_lm_loss(self.model, is_train=True),
+            self._loss(is_train=True),
             self.tx,
             seed=self.config.seed,
             accumulation_steps=cfg.accumulation_steps,
@@ -168,7 +181,7 @@ class _Pretraining:
         )
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
         eval_step = jax.jit(
-            evaluate.make_eval_step(losses.make_lm_loss(self.model, is_train=False)),
+            evaluate.make_eval_step(self._loss(is_train=False)),
             in_shardings=(replicated, by_rows),
             out_shardings=replicated,
         )
@@ -188,6 +201,13 @@ class _Pretraining:
             learning_rate=lambda step: float(self.schedule(step)),
             total_steps=self.total_steps,
             tokens_per_step=cfg.batch_size * self.config.model.context_length,
+        )
+
+    def _loss(self, *, is_train: bool) -> losses.LossFn:
+        return losses.make_lm_loss(
+            self.model,
+            is_train=is_train,
+            chunk_elements=mesh.logits_chunk_elements(),
         )
 
     def _batch_at(self, step: int) -> corpus.LMBatch:
@@ -211,29 +231,32 @@ class _Pretraining:
         batch_size = mesh.padded_to_devices(self.config.train.eval_batch_size)
         rows = mesh.local_rows(batch_size)
         length = self.config.model.context_length
-        for batch in corpus.eval_batches(self.store.eval_books, length, batch_size):
-            local = corpus.LMBatch(*(x[rows] for x in batch))
-            yield mesh.shard_rows(local, self.mesh)
+        shape = (self.store.eval_books, length, batch_size)
+        total = corpus.num_eval_batches(*shape)
+        with terminal.progress("evaluating", total, unit="batches") as bar:
+            for batch in corpus.eval_batches(*shape):
+                local = corpus.LMBatch(*(x[rows] for x in batch))
+                yield mesh.shard_rows(local, self.mesh)
+                bar.advance()
 
     def _show_samples(self, end: state.TrainState) -> str:
         """Prints continuations of held-out text, and returns what it printed."""
         model = pretrained.Pretrained(
             self.config, self.model, end.params, self.store.tokenizer, int(end.step)
         )
+        books = self.store.eval_books
         half = self.config.model.context_length // 2
-        books = [
-            self.store.eval_books[i % len(self.store.eval_books)] for i in range(3)
-        ]
         prompts = [
-            self.store.tokenizer.decode(book[n * half :][: min(half, 16)].tolist())
-            for n, book in enumerate(books)
+            book[max(0, min(n * half, len(book) - half)) :][: min(half, 16)]
+            for n, book in enumerate(books[i % len(books)] for i in range(3))
         ]
-        samples = model.generate(
+        samples = model.continue_ids(
             prompts, min(half, 40), temperature=0.8, seed=self.config.seed
         )
         lines = ["samples (prompt | continuation):"]
         for prompt, text in zip(prompts, samples, strict=True):
-            lines.append("  " + f"{prompt} | {text}".replace("\n", " / "))
+            shown = f"{self.store.tokenizer.decode(prompt.tolist())} |{text}"
+            lines.append("  " + shown.replace("\n", " / "))
         terminal.say("\n".join(lines))
         return "\n\n".join(lines)
 

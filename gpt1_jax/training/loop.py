@@ -114,8 +114,6 @@ class _Reporter:
         row["train/learning_rate"] = self._job.learning_rate(step - 1)
         row["train/tokens_per_second"] = self._rate(step)
         if evaluated is not None:
-            self._bar.note("evaluating")
-            self._bar.advance(0)
             row |= self._job.evaluate(evaluated)
             _check_finite(step, row)
             shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if "eval/" in k)

@@ -72,6 +72,13 @@ def resolve_dtype(cfg: ModelConfig) -> ModelConfig:
     return dataclasses.replace(cfg, compute_dtype=dtype)
 
 
+def logits_chunk_elements() -> int:
+    """How many logits the loss holds at once: a CPU's cache full; 1 GB a device."""
+    if jax.default_backend() == "cpu":
+        return 1 << 22
+    return jax.device_count() << 28
+
+
 def describe(cfg: ModelConfig) -> str:
     """One line about devices and precision, for the terminal."""
     devices = jax.devices()

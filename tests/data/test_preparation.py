@@ -425,3 +425,22 @@ def test_storyworld_is_written_and_prepared_once(tmp_path, tokenizer_dir, encode
     assert len(encoded) == 1
     other = dataclasses.replace(config, storyworld_seed=1)
     assert preparation.open_corpus(other).fingerprint != store.fingerprint
+
+
+def test_part_whose_tokens_are_not_all_there_is_not_done(tmp_path):
+    (tmp_path / "000000.json").write_text("[2, 1]")
+    (tmp_path / "000000.bin").write_bytes(b"123456")
+    assert preparation._is_whole(tmp_path, 0, "uint16")
+    (tmp_path / "000000.bin").write_bytes(b"1234")
+    assert not preparation._is_whole(tmp_path, 0, "uint16")
+    (tmp_path / "000000.bin").unlink()
+    assert not preparation._is_whole(tmp_path, 0, "uint16")
+
+
+def test_tokenizer_directory_left_without_its_model_is_learnt_anew(stories, tmp_path):
+    recipe = recipe_of(stories)
+    partial = tmp_path / ".store.partial"
+    (partial / "tokenizer").mkdir(parents=True)
+    (partial / "key").write_text(recipe.key)
+    store = preparation.prepare(recipe, tmp_path / "store")
+    assert store.tokenizer.vocab_size == 400

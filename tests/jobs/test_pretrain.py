@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def test_run_ends_with_scores_baseline_samples_and_what_to_type_next(unbroken):
     assert metrics["eval/perplexity"] == pytest.approx(np.exp(metrics["eval/loss"]))
     assert 20 < metrics["eval/unigram_perplexity"] < 500
     assert f"{metrics['eval/perplexity']:.2f}" in output
-    assert output.count(" | ") == 1 + 3  # the heading, and three samples
+    assert output.count(" |") == 1 + 3  # the heading, and three samples
     assert f"gpt1_jax.generate --checkpoint {workdir}" in output
     assert "Warning" not in output
 
@@ -140,7 +141,32 @@ def test_another_config_in_the_same_workdir_is_refused(unbroken, cache_dir):
     assert "log_every_steps" not in output
 
 
-@pytest.mark.parametrize("kill_at_row", [0, 4, 8])
+def test_short_held_out_books_and_a_finished_workdir_without_checkpoints(
+    cache_dir, tmp_path
+):
+    books = tmp_path / "books"
+    books.mkdir()
+    for number in range(20):
+        (books / f"{number}.txt").write_text(f"the boat of {number} sank. " * 40)
+    (tmp_path / "held_out.txt").write_text("the")
+    (tmp_path / "held_out_too.txt").write_text("the boat")
+    changes = {
+        "data__corpus": books,
+        "data__eval_corpus": tmp_path / "held_out*.txt",
+        "data__vocab_size": 300,
+        "train__max_steps": 2,
+    }
+    output = finish(start(tmp_path / "run", cache_dir, **changes))
+    assert "eval/perplexity" in output
+    assert "the boat" in output
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    process = start(tmp_path / "run", cache_dir, **changes, seed=1)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "seed: 0 -> 1" in output
+
+
+@pytest.mark.parametrize("kill_at_row", [0, 6])
 def test_killed_and_repeated_run_is_bit_equal(
     kill_at_row, unbroken, cache_dir, tmp_path
 ):
