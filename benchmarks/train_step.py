@@ -121,8 +121,9 @@ def _make_jax_side(config: RunConfig) -> Side:
     from gpt1_jax import pretrained
     from gpt1_jax.data import corpus
     from gpt1_jax.models.transformer import Transformer
-    from gpt1_jax.training import losses, mesh, optim, state
+    from gpt1_jax.training import allocator, losses, mesh, optim, state
 
+    allocator.keep_freed_memory()
     model = Transformer(config.model, config.data.vocab_size)
     tx = optim.make_optimizer(config.optim, total_steps=config.train.max_steps or 10**6)
     init = state.make_init(
@@ -133,10 +134,11 @@ def _make_jax_side(config: RunConfig) -> Side:
     now = jax.jit(init, out_shardings=replicated)()
     B, L = config.train.batch_size, config.model.context_length
     num_targets_B, row_B = np.full(B, L, np.int32), np.arange(B, dtype=np.uint32)
+    loss_fn = losses.make_lm_loss(
+        model, is_train=True, chunk_elements=mesh.logits_chunk_elements()
+    )
     train_step = jax.jit(
-        state.make_train_step(
-            losses.make_lm_loss(model, is_train=True), tx, seed=config.seed
-        ),
+        state.make_train_step(loss_fn, tx, seed=config.seed),
         donate_argnums=0,
         in_shardings=(replicated, by_rows),
         out_shardings=(replicated, replicated),

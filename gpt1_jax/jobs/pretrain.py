@@ -18,6 +18,7 @@ from gpt1_jax.data import corpus, preparation
 from gpt1_jax.evaluation import evaluate
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import (
+    allocator,
     checkpoint,
     loop,
     losses,
@@ -42,6 +43,7 @@ def run(
     if not isinstance(config, RunConfig):
         config = config_lib.from_mapping(config)
     config_lib.validate(config)
+    allocator.keep_freed_memory()
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)

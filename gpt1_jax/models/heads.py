@@ -47,7 +47,7 @@ def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
     """The sum, and its gradients: d nll / d logits = softmax - onehot(target)."""
 
     def add(carry, chunk):
-        total, d_table_VD = carry
+        total, d_table_DV = carry
         h, targets, weight = chunk
         logits = _logits(h, table_VD)
         largest = logits.max(-1, keepdims=True)
@@ -60,15 +60,20 @@ def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
         d_logits = exp * (weight / exp_sum) - jnp.where(is_target, weight, 0.0)
         d_logits = d_logits.astype(h.dtype)
         d_h = jnp.einsum("nlv,vd->nld", d_logits, table_VD.astype(h.dtype))
-        d_table_VD += jnp.einsum(
-            "nlv,nld->vd", d_logits, h, preferred_element_type=d_table_VD.dtype
+        # The product that has h, not the far larger d_logits, transposed; positions
+        # folded, as XLA on CPUs without bfloat16 fails on some unfolded ones.
+        d_table_DV += jnp.einsum(
+            "td,tv->dv",
+            h.reshape(-1, h.shape[-1]),
+            d_logits.reshape(-1, d_logits.shape[-1]),
+            preferred_element_type=d_table_DV.dtype,
         )
-        return (total + (nll * weight[..., 0]).sum(), d_table_VD), d_h
+        return (total + (nll * weight[..., 0]).sum(), d_table_DV), d_h
 
-    zeros = (jnp.zeros((), _float_type(h_NLD)), jnp.zeros_like(table_VD))
+    zeros = (jnp.zeros((), _float_type(h_NLD)), jnp.zeros_like(table_VD.T))
     chunks = _chunks(h_NLD, targets_NL, weight_NL, len(table_VD), chunk_elements)
-    (total, d_table_VD), d_h = jax.lax.scan(add, zeros, chunks)
-    return total, (_join(d_h), d_table_VD, targets_NL, weight_NL)
+    (total, d_table_DV), d_h = jax.lax.scan(add, zeros, chunks)
+    return total, (_join(d_h), d_table_DV.T, targets_NL, weight_NL)
 
 
 def _nll_sum_bwd(chunk_elements, residuals, d_total):

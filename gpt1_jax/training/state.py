@@ -51,6 +51,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, Sums]]:
     """The update (state, batch) -> (state, {name: (sum, count)}), to be jitted.
 
+    The sums are the loss function's, the gradient's norm before the update and the
+    parameters' after it, which tells a caller whether the new state is finite.
     With accumulation, gradients are means over microbatches that are run in turn; the
     batch size must be a multiple. Jit, devices and donation are the caller's.
     """
@@ -79,7 +81,8 @@ def make_train_step(
         grads, sums = mean_gradients(state.params, batch, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        sums |= {"grad_norm": (optax.tree.norm(grads), jnp.ones(()))}
+        norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
+        sums |= {name: (norm, jnp.ones(())) for name, norm in norms.items()}
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step

@@ -227,16 +227,22 @@ def test_devices_and_accumulation_change_nothing_but_rounding(
     assert np.abs(found[-1] / reference - 1).max() > 1e-3
 
 
-def test_a_diverging_run_stops_and_saves_nothing_of_it(cache_dir, tmp_path):
+def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(cache_dir, tmp_path):
+    # The warm-up's first update moves nothing; the second one's parameters overflow
+    # while its loss and its gradient, of the parameters before, are finite.
     workdir = tmp_path / "run"
     process = start(
-        workdir, cache_dir, optim__peak_learning_rate=1e30, optim__schedule="constant"
+        workdir,
+        cache_dir,
+        optim__peak_learning_rate=1e30,
+        optim__schedule="constant",
+        train__checkpoint_every_steps=1,
     )
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
-    assert "error: train/" in output
-    assert "at step" in output
-    for row in rows_without_clock(workdir):
-        assert all(np.isfinite(value) for value in row.values())
-    for leaf in jax.tree.leaves(gpt1_jax.load(workdir).params):
+    assert "error: train/param_norm is inf at step 2" in output
+    assert [row["step"] for row in rows_without_clock(workdir)] == [1]
+    model = gpt1_jax.load(workdir)
+    assert model.step == 1
+    for leaf in jax.tree.leaves(model.params):
         assert np.isfinite(leaf).all()

@@ -77,11 +77,20 @@ def test_accumulation_changes_no_gradient_no_mask_and_no_sum(
     assert distance(step_once(batch(np.arange(BATCH)[::-1]))[0], gradients) > 0.05
     accumulated, their_sums = step_once(batch(), accumulation_steps)
     assert distance(accumulated, gradients) < 1e-5
-    assert sums.keys() == their_sums.keys() == {"loss", "grad_norm"}
+    assert sums.keys() == their_sums.keys() == {"loss", "grad_norm", "param_norm"}
     for name in sums:
         np.testing.assert_allclose(their_sums[name], sums[name], rtol=1e-5)
     assert sums["loss"][1] == BATCH * 7
     assert sums["grad_norm"][1] == 1
+
+
+def test_param_norm_is_of_the_parameters_after_the_update(step_once, make_params):
+    gradients, sums = step_once(batch())
+    after = jax.tree.map(np.subtract, make_params(MODEL), gradients)
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(after)]
+    norm = np.sqrt(sum((leaf**2).sum() for leaf in leaves))
+    np.testing.assert_allclose(sums["param_norm"][0], norm, rtol=1e-5)
+    assert abs(float(optax.tree.norm(make_params(MODEL))) / norm - 1) > 1e-3
 
 
 def test_grad_norm_is_the_global_norm(step_once):
