@@ -23,6 +23,7 @@ from gpt1_jax import command, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import corpus, preparation
+from gpt1_jax.exits import UserError
 from gpt1_jax.files import write_atomically
 
 # Axes, beside those of models/transformer.py:
@@ -108,10 +109,10 @@ def fit(
     1 / vocab_size.  Source: Chen & Goodman 1998 (TR-10-98), Sec. 2.7 and 3.
     Differs: n-grams cross the seams of books, as the model's windows do.
     Args:   order: at least 2.
-    Raises: ValueError: a vocabulary whose n-grams don't fit into 63 bits.
+    Raises: UserError: a vocabulary whose n-grams don't fit into 63 bits.
     """
     if vocab_size**order >= 2**63:
-        raise ValueError(
+        raise UserError(
             f"vocabulary of {vocab_size} tokens and order {order}; n-grams must fit "
             "into 63 bits; lower one of the two"
         )
@@ -225,11 +226,11 @@ def seen_positions(num_tokens: int, config: RunConfig, steps: int) -> np.ndarray
 def compare(workdir: Path) -> dict[str, Any]:
     """The n-gram models beside the model of a finished run: what --output holds.
 
-    Raises: ValueError, FileNotFoundError: no finished run there, or its corpus changed.
+    Raises: UserError, NotFound: no finished run there, or its corpus changed.
     """
     config, result = workdir_lib.read_config(workdir), workdir_lib.read_result(workdir)
     if result is None:
-        raise ValueError(
+        raise UserError(
             f"the run in {workdir} has not finished; a run with a result is expected; "
             "give the command that trains it again"
         )
@@ -264,7 +265,7 @@ def _perplexity(logp_Q: np.ndarray) -> float:
 def _check_same_corpus(store: corpus.TokenStore, expected: float) -> None:
     found = corpus.unigram_perplexity(store)
     if not math.isclose(found, expected, rel_tol=1e-6):
-        raise ValueError(
+        raise UserError(
             f"{store.directory} has a unigram perplexity of {found}; the run's corpus "
             f"had {expected}; restore the books that it was trained on"
         )

@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 
 from gpt1_jax import command, terminal
 from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.exits import UserError
 from gpt1_jax.training import metrics_log
 
 matplotlib.use("Agg")
@@ -62,7 +63,7 @@ def draw_run(axes: plt.Axes, workdir: Path, color: str, name: str) -> float:
     tokens_per_step = config.train.batch_size * config.model.context_length
     tokens, losses = _series(rows, "train/loss", tokens_per_step)
     if not len(losses):
-        raise ValueError(
+        raise UserError(
             f"{workdir} has logged no training loss; at least one row is needed; wait "
             "for the run's first"
         )

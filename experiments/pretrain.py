@@ -16,6 +16,7 @@ perplexity 18.4 on BooksCorpus. A month on 8 GPUs in 2018; about 110 billion tok
 """
 
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict
+from gpt1_jax.exits import UserError
 
 
 def get_config(words: str = ""):
@@ -27,7 +28,7 @@ def get_config(words: str = ""):
     if given == {"small"}:
         return _small(config)
     if given:
-        raise ValueError("words small,paper; they exclude each other; keep one")
+        raise UserError("words small,paper; they exclude each other; keep one")
     return _demo(config)
 
 

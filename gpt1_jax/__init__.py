@@ -16,7 +16,7 @@ def load(workdir: str) -> "Pretrained":
 
     Returns: an object with config, params, tokenizer, logits(tokens), generate(prompts)
              and score(texts); see gpt1_jax.pretrained.Pretrained.
-    Raises:  FileNotFoundError if there is none.
+    Raises:  exits.NotFound, a FileNotFoundError, if there is none.
     """
     # Imported here: worker processes that only tokenise do without jax.
     from gpt1_jax import pretrained

@@ -11,15 +11,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 from absl import flags
 from absl import logging as absl_logging
 
 from gpt1_jax import exits, terminal
+from gpt1_jax.exits import UserError
 
-_PACKAGE = Path(__file__).parent
+# How absl and ml_collections quote a ValueError or TypeError of a get_config.
+_TRACEBACK = "Traceback (most recent call last)"
+_QUOTED_USER_ERROR = f"\n{UserError.__module__}.{UserError.__qualname__}: "
 
 
 def run(main: Callable[[], None], flag_values: flags.FlagValues) -> None:
@@ -55,10 +57,9 @@ def _parse_flags(flag_values: flags.FlagValues) -> int:
 
 
 def _is_bug_of_experiment(error: Exception) -> bool:
-    """Whether the code of an experiment file failed, not by an error that it raises."""
-    quoted = _last_frame(str(error))  # of a ValueError or TypeError of get_config
-    if quoted:
-        return not quoted[1].startswith("raise ")
+    """Whether the code of an experiment file failed, by no UserError that it raises."""
+    if _TRACEBACK in str(error):
+        return _QUOTED_USER_ERROR not in str(error)
     frames = traceback.extract_tb(error.__traceback__)
     in_experiment = any(frame.name == "get_config" for frame in frames)
     return in_experiment and "Did you mean" not in str(error)
@@ -80,56 +81,34 @@ def _readable(error: Exception) -> str:
         )
     if isinstance(error, AttributeError | KeyError):
         return f"unknown config field: {' '.join(message.split())}"
+    if _QUOTED_USER_ERROR in message:
+        return message.rpartition(_QUOTED_USER_ERROR)[2]
     last = message.splitlines()[-1].strip() if message else repr(error)
-    if "Traceback" in message:  # of an experiment file's get_config
-        return last.removeprefix("ValueError: ")
     if isinstance(error, OSError):
         return f"no experiment file: {last}; check the path after --config"
     return " ".join(message.split())
 
 
 def _run(main: Callable[[], None]) -> int:
+    """Runs `main`; prints how it failed, if it did, and returns its exit code.
+
+    With GPT1_JAX_TRACEBACK=1 in the environment an error keeps its traceback, as a bug
+    always does.
+    """
     try:
         main()
         return exits.DONE
     except exits.Preempted as error:
         terminal.say(str(error))
         return exits.PREEMPTED
-    except exits.RunFailed as error:
-        return _failure(str(error))
-    except (ValueError, OSError) as error:
+    except (UserError, exits.RunFailed, OSError) as error:
         if os.environ.get("GPT1_JAX_TRACEBACK"):
             raise
-        if isinstance(error, ValueError | FileNotFoundError) and _raised_here(error):
+        if isinstance(error, UserError):
             return _mistake(str(error))
-        if isinstance(error, OSError):
-            return _failure(f"{error}; free space or check the path, then run again")
-        raise
-
-
-def _raised_here(error: Exception) -> bool:
-    """Whether a `raise` of our code made `error`: then it is the user's mistake.
-
-    Ours are this package and the folder of the module that runs, as of benchmarks/.
-
-    What any other line throws, ours or a library's, is a bug and keeps its traceback;
-    with GPT1_JAX_TRACEBACK=1 in the environment every error does.
-    """
-    # A worker process's error carries its origin as its cause, not as frames.
-    if type(error.__cause__).__name__ == "_RemoteTraceback":
-        trace = str(error.__cause__)
-    else:
-        trace = "".join(traceback.format_tb(error.__traceback__))
-    file, source = _last_frame(trace) or ("", "")
-    running = Path(getattr(sys.modules["__main__"], "__file__", __file__)).parent
-    is_ours = bool({_PACKAGE, running.absolute()} & set(Path(file).absolute().parents))
-    return is_ours and source.startswith("raise ")
-
-
-def _last_frame(trace: str) -> tuple[str, str] | None:
-    """The file and the line of code that a printed traceback ends in, if it is one."""
-    frames = re.findall(r'  File "(.*)", line \d+, in .*\n    (\S.*)', trace)
-    return frames[-1] if frames else None
+        if isinstance(error, exits.RunFailed):
+            return _failure(str(error))
+        return _failure(f"{error}; free space or check the path, then run again")
 
 
 def _mistake(message: str) -> int:

@@ -16,6 +16,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gpt1_jax.exits import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -132,12 +134,12 @@ def to_config_dict(config: RunConfig) -> ConfigDict:
 def experiment_words(words: str, known: tuple[str, ...]) -> set[str]:
     """The set of comma-separated `words` of `--config FILE:words`.
 
-    Raises: ValueError for a word that is not in `known`.
+    Raises: UserError for a word that is not in `known`.
     """
     given = [word.strip() for word in words.split(",") if word.strip()]
     for word in given:
         if word not in known:
-            raise ValueError(
+            raise UserError(
                 f"unknown word {word!r} after the experiment file; known words: "
                 f"{', '.join(known)}; remove it or use one of these"
             )
@@ -148,7 +150,7 @@ def from_mapping(mapping: Mapping[str, Any] | ConfigDict) -> RunConfig:
     """The RunConfig that a ConfigDict, or a dict read from JSON, describes.
 
     Args:    mapping: nested; every field present; lists stand for tuples.
-    Raises:  ValueError naming the field: unknown, missing, of a wrong type.
+    Raises:  UserError naming the field: unknown, missing, of a wrong type.
     """
     if isinstance(mapping, ConfigDict):
         mapping = mapping.to_dict()
@@ -157,18 +159,18 @@ def from_mapping(mapping: Mapping[str, Any] | ConfigDict) -> RunConfig:
 
 def _build(cls: type, mapping: Any, path: str) -> Any:
     if not isinstance(mapping, Mapping):
-        raise ValueError(f"{path}={mapping!r}; must be a group of fields; change it")
+        raise UserError(f"{path}={mapping!r}; must be a group of fields; change it")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in mapping:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean {path}.{near[0]}?" if near else ""
             allowed = ", ".join(fields)
-            raise ValueError(f"unknown field {path}.{name}; {hint or allowed}")
+            raise UserError(f"unknown field {path}.{name}; {hint or allowed}")
     values = {}
     for name, field in fields.items():
         if name not in mapping:
-            raise ValueError(f"field {path}.{name} is missing; add it")
+            raise UserError(f"field {path}.{name} is missing; add it")
         if dataclasses.is_dataclass(field.type):
             values[name] = _build(field.type, mapping[name], f"{path}.{name}")
         else:
@@ -181,20 +183,18 @@ def _typed(value: Any, kind: Any, path: str) -> Any:
     if isinstance(kind, types.GenericAlias):
         if isinstance(value, list | tuple) and all(type(v) is int for v in value):
             return tuple(value)
-        raise ValueError(f"{path}={value!r}; must be integers; write 1000,10000")
+        raise UserError(f"{path}={value!r}; must be integers; write 1000,10000")
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ValueError(
-            f"{path}={value!r}; must be of type {kind.__name__}; change it"
-        )
+        raise UserError(f"{path}={value!r}; must be of type {kind.__name__}; change it")
     return value
 
 
 def validate(config: RunConfig) -> None:
     """Checks all that can be known before data is read or a device asked.
 
-    Raises: ValueError: the first impossible value, what is allowed, the remedy.
+    Raises: UserError: the first impossible value, what is allowed, the remedy.
     """
     for path, value in flatten(config).items():
         _check_range(path, value)
@@ -203,22 +203,22 @@ def validate(config: RunConfig) -> None:
         if value not in allowed:
             near = difflib.get_close_matches(str(value), allowed, n=1)
             hint = f"did you mean {near[0]}?" if near else "use one of these"
-            raise ValueError(f"config.{path}={value!r}; {'|'.join(allowed)}; {hint}")
+            raise UserError(f"config.{path}={value!r}; {'|'.join(allowed)}; {hint}")
     model, train, optim = config.model, config.train, config.optim
     if model.width % model.num_heads:
         near = [n for n in range(1, model.width + 1) if model.width % n == 0]
         near = sorted(near, key=lambda n: abs(n - model.num_heads))[:2]
-        raise ValueError(
+        raise UserError(
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
             f"{model.width}; try {' or '.join(map(str, sorted(near)))}"
         )
     if train.batch_size % train.accumulation_steps:
-        raise ValueError(
+        raise UserError(
             f"config.train.accumulation_steps={train.accumulation_steps}; must divide "
             f"config.train.batch_size={train.batch_size}; change one of the two"
         )
     if optim.warmup_steps and optim.warmup_fraction:
-        raise ValueError(
+        raise UserError(
             f"config.optim.warmup_steps={optim.warmup_steps} and config.optim."
             f"warmup_fraction={optim.warmup_fraction}; only one may be set; set the "
             "other to 0"
@@ -258,14 +258,14 @@ _RANGES = {
 def _check_range(path: str, value: Any) -> None:
     if isinstance(value, tuple):
         if any(v < 1 for v in value):
-            raise ValueError(f"config.{path}={value}; steps >= 1; remove the others")
+            raise UserError(f"config.{path}={value}; steps >= 1; remove the others")
         return
     if isinstance(value, bool | str):
         return
     default = (1, 2**31 - 1) if isinstance(value, int) else (1e-30, 1e30)
     low, high = _RANGES.get(path, default)
     if not low <= value <= high:
-        raise ValueError(
+        raise UserError(
             f"config.{path}={value}; from {low} to {high}; change --config.{path}"
         )
 

@@ -1,10 +1,17 @@
-"""How a command ends: its exit codes, and the exceptions that stand for them.
-
-A user's mistake is no class of its own: it is a ValueError or FileNotFoundError that
-this package raises.
-"""
+"""How a command ends: its exit codes, and the exceptions that stand for them."""
 
 DONE, FAILED, MISTAKE, PREEMPTED = 0, 1, 2, 75
+
+
+class UserError(ValueError):
+    """What the user gave can't be used; exit code 2.
+
+    The message is one line: what was given; what is allowed; what to do.
+    """
+
+
+class NotFound(UserError, FileNotFoundError):
+    """A UserError about a path that does not lead to what it should; exit code 2."""
 
 
 class RunFailed(RuntimeError):

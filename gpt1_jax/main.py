@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpt1_jax import command, config
+from gpt1_jax.exits import NotFound, UserError
 
 _FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -35,13 +36,13 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs the command."""
     if not _FLAGS["config"].present:
-        raise ValueError(
+        raise UserError(
             "--config is missing; name an experiment, as in --config "
             "experiments/pretrain.py"
         )
     file, words = _experiment()
     if not file.is_file():
-        raise FileNotFoundError(
+        raise NotFound(
             f"no experiment file {file}; a Python file with get_config(words) is "
             "expected; check the path after --config"
         )

@@ -13,6 +13,7 @@ from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
 from gpt1_jax.evaluation import decode, scoring
+from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import mesh
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
@@ -93,7 +94,7 @@ class Pretrained:
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Each text's token ids and their log-probabilities in nats."""
         if isinstance(texts, str):
-            raise ValueError("score was given a string; a list of texts is expected")
+            raise UserError("score was given a string; a list of texts is expected")
         ids = [self.tokenizer.encode(text) for text in texts]
         logps = scoring.score(
             self._token_logp,
@@ -110,7 +111,7 @@ class Pretrained:
 def load(path: str | Path) -> Pretrained:
     """The model in a workdir (its newest checkpoint), or in DIR/checkpoints/STEP.
 
-    Raises: FileNotFoundError, ValueError: no run or no checkpoint there.
+    Raises: UserError, NotFound: no run or no checkpoint there.
     """
     directory, step = Path(path).expanduser(), None
     if (
@@ -127,7 +128,7 @@ def load(path: str | Path) -> Pretrained:
         mesh.replicated(mesh.make_mesh()),
     )
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
-    missing = FileNotFoundError(
+    missing = NotFound(
         f"no checkpoint {'' if step is None else step} in {checkpoints_dir}; a run "
         "that has saved one is expected; train first, or check the path"
     )

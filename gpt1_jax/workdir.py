@@ -15,6 +15,7 @@ from typing import Any
 
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
+from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.files import write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
@@ -23,19 +24,19 @@ _CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
 
 def check(workdir: Path, config: RunConfig) -> None:
-    """Raises ValueError unless `config` may begin or continue a run in `workdir`.
+    """Raises UserError unless `config` may begin or continue a run in `workdir`.
 
     A run that has saved no checkpoint yet has nothing to lose and may be replaced.
     """
     if workdir.exists() and not workdir.is_dir():
-        raise ValueError(f"{workdir} is a file; a directory is expected; name another")
+        raise UserError(f"{workdir} is a file; a directory is expected; name another")
     checkpoints = workdir / CHECKPOINTS_DIR
     has_checkpoint = checkpoints.is_dir() and any(checkpoints.iterdir())
     if not has_checkpoint and not (workdir / _RESULT_FILE).is_file():
         return
     differing = config_lib.conflicts(read_config(workdir), config)
     if differing:
-        raise ValueError(
+        raise UserError(
             f"{workdir} holds a run of another config: {'; '.join(differing)}; "
             "name another --workdir or delete this one"
         )
@@ -45,7 +46,7 @@ def check(workdir: Path, config: RunConfig) -> None:
 def hold(workdir: Path) -> Iterator[None]:
     """Keeps other processes out of `workdir` over a block.
 
-    Raises: ValueError naming the process that is in it.
+    Raises: UserError naming the process that is in it.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / _LOCK_FILE).open("a+") as file:
@@ -53,7 +54,7 @@ def hold(workdir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise ValueError(
+            raise UserError(
                 f"{workdir} is in use by process {file.read().strip() or '?'}; one at "
                 "a time; wait for it, or name another --workdir"
             ) from None
@@ -72,18 +73,18 @@ def write_config(workdir: Path, config: RunConfig) -> None:
 def read_config(workdir: Path) -> RunConfig:
     """The resolved config of the run in `workdir`.
 
-    Raises: FileNotFoundError, ValueError: none there, or a damaged one.
+    Raises: UserError, NotFound: none there, or a damaged one.
     """
     path = workdir / _CONFIG_FILE
     if not path.is_file():
-        raise FileNotFoundError(
+        raise NotFound(
             f"no run in {workdir}: {_CONFIG_FILE} is missing; a workdir of "
             "gpt1_jax.main is expected; check the path"
         )
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; restore it") from None
+        raise UserError(f"{path} is damaged: {error}; restore it") from None
     return config_lib.from_mapping(mapping)
 
 

@@ -28,6 +28,11 @@ def get_config(words=""):
     "no_return": "def get_config(words=''):\n    pass\n",
     "bad_import": "import no_such_module\ndef get_config(words=''):\n    pass\n",
     "bad_name": "def get_config(words=''):\n    return no_such_name\n",
+    "user_error": """
+from gpt1_jax.exits import UserError
+def get_config(words=""):
+    raise UserError(f"word {words}; none is allowed; drop it")
+""",
     "bad_value": "def get_config(words=''):\n    return int('no_such_number')\n",
     "bad_key": "def get_config(words=''):\n    return {}['no_such_key']\n",
     "bad_attribute": "def get_config(words=''):\n    return words.no_such_attribute\n",
@@ -69,6 +74,10 @@ MISTAKES = {
     "unknown word": (
         ["main", "--config", f"{ROOT}/experiments/pretrain.py:papr"],
         "unknown word 'papr' after the experiment file; known words: small, paper",
+    ),
+    "experiment's own error": (
+        ["main", "--config=user_error.py:tiny"],
+        "error: word tiny; none is allowed; drop it",
     ),
     "unknown flag": ([*PRETRAIN, "--wrkdir=x"], "'wrkdir'. Did you mean: workdir ?"),
     "stray argument": ([*PRETRAIN, "stray"], "unexpected argument 'stray'"),
@@ -225,13 +234,13 @@ def test_help_shows_defaults_but_no_empty_ones(ended):
     assert "  --output: Directory to write." in lines
 
 
-def test_error_that_the_package_raises_is_the_users_mistake(capsys):
+def test_user_error_is_the_users_mistake(capsys):
     assert command._run(lambda: corpus.windows_per_epoch(1, 4)) == exits.MISTAKE
     assert_one_line(capsys.readouterr().err, "1 training tokens; at least 8 are needed")
 
 
 def test_error_that_nothing_foresaw_keeps_its_traceback():
-    # numpy refuses, in a line of this package that is no `raise`.
+    # numpy refuses, in a line of this package.
     def main():
         corpus.window_starts(100, context_length=4, batch_size=-1, seed=0, step=0)
 
@@ -255,15 +264,12 @@ def test_traceback_can_be_asked_for(monkeypatch):
         command._run(lambda: corpus.windows_per_epoch(1, 4))
 
 
-def test_error_of_a_worker_process_is_told_apart_too(tmp_path):
+def test_user_error_of_a_worker_process_is_one_too(tmp_path, capsys):
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-        mistake = pool.submit(tokenizers.load, tmp_path / "nowhere").exception()
-        bug = pool.submit(int, "x").exception()
-    assert isinstance(mistake, FileNotFoundError)
-    assert command._raised_here(mistake)
-    assert isinstance(bug, ValueError)
-    assert not command._raised_here(bug)
+        mistake = pool.submit(tokenizers.load, tmp_path / "nowhere")
+        assert command._run(mistake.result) == exits.MISTAKE
+    assert_one_line(capsys.readouterr().err, "no tokenizer in")
 
 
 @pytest.mark.parametrize(

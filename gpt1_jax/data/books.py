@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt1_jax.data import text
+from gpt1_jax.exits import NotFound, UserError
 
 _SAMPLE_BYTES = 50_000_000
 _SAMPLE_BLOCK_BYTES = 1 << 18
@@ -35,7 +36,7 @@ def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book
     Without `eval_pattern`, a book is held out if the hash of its bytes, read as a
     fraction, is below `holdout_fraction`. So copies of a book stay on one side, and a
     growing corpus keeps its split. If no book with text is, that of least hash is.
-    Raises: ValueError, FileNotFoundError: see the messages.
+    Raises: UserError, NotFound: see the messages.
     """
     found = _scan_books(pattern, "train")
     if eval_pattern:
@@ -43,14 +44,14 @@ def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book
         both = _with_text(found) & _with_text(held_out)
         if both:
             named = [str(book.path) for book in held_out if book.sha256 in both]
-            raise ValueError(
+            raise UserError(
                 f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also "
                 f"in {pattern!r}, such as {named[0]}; held-out books must not be "
                 "trained on; narrow one of the two"
             )
     else:
         if len(_with_text(found)) < 2:
-            raise ValueError(
+            raise UserError(
                 f"{pattern!r} holds 1 book with text; at least 2 are needed, as one is "
                 "held out; bring more books or name held-out ones with eval_corpus"
             )
@@ -63,7 +64,7 @@ def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book
         taken = {book.path for book in held_out}
         found = [book for book in found if book.path not in taken]
         if not _with_text(found):
-            raise ValueError(
+            raise UserError(
                 f"{pattern!r}: all {len(_with_text(held_out))} books with text fall to "
                 "the held-out side; lower holdout_fraction or bring more books"
             )
@@ -86,7 +87,7 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
         if Path(name).is_file()
     )
     if not paths:
-        raise FileNotFoundError(
+        raise NotFound(
             f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a "
             "file, is expected; quote it, and check the path"
         )
@@ -94,7 +95,7 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
         scans = list(pool.map(text.scan, paths))
     books = [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]
     if not _with_text(books):
-        raise ValueError(
+        raise UserError(
             f"{pattern!r}: all {len(books)} files are empty or blank; books with text "
             "are expected; check the path"
         )

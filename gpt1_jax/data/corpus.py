@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt1_jax.data import tokenizers
+from gpt1_jax.exits import NotFound, UserError
 
 TOKENS_FILE, META_FILE, TOKENIZER_DIR = "tokens.bin", "meta.json", "tokenizer"
 
@@ -62,10 +63,10 @@ def is_store(directory: Path) -> bool:
 def open_store(directory: Path) -> TokenStore:
     """The store in `directory`.
 
-    Raises: FileNotFoundError, ValueError: no store there, or a damaged one.
+    Raises: UserError, NotFound: no store there, or a damaged one.
     """
     if not is_store(directory):
-        raise FileNotFoundError(
+        raise NotFound(
             f"no token store in {directory}; a directory with {META_FILE} is expected; "
             "write one with `python -m gpt1_jax.prepare`"
         )
@@ -80,14 +81,14 @@ def open_store(directory: Path) -> TokenStore:
             if book["split"] == "valid" and book["tokens"]
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{directory / META_FILE} is damaged ({error!r}); delete {directory} and "
             "prepare the books again"
         ) from None
     path = directory / TOKENS_FILE
     found = path.stat().st_size if path.is_file() else 0
     if found != total * dtype.itemsize:
-        raise ValueError(
+        raise UserError(
             f"{path} has {found} bytes; {META_FILE} says {total * dtype.itemsize}; "
             f"delete {directory} and prepare the books again"
         )
@@ -99,11 +100,11 @@ def open_store(directory: Path) -> TokenStore:
 def windows_per_epoch(num_tokens: int, context_length: int) -> int:
     """How many training windows an epoch has, whatever its phase.
 
-    Raises: ValueError if the corpus is too short for one.
+    Raises: UserError if the corpus is too short for one.
     """
     count = num_tokens // context_length - 1
     if count < 1:
-        raise ValueError(
+        raise UserError(
             f"{num_tokens} training tokens; at least {2 * context_length} are needed "
             f"for context_length={context_length}; bring more text or shorten it"
         )

@@ -24,6 +24,7 @@ from gpt1_jax import terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import books, corpus, storyworld, text, tokenizers
 from gpt1_jax.data.books import Book
+from gpt1_jax.exits import UserError
 from gpt1_jax.files import exclusive, write_atomically
 
 # Counts up when the same books would give other tokens than before.
@@ -56,10 +57,10 @@ class Recipe:
 def open_corpus(config: DataConfig) -> corpus.TokenStore:
     """The store that `config.corpus` names, prepared in `config.cache_dir` if need be.
 
-    Raises: ValueError, FileNotFoundError: no corpus, or one that can't be used.
+    Raises: UserError, NotFound: no corpus, or one that can't be used.
     """
     if not config.corpus:
-        raise ValueError(
+        raise UserError(
             "config.data.corpus is empty; a glob of text files, a token store or "
             "storyworld; set it, as in --config.data.corpus='/data/books/*.txt'"
         )
@@ -67,7 +68,7 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
     if corpus.is_store(store_dir):
         for field in ("eval_corpus", "tokenizer"):
             if getattr(config, field) != getattr(DataConfig(), field):
-                raise ValueError(
+                raise UserError(
                     f"config.data.{field}={getattr(config, field)!r}, but "
                     f"{config.corpus} is a prepared store that has its own; drop one"
                 )
@@ -113,7 +114,7 @@ def make_recipe(
 ) -> Recipe:
     """The recipe of a corpus whose books are found and split by books.find.
 
-    Raises: ValueError, FileNotFoundError: as books.find.
+    Raises: UserError, NotFound: as books.find.
     """
     found = books.find(pattern, eval_pattern, holdout_fraction)
     return Recipe(found, tokenizer, vocab_size)
@@ -123,7 +124,7 @@ def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenSt
     """The token store that `recipe` describes, in `directory`.
 
     Args:   workers: processes; 0: one for each core.
-    Raises: ValueError: `directory` holds something else, or books without text.
+    Raises: UserError: `directory` holds something else, or books without text.
     """
     if _is_prepared(recipe, directory):
         return corpus.open_store(directory)
@@ -146,12 +147,12 @@ def _is_prepared(recipe: Recipe, directory: Path) -> bool:
     if corpus.is_store(directory):
         if corpus.open_store(directory).meta["key"] == recipe.key:
             return True
-        raise ValueError(
+        raise UserError(
             f"{directory} holds a store of other books or settings; name another "
             "directory or delete it"
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ValueError(
+        raise UserError(
             f"{directory} exists and is no token store; name another directory"
         )
     return False
@@ -340,7 +341,7 @@ def _assemble(
     }
     for split, tokens in by_split.items():
         if not tokens:
-            raise ValueError(
+            raise UserError(
                 f"the {split} books hold no text; every file is empty or blank; bring "
                 "books with text"
             )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import ftfy
 
+from gpt1_jax.exits import UserError
+
 # A run of one of these characters is set apart by spaces. The released pattern also
 # names the backslash, but in a string that is not raw, so that it never matched one.
 _PUNCTUATION_RUN = re.compile(r"""([-~!";?+,)(/*\[\]}{|_])\1*""")
@@ -58,7 +60,7 @@ def _fix_text(text: str) -> str:
 def scan(path: Path) -> tuple[str, int, bool]:
     """The sha256 (hex) of a UTF-8 text file, its size in bytes, whether it is blank.
 
-    Raises: ValueError naming file and byte where it is not UTF-8.
+    Raises: UserError naming file and byte where it is not UTF-8.
     """
     digest, size, is_blank = hashlib.sha256(), 0, True
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -70,7 +72,7 @@ def scan(path: Path) -> tuple[str, int, bool]:
                 decoded = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 byte = size - pending + error.start
-                raise ValueError(
+                raise UserError(
                     f"{path}: byte {byte} (0x{error.object[error.start]:02x}) is not "
                     "UTF-8; books must be UTF-8 text; convert it with `iconv -t UTF-8` "
                     "or remove it"

@@ -17,6 +17,7 @@ import numpy as np
 import sentencepiece
 
 from gpt1_jax.data import text as text_rules
+from gpt1_jax.exits import NotFound, UserError
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
@@ -65,14 +66,14 @@ class SentencePieceTokenizer:
         try:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
-            raise ValueError(
+            raise UserError(
                 f"{origin} is no SentencePiece model; a file written by this project "
                 "is expected; restore it or learn the tokenizer anew"
             ) from None
         self.vocab_size: int = self._processor.get_piece_size()
         self.newline_id: int = self._processor.piece_to_id(_NEWLINE_PIECE)
         if self._processor.id_to_piece(self.newline_id) != _NEWLINE_PIECE:
-            raise ValueError(
+            raise UserError(
                 f"{origin} has no byte pieces; a SentencePiece model learnt with "
                 "byte_fallback is expected; learn the tokenizer anew"
             )
@@ -143,11 +144,11 @@ def is_tokenizer(directory: Path) -> bool:
 def load(directory: Path) -> Tokenizer:
     """The tokenizer whose files are in `directory`.
 
-    Raises: FileNotFoundError, ValueError: no tokenizer there, or a damaged one.
+    Raises: UserError, NotFound: no tokenizer there, or a damaged one.
     """
     model = directory.expanduser() / _MODEL_FILE
     if not model.is_file():
-        raise FileNotFoundError(
+        raise NotFound(
             f"no tokenizer in {directory}; a directory with {_MODEL_FILE} is expected; "
             "name the tokenizer/ of a workdir or a token store"
         )
@@ -157,7 +158,7 @@ def load(directory: Path) -> Tokenizer:
 def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
     """A byte-pair encoding of `vocab_size` entries, learnt from raw `texts`.
 
-    Raises: ValueError if the texts hold too few different words for that size.
+    Raises: UserError if the texts hold too few different words for that size.
     """
     sentences = (
         sentence
@@ -180,7 +181,7 @@ def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise ValueError(_learning_failed(str(error), vocab_size)) from None
+        raise UserError(_learning_failed(str(error), vocab_size)) from None
     return SentencePieceTokenizer(model.getvalue())
 
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpt1_jax.exits import UserError
+
 
 def make_next_token(
     logits_fn: Callable[[Any, jax.Array], jax.Array],
@@ -76,7 +78,7 @@ def generate(
     """Continuations of token prompts, without the prompts.
 
     A continuation is shorter than max_new_tokens where the context is full.
-    Raises: ValueError: a prompt that is empty or leaves no room, impossible numbers.
+    Raises: UserError: a prompt that is empty or leaves no room, impossible numbers.
     """
     _check(prompts, context_length, max_new_tokens, temperature, top_k, top_p)
     starts_N = np.array([len(prompt) for prompt in prompts], np.int64)
@@ -116,7 +118,7 @@ def _check(
 ) -> None:
     for number, prompt in enumerate(prompts):
         if not 1 <= len(prompt) < context_length:
-            raise ValueError(
+            raise UserError(
                 f"prompt {number} has {len(prompt)} tokens; from 1 to "
                 f"{context_length - 1}, one less than the context; shorten or fill it"
             )
@@ -127,4 +129,4 @@ def _check(
         ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
     ):
         if not is_good:
-            raise ValueError(f"{name}={value}; {allowed}; change it")
+            raise UserError(f"{name}={value}; {allowed}; change it")

@@ -16,6 +16,7 @@ from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import corpus, preparation
 from gpt1_jax.evaluation import evaluate
+from gpt1_jax.exits import UserError
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import (
     allocator,
@@ -36,7 +37,7 @@ def run(
 
     In order: check the config; prepare the corpus; build; restore or initialise; train
     and evaluate; show samples; write result.json. A finished run is only reported.
-    Raises: ValueError, FileNotFoundError: an impossible config, no corpus, a workdir of
+    Raises: UserError, NotFound: an impossible config, no corpus, a workdir of
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
@@ -107,7 +108,7 @@ class _Pretraining:
             train.max_steps or per_epoch * train.epochs // train.batch_size
         )
         if self.total_steps < 1:
-            raise ValueError(
+            raise UserError(
                 f"config.train.epochs={train.epochs} of {per_epoch} windows fill no "
                 f"batch of {train.batch_size}; lower batch_size or set max_steps"
             )

@@ -15,6 +15,7 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
+from gpt1_jax.exits import UserError
 from gpt1_jax.training.state import TrainState
 
 
@@ -80,7 +81,7 @@ class Checkpoints:
     ) -> TrainState:
         """The state saved at `step`, laid out on devices as `like` (abstract or not).
 
-        Raises: ValueError if it was saved under another fingerprint.
+        Raises: UserError if it was saved under another fingerprint.
         """
         saved = self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
         differing = [
@@ -89,7 +90,7 @@ class Checkpoints:
             if saved.get(name) != now
         ]
         if differing:
-            raise ValueError(
+            raise UserError(
                 f"{self._directory / str(step)} was saved with other data: "
                 f"{'; '.join(differing)}; restore the data or name another --workdir"
             )

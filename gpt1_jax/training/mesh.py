@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gpt1_jax.config import ModelConfig
+from gpt1_jax.exits import UserError
 
 _DATA_AXIS = "data"
 
@@ -28,12 +29,12 @@ def by_rows(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, accumulation_steps: int) -> None:
-    """Raises ValueError unless every device gets equal shares of every microbatch."""
+    """Raises UserError unless every device gets equal shares of every microbatch."""
     devices = jax.device_count()
     if batch_size % (devices * accumulation_steps):
         unit = devices * accumulation_steps
         near = max(unit, round(batch_size / unit) * unit)
-        raise ValueError(
+        raise UserError(
             f"config.train.batch_size={batch_size}; must be a multiple of {devices} "
             f"devices x accumulation_steps={accumulation_steps}; try {near}"
         )

@@ -81,8 +81,8 @@ def make_train_step(
         grads, sums = mean_gradients(state.params, batch, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
-        sums |= {name: (norm, jnp.ones(())) for name, norm in norms.items()}
+        for name, tree in (("grad_norm", grads), ("param_norm", params)):
+            sums |= {name: (optax.tree.norm(tree), jnp.ones(()))}
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step
