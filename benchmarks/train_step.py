@@ -125,23 +125,21 @@ def _make_jax_side(config: RunConfig) -> Side:
 
     allocator.keep_freed_memory()
     model = Transformer(config.model, config.data.vocab_size)
-    tx = optim.make_optimizer(config.optim, total_steps=config.train.max_steps or 10**6)
+    total_steps = config.train.max_steps or 10**6
+    schedule = optim.make_schedule(config.optim, total_steps)
+    tx = optim.make_optimizer(config.optim, total_steps)
     init = state.make_init(
         functools.partial(pretrained.init_params, model), tx, config.seed
     )
     devices = mesh.make_mesh()
-    replicated, by_rows = mesh.replicated(devices), mesh.by_rows(devices)
-    now = jax.jit(init, out_shardings=replicated)()
+    now = jax.jit(init, out_shardings=mesh.replicated(devices))()
     B, L = config.train.batch_size, config.model.context_length
     num_targets_B, row_B = np.full(B, L, np.int32), np.arange(B, dtype=np.uint32)
     loss_fn = losses.make_lm_loss(
         model, is_train=True, chunk_elements=mesh.logits_chunk_elements()
     )
-    train_step = jax.jit(
-        state.make_train_step(loss_fn, tx, seed=config.seed),
-        donate_argnums=0,
-        in_shardings=(replicated, by_rows),
-        out_shardings=(replicated, replicated),
+    train_step = mesh.jit_step(
+        state.make_train_step(loss_fn, tx, schedule, seed=config.seed), devices
     )
 
     def step(tokens_BL: np.ndarray) -> float:

@@ -4,6 +4,7 @@ A command is a module with flags of its own (a FlagValues, so that commands can 
 imported side by side), a docstring that is its help, and a `main()`.
 """
 
+import functools
 import inspect
 import logging
 import os
@@ -24,36 +25,48 @@ _TRACEBACK = "Traceback (most recent call last)"
 _QUOTED_USER_ERROR = f"\n{UserError.__module__}.{UserError.__qualname__}: "
 
 
-def run(main: Callable[[], None], flag_values: flags.FlagValues) -> None:
-    """Parses sys.argv into `flag_values`, runs `main`, exits."""
+def run(
+    main: Callable[..., None], flag_values: flags.FlagValues, *, positionals: str = ""
+) -> None:
+    """Parses sys.argv into `flag_values`, runs `main`, exits.
+
+    Args: positionals: what each argument that is no flag stands for, as WORKDIR; `main`
+          then takes the list of them, at least one. "": `main` takes nothing.
+    """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
     if {"-h", "--help", "-help", "--helpfull"} & set(sys.argv[1:]):
         print(_help(inspect.getmodule(main), flag_values))
         sys.exit(exits.DONE)
     try:
-        code = _parse_flags(flag_values) or _run(main)
+        code, arguments = _parse_flags(flag_values, positionals)
+        if code == exits.DONE:
+            code = _run(functools.partial(main, arguments) if positionals else main)
     except KeyboardInterrupt:
         terminal.say("interrupted; the same command goes on where this one stopped")
         code = exits.PREEMPTED
     sys.exit(code)
 
 
-def _parse_flags(flag_values: flags.FlagValues) -> int:
-    """Parses sys.argv; prints a mistake and returns its exit code."""
+def _parse_flags(
+    flag_values: flags.FlagValues, positionals: str
+) -> tuple[int, list[str]]:
+    """Parses sys.argv; prints a mistake. Returns the exit code and the positionals."""
     try:
         rest = flag_values(sys.argv)[1:]
         flag_values.validate_all_flags()
-        if rest:
-            given = " ".join(rest)
-            return _mistake(
-                f"unexpected argument {given!r}; only flags; write --NAME=VALUE"
-            )
-        return exits.DONE
     except (flags.Error, AttributeError, OSError, ValueError, KeyError) as error:
         if _is_bug_of_experiment(error):
             raise
-        return _mistake(_readable(error))
+        return _mistake(_readable(error)), []
+    if rest and not positionals:
+        given = " ".join(rest)
+        mistake = f"unexpected argument {given!r}; only flags; write --NAME=VALUE"
+        return _mistake(mistake), []
+    if positionals and not rest:
+        mistake = f"no {positionals}; at least one is needed; --help shows an example"
+        return _mistake(mistake), []
+    return exits.DONE, rest
 
 
 def _is_bug_of_experiment(error: Exception) -> bool:

@@ -31,6 +31,8 @@ class ModelConfig:
     embedding_dropout: float = 0.1
     residual_dropout: float = 0.1
     attention_dropout: float = 0.1
+    # Sec. 4.1, "Fine-tuning details".
+    classifier_dropout: float = 0.1
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"
 
@@ -44,12 +46,20 @@ class DataConfig:
     corpus: str = ""
     # A glob of held-out books; "" holds books of `corpus` out.
     eval_corpus: str = ""
-    # The share of books held out, by hash of their bytes. The paper names none.
+    # The share of books held out of a glob without eval_corpus, by hash of their
+    # bytes. The paper names none.
     holdout_fraction: float = 0.01
     # `sentencepiece` learns one from the training books; a directory brings its own.
     tokenizer: str = "sentencepiece"
-    # The size of a tokenizer that is learnt: 478 symbols and the paper's 40,000 merges.
+    # The size of a tokenizer that is learnt: that of the paper's, which had 478 symbols
+    # and 40,000 merges.
     vocab_size: int = 40478
+    # The root of the tasks' official folders (CoLA, SNLI's snli_1.0, ...), or
+    # `storyworld`. The paper's can't be shipped: no default.
+    task_dir: str = ""
+    # `files` reads them; `tfds` what TensorFlow Datasets has prepared in tfds_dir.
+    source: str = "files"
+    tfds_dir: str = "~/tensorflow_datasets"
     # Prepared stores, tokenizers and storyworld books, kept for the next run.
     cache_dir: str = "~/.cache/gpt1_jax"
     storyworld_seed: int = 0
@@ -95,6 +105,31 @@ class OptimConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What is fine-tuned on, or evaluated."""
+
+    # A row of data.tasks; pre-training has none.
+    name: str = ""
+    # The share lambda of the language-modelling loss, Sec. 3.2, eq. (5).
+    lm_coef: float = 0.5
+    # STS-B: six soft classes, as the released code trained it, or the squared error.
+    graded_target: str = "soft6"
+    # What the job evaluate scores: dev or test (all sets of it), or any one split.
+    split: str = "dev"
+
+
+@dataclasses.dataclass(frozen=True)
+class InitConfig:
+    """The trained model that a run starts from."""
+
+    # A workdir or its checkpoints/STEP; `none`: from scratch.
+    path: str = "none"
+    # -1: all layers; 0: the embeddings only; n: these and the first n layers; -2: its
+    # tokenizer and sizes only.
+    num_layers: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything that, with the data, determines a run."""
 
@@ -104,9 +139,13 @@ class RunConfig:
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
+    task: TaskConfig = TaskConfig()
+    init: InitConfig = InitConfig()
 
 
-JOBS = ("pretrain",)
+JOBS = ("pretrain", "finetune", "evaluate")
+SOURCES = ("files", "tfds")
+GRADED_TARGETS = ("soft6", "mse")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float64")
 OPTIMIZERS = ("openai_adam", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
@@ -146,15 +185,29 @@ def experiment_words(words: str, known: tuple[str, ...]) -> set[str]:
     return set(given)
 
 
-def from_mapping(mapping: Mapping[str, Any] | ConfigDict) -> RunConfig:
+def from_mapping(
+    mapping: Mapping[str, Any] | ConfigDict, *, is_complete: bool = True
+) -> RunConfig:
     """The RunConfig that a ConfigDict, or a dict read from JSON, describes.
 
-    Args:    mapping: nested; every field present; lists stand for tuples.
+    Args:    mapping: nested; lists stand for tuples. is_complete: every field must be
+             present; else one that is missing has its default.
     Raises:  UserError naming the field: unknown, missing, of a wrong type.
     """
     if isinstance(mapping, ConfigDict):
         mapping = mapping.to_dict()
+    if not is_complete and isinstance(mapping, Mapping):
+        mapping = _filled(dataclasses.asdict(RunConfig()), mapping)
     return _build(RunConfig, mapping, "config")
+
+
+def _filled(defaults: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """`mapping` with what it lacks from `defaults`, group by group."""
+    filled = defaults | mapping
+    for name, group in defaults.items():
+        if isinstance(group, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _filled(group, filled[name])
+    return filled
 
 
 def _build(cls: type, mapping: Any, path: str) -> Any:
@@ -212,6 +265,11 @@ def validate(config: RunConfig) -> None:
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
             f"{model.width}; try {' or '.join(map(str, sorted(near)))}"
         )
+    if config.job == "pretrain" and config.init.path != "none":
+        raise UserError(
+            f"config.init.path={config.init.path!r}, but pre-training starts from "
+            "scratch; leave it at none; the same command resumes a run"
+        )
     if train.batch_size % train.accumulation_steps:
         raise UserError(
             f"config.train.accumulation_steps={train.accumulation_steps}; must divide "
@@ -228,6 +286,8 @@ def validate(config: RunConfig) -> None:
 _CHOICES = {
     "job": JOBS,
     "model.compute_dtype": COMPUTE_DTYPES,
+    "data.source": SOURCES,
+    "task.graded_target": GRADED_TARGETS,
     "optim.name": OPTIMIZERS,
     "optim.schedule": SCHEDULES,
 }
@@ -252,6 +312,9 @@ _RANGES = {
     "model.embedding_dropout": (0.0, 0.99),
     "model.residual_dropout": (0.0, 0.99),
     "model.attention_dropout": (0.0, 0.99),
+    "model.classifier_dropout": (0.0, 0.99),
+    "task.lm_coef": (0.0, 100.0),
+    "init.num_layers": (-2, 2**31 - 1),
 }
 
 
@@ -295,11 +358,19 @@ def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """A sha256 of what a checkpoint's numbers depend on, data apart."""
+    """A sha256 of what a checkpoint's numbers depend on, data apart.
+
+    Fields that have their defaults are left out, so that a new field changes nothing.
+    """
+    defaults = flatten(RunConfig())
     facts = {
         path: value
         for path, value in flatten(config).items()
-        if path.startswith(("model.", "optim.")) or path in ("seed", "train.batch_size")
+        if value != defaults[path]
+        and (
+            path.startswith(("model.", "optim.", "task.", "init."))
+            or path in ("seed", "train.batch_size")
+        )
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -1,8 +1,10 @@
-r"""Runs the job of a config: pre-training.
+r"""Runs the job of a config: pre-training, fine-tuning, evaluation.
 
     python -m gpt1_jax.main --config experiments/pretrain.py
     python -m gpt1_jax.main --config experiments/pretrain.py:paper \
         --config.data.corpus='/data/books/*.txt'
+    python -m gpt1_jax.main --config experiments/finetune.py:rte \
+        --config.init.path=runs/pretrain
 
 Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a field
 (gpt1_jax/config.py lists them). The same command again resumes the run in its workdir.
@@ -14,7 +16,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from gpt1_jax import command, config
+from gpt1_jax import command, config, pretrained
 from gpt1_jax.exits import NotFound, UserError
 
 _FLAGS = flags.FlagValues()
@@ -48,6 +50,9 @@ def main() -> None:
         )
     run_config = config.from_mapping(_CONFIG.value)
     config.validate(run_config)
+    if run_config.init.path != "none":
+        overridden = config_flags.get_override_values(_FLAGS["config"])
+        pretrained.check_overrides(run_config, overridden)
     job = importlib.import_module(f"gpt1_jax.jobs.{run_config.job}")
     workdir = Path(_WORKDIR.value or _default_workdir(file, words))
     job.run(run_config, workdir.expanduser())

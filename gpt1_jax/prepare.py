@@ -54,7 +54,7 @@ _VOCAB_SIZE = flags.DEFINE_integer(
     flag_values=_FLAGS,
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", 0, "Processes; 0: one for each core.", 0, flag_values=_FLAGS
+    "workers", 0, "Processes; 0: one for each core, at most 6.", 0, flag_values=_FLAGS
 )
 
 

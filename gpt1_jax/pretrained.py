@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -88,7 +89,7 @@ class Pretrained:
         for prompt, new in zip(prompts, continuations, strict=True):
             before = self.tokenizer.decode(prompt.tolist())
             whole = self.tokenizer.decode([*prompt.tolist(), *new.tolist()])
-            texts.append(whole.removeprefix(before))
+            texts.append(whole[_num_equal(before, whole) :])
         return texts
 
     def score(self, texts: Sequence[str]) -> list[Score]:
@@ -108,29 +109,57 @@ class Pretrained:
         ]
 
 
-def load(path: str | Path) -> Pretrained:
-    """The model in a workdir (its newest checkpoint), or in DIR/checkpoints/STEP.
+def _num_equal(one: str, other: str) -> int:
+    """How many characters two texts begin with alike.
 
+    A prompt may end within a character of several tokens: decoded, it begins no text
+    that goes on.
+    """
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def load(path: str | Path) -> Pretrained:
+    """The language model in a workdir, or in one of its checkpoints/STEP.
+
+    Of a workdir: the best step if its job keeps one, else the newest.
     Raises: UserError, NotFound: no run or no checkpoint there.
     """
-    directory, step = Path(path).expanduser(), None
-    if (
-        directory.parent.name == workdir_lib.CHECKPOINTS_DIR
-        and directory.name.isdigit()
-    ):
-        directory, step = directory.parent.parent, int(directory.name)
+    found = restore(path)
+    vocab_size = found.tokenizer.vocab_size
+    embed = found.params["embed"]
+    params = {name: value for name, value in found.params.items() if name != "head"}
+    params["embed"] = embed | {"token": embed["token"][:vocab_size]}
+    model = Transformer(mesh.resolve_dtype(found.config.model), vocab_size)
+    return Pretrained(found.config, model, params, found.tokenizer, found.step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A run's checkpoint: its parameters as they were trained, and what explains them.
+
+    After fine-tuning these have rows for the specials, and a head.
+    """
+
+    config: RunConfig
+    params: Any
+    tokenizer: tokenizers.Tokenizer
+    step: int
+
+
+def restore(path: str | Path) -> Restored:
+    """What is in a workdir, or in one of its checkpoints/STEP; see `load`.
+
+    Raises: UserError, NotFound: no run or no checkpoint there, another tokenizer.
+    """
+    directory, step = _workdir_and_step(path)
     config = workdir_lib.read_config(directory)
     tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
-    cfg = mesh.resolve_dtype(config.model)
-    model = Transformer(cfg, tokenizer.vocab_size)
-    like = abstract(
-        jax.eval_shape(lambda: init_params(model, jax.random.key(0))),
-        mesh.replicated(mesh.make_mesh()),
-    )
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
+    wanted = "checkpoint" if step is None else f"checkpoint {step}"
     missing = NotFound(
-        f"no checkpoint {'' if step is None else step} in {checkpoints_dir}; a run "
-        "that has saved one is expected; train first, or check the path"
+        f"no {wanted} in {checkpoints_dir}; a run that has saved one is expected; "
+        "train first, or check the path"
     )
     if not checkpoints_dir.is_dir():
         raise missing
@@ -138,9 +167,52 @@ def load(path: str | Path) -> Pretrained:
         steps = checkpoints.all_steps()
         if not steps or (step is not None and step not in steps):
             raise missing
-        step = steps[-1] if step is None else step
+        if step is None:
+            step = checkpoints.best_step() or steps[-1]
+        checkpoints.check(step, {"tokenizer": tokenizer.fingerprint})
+        like = abstract(
+            checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
+        )
         params = checkpoints.restore_params(step, like)
-    return Pretrained(config, model, params, tokenizer, step)
+    return Restored(config, params, tokenizer, step)
+
+
+def _workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
+    """The workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
+    path = Path(path).expanduser()
+    if path.parent.name == workdir_lib.CHECKPOINTS_DIR and path.name.isdigit():
+        return path.parent.parent, int(path.name)
+    return path, None
+
+
+_SIZES = ("num_layers", "width", "num_heads", "mlp_width", "context_length")
+
+
+def sizes(config: RunConfig) -> dict[str, int]:
+    """What a run that starts from this one's model takes over from its config."""
+    return {name: getattr(config.model, name) for name in _SIZES}
+
+
+def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
+    """Raises UserError if a field must differ from the model in config.init.path.
+
+    Args: overridden: the fields, as `model.width`, that the user set by hand.
+    """
+    directory, _ = _workdir_and_step(config.init.path)
+    for name, size in sizes(workdir_lib.read_config(directory)).items():
+        given = getattr(config.model, name)
+        if f"model.{name}" in overridden and given != size:
+            raise UserError(
+                f"config.model.{name}={given}, but the model in config.init.path="
+                f"{config.init.path} has {size}; sizes come from there; drop the "
+                "override"
+            )
+    for name in ("tokenizer", "vocab_size"):
+        if f"data.{name}" in overridden:
+            raise UserError(
+                f"config.data.{name} is set, but the tokenizer comes from "
+                f"config.init.path={config.init.path}; drop the override"
+            )
 
 
 def init_params(model: Transformer, key: jax.Array) -> Any:

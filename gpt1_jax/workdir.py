@@ -15,6 +15,7 @@ from typing import Any
 
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
+from gpt1_jax.data.tokenizers import Tokenizer
 from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.files import write_atomically
 
@@ -64,14 +65,26 @@ def hold(workdir: Path) -> Iterator[None]:
         yield
 
 
+def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
+    """Makes `workdir` that of a run of `config` which has not finished.
+
+    To be called once it is sure that the run may begin or go on here.
+    """
+    (workdir / _RESULT_FILE).unlink(missing_ok=True)
+    tokenizer.save(workdir / TOKENIZER_DIR)
+    write_config(workdir, config)
+
+
 def write_config(workdir: Path, config: RunConfig) -> None:
-    """Makes `workdir`, if need be, the workdir of a run of `config`."""
+    """Writes the resolved config of the run in `workdir`."""
     text = json.dumps(dataclasses.asdict(config), indent=1)
     write_atomically(workdir / _CONFIG_FILE, text + "\n")
 
 
 def read_config(workdir: Path) -> RunConfig:
     """The resolved config of the run in `workdir`.
+
+    Fields that did not exist when it was written have their defaults.
 
     Raises: UserError, NotFound: none there, or a damaged one.
     """
@@ -85,7 +98,7 @@ def read_config(workdir: Path) -> RunConfig:
         mapping = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}; restore it") from None
-    return config_lib.from_mapping(mapping)
+    return config_lib.from_mapping(mapping, is_complete=False)
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:

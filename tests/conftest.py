@@ -31,3 +31,53 @@ def make_params() -> Callable:
         )
 
     return make
+
+
+TINY_MODEL = {
+    "data.corpus": "storyworld",
+    "data.storyworld_megabytes": 0.1,
+    "data.vocab_size": 500,
+    "data.holdout_fraction": 0.05,
+    # Few and small, as most of the time of such a run is its compilation.
+    "model.num_layers": 1,
+    "model.width": 16,
+    "model.num_heads": 2,
+    "model.mlp_width": 32,
+    "model.context_length": 128,
+}
+
+
+@pytest.fixture(scope="session")
+def make_config(tmp_path_factory) -> Callable:
+    """Dotted fields -> a RunConfig of a tiny model on storyworld, with them changed."""
+    cache_dir = str(tmp_path_factory.mktemp("cache"))
+
+    def make(**fields):
+        from gpt1_jax import config as config_lib
+
+        config_dict = config_lib.to_config_dict(config_lib.RunConfig())
+        config_dict.update_from_flattened_dict(TINY_MODEL)
+        config_dict.data.cache_dir = cache_dir
+        config_dict.update_from_flattened_dict(
+            {name.replace("__", "."): value for name, value in fields.items()}
+        )
+        return config_lib.from_mapping(config_dict)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pretrained_workdir(make_config, tmp_path_factory):
+    """The workdir of a short pre-training run, whose checkpoints are at steps 3, 6."""
+    from gpt1_jax.jobs import pretrain
+
+    workdir = tmp_path_factory.mktemp("pretrained") / "run"
+    config = make_config(
+        train__batch_size=8,
+        train__max_steps=6,
+        train__checkpoint_every_steps=3,
+        train__eval_every_steps=0,
+        optim__warmup_steps=2,
+    )
+    pretrain.run(config, workdir)
+    return workdir

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from gpt1_jax import command, exits
 from gpt1_jax import main as main_command
@@ -117,6 +118,7 @@ MISTAKES = {
         ["generate", "--checkpoint=nowhere", "--prompt=once"],
         "nowhere",
     ),
+    "submit no workdir": (["submit", "--output=a.zip"], "no WORKDIR; at least one"),
 }
 
 FAILURES = {
@@ -270,6 +272,25 @@ def test_user_error_of_a_worker_process_is_one_too(tmp_path, capsys):
         mistake = pool.submit(tokenizers.load, tmp_path / "nowhere")
         assert command._run(mistake.result) == exits.MISTAKE
     assert_one_line(capsys.readouterr().err, "no tokenizer in")
+
+
+def test_positionals_reach_main_wherever_they_stand(monkeypatch):
+    flag_values, received = flags.FlagValues(), []
+    flags.DEFINE_string("name", "", "A name.", flag_values=flag_values)
+    argv = ["x", "runs/a", "--name=b", "runs/c", "--", "--d"]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        command.run(received.extend, flag_values, positionals="DIR")
+    assert (ended.value.code, flag_values.name) == (exits.DONE, "b")
+    assert received == ["runs/a", "runs/c", "--d"]
+
+
+def test_positionals_that_are_needed_must_be_given(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["x"])
+    with pytest.raises(SystemExit) as ended:
+        command.run(pytest.fail, flags.FlagValues(), positionals="DIR")
+    assert ended.value.code == exits.MISTAKE
+    assert_one_line(capsys.readouterr().err, "no DIR; at least one is needed; --help")
 
 
 @pytest.mark.parametrize(

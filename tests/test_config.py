@@ -20,12 +20,16 @@ PAPER = {
     "model.embedding_dropout": 0.1,
     "model.residual_dropout": 0.1,
     "model.attention_dropout": 0.1,
+    "model.classifier_dropout": 0.1,
     "model.compute_dtype": "auto",
     "data.corpus": "",
     "data.eval_corpus": "",
     "data.holdout_fraction": 0.01,
     "data.tokenizer": "sentencepiece",
     "data.vocab_size": 40478,
+    "data.task_dir": "",
+    "data.source": "files",
+    "data.tfds_dir": "~/tensorflow_datasets",
     "data.cache_dir": "~/.cache/gpt1_jax",
     "data.storyworld_seed": 0,
     "data.storyworld_megabytes": 2.0,
@@ -50,6 +54,12 @@ PAPER = {
     "optim.b1": 0.9,
     "optim.b2": 0.999,
     "optim.eps": 1e-8,
+    "task.name": "",
+    "task.lm_coef": 0.5,
+    "task.graded_target": "soft6",
+    "task.split": "dev",
+    "init.path": "none",
+    "init.num_layers": -1,
 }
 
 
@@ -237,8 +247,8 @@ def test_floats_that_are_not_finite_are_refused(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("job", "pretrian", r"job='pretrian'; pretrain; did you mean pretrain\?"),
-        ("job", "zzz", r"job='zzz'; pretrain; use one of these"),
+        ("job", "pretrian", r"pretrain\|finetune\|evaluate; did you mean pretrain\?"),
+        ("job", "zzz", r"job='zzz'; pretrain\|finetune\|evaluate; use one of these"),
         ("model.compute_dtype", "float16", r"\|float32\|bfloat16\|float64; did you"),
         ("optim.name", "adam", r"'adam'; openai_adam\|adamw; did you mean adamw\?"),
         ("optim.schedule", "cosin", r"cosine\|linear\|constant; did you mean cosine\?"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt1_jax.data import text
+from gpt1_jax.data import shuffle, text
 from gpt1_jax.exits import NotFound, UserError
 
 _SAMPLE_BYTES = 50_000_000
@@ -112,7 +112,7 @@ def sample(books: list[Book]) -> Iterator[str]:
     sizes = np.array(
         [min(book.num_bytes - start, _SAMPLE_BLOCK_BYTES) for book, start in blocks]
     )
-    chosen = np.random.default_rng(0).permutation(len(blocks))
+    chosen = shuffle.permutation(len(blocks), 0)
     for number in np.sort(chosen[np.cumsum(sizes[chosen]) <= _SAMPLE_BYTES]):
         book, start = blocks[number]
         with book.path.open("rb") as file:

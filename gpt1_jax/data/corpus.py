@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt1_jax.data import tokenizers
+from gpt1_jax.data import shuffle, tokenizers
 from gpt1_jax.exits import NotFound, UserError
+
+_PHASE, _ORDER = range(2)  # streams of random bits
 
 TOKENS_FILE, META_FILE, TOKENIZER_DIR = "tokens.bin", "meta.json", "tokenizer"
 
@@ -137,8 +139,8 @@ def _epoch_order(
     per_epoch: int, context_length: int, seed: int, epoch: int
 ) -> tuple[int, np.ndarray]:
     """The phase of an epoch, in tokens, and the order of its windows."""
-    rng = np.random.default_rng([seed, epoch])
-    return int(rng.integers(context_length)), rng.permutation(per_epoch)
+    phase = int(shuffle.draw(1, seed, epoch, _PHASE)[0] % context_length)
+    return phase, shuffle.permutation(per_epoch, seed, epoch, _ORDER)
 
 
 def train_batch(

@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import glob
 import hashlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -22,16 +23,18 @@ import numpy as np
 
 from gpt1_jax import terminal
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data import books, corpus, storyworld, text, tokenizers
+from gpt1_jax.data import books, builtin, corpus, text, tokenizers
 from gpt1_jax.data.books import Book
 from gpt1_jax.exits import UserError
 from gpt1_jax.files import exclusive, write_atomically
 
 # Counts up when the same books would give other tokens than before.
-_RULES_VERSION = 1
+_RULES_VERSION = 2
+_DECIDING_LIBRARIES = ("ftfy", "sentencepiece")
 _GROUP_BYTES = 4 << 20
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
+_MAX_DEFAULT_WORKERS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Recipe:
         else:
             tokenizer = ["given", tokenizers.load(Path(self.tokenizer)).fingerprint]
         sources = [(book.sha256, book.split) for book in self.books]
-        facts = json.dumps([_RULES_VERSION, tokenizer, sources])
+        libraries = [importlib.metadata.version(name) for name in _DECIDING_LIBRARIES]
+        facts = json.dumps([_RULES_VERSION, libraries, tokenizer, sources])
         return hashlib.sha256(facts.encode()).hexdigest()
 
 
@@ -76,7 +80,7 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
     cache_dir = Path(config.cache_dir).expanduser()
     pattern = config.corpus
     if pattern == "storyworld":
-        pattern = f"{glob.escape(str(_write_storyworld(config, cache_dir)))}/*.txt"
+        pattern = f"{glob.escape(str(builtin.books_dir(config)))}/*.txt"
     recipe = make_recipe(
         pattern,
         eval_pattern=config.eval_corpus,
@@ -85,23 +89,6 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
         vocab_size=config.vocab_size,
     )
     return prepare(recipe, cache_dir / "stores" / recipe.key[:32])
-
-
-def _write_storyworld(config: DataConfig, cache_dir: Path) -> Path:
-    """The directory of storyworld's books, written if they aren't there yet."""
-    seed, megabytes = config.storyworld_seed, config.storyworld_megabytes
-
-    version = storyworld.VERSION
-    directory = cache_dir / "storyworld" / f"v{version}-seed{seed}-{megabytes}mb/books"
-    with exclusive(directory.parent / "lock"):
-        if not directory.is_dir():
-            terminal.say(f"storyworld: writing {megabytes} MB of synthetic books")
-            part = directory.with_name("books.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            storyworld.write_books(part, seed=seed, megabytes=megabytes)
-            part.replace(directory)
-    return directory
 
 
 def make_recipe(
@@ -123,24 +110,30 @@ def make_recipe(
 def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenStore:
     """The token store that `recipe` describes, in `directory`.
 
-    Args:   workers: processes; 0: one for each core.
+    Args:   workers: processes; 0: one for each core, at most 6.
     Raises: UserError: `directory` holds something else, or books without text.
     """
-    if _is_prepared(recipe, directory):
-        return corpus.open_store(directory)
     partial = directory.with_name(f".{directory.name}.partial")
     lock = directory.with_name(f".{directory.name}.lock")
+    if _is_prepared(recipe, directory) and not partial.exists():
+        return corpus.open_store(directory)
     with exclusive(lock):
-        if _is_prepared(recipe, directory):  # by the process that was waited for
-            return corpus.open_store(directory)
-        _begin(recipe, partial)
-        tokenizer = _make_tokenizer(recipe, partial)
-        counts = _encode_books(recipe, partial, workers or os.cpu_count() or 1)
-        _assemble(recipe, tokenizer, counts, partial)
-        (partial / "store").replace(directory)
-        shutil.rmtree(partial)
-        lock.unlink()  # who waits for it finds the store prepared
+        if not _is_prepared(recipe, directory):  # by the process that was waited for
+            _begin(recipe, partial)
+            tokenizer = _make_tokenizer(recipe, partial)
+            counts = _encode_books(recipe, partial, workers or _default_workers())
+            _assemble(recipe, tokenizer, counts, partial)
+            (partial / "store").replace(directory)
+        shutil.rmtree(partial, ignore_errors=True)
+        # Who waits for it finds the store prepared.
+        lock.unlink(missing_ok=True)
     return corpus.open_store(directory)
+
+
+def _default_workers() -> int:
+    """A process for each core that this one may use, within 2 GB of memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return min(cores or os.cpu_count() or 1, _MAX_DEFAULT_WORKERS)
 
 
 def _is_prepared(recipe: Recipe, directory: Path) -> bool:

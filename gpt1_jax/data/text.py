@@ -18,7 +18,8 @@ from gpt1_jax.exits import UserError
 # names the backslash, but in a string that is not raw, so that it never matched one.
 _PUNCTUATION_RUN = re.compile(r"""([-~!";?+,)(/*\[\]}{|_])\1*""")
 _DASHES_AND_QUOTES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "...", "´": "'"})
-_NEWLINES = re.compile(r"\s*\n\s*")
+# After _SPACES: to look for white space before a newline takes quadratic time.
+_NEWLINES = re.compile(r" ?\n[ \n]*")
 _SPACES = re.compile(r"[^\S\n]+")
 
 # What ftfy leaves as it is: printable ASCII without the & of HTML entities.
@@ -35,8 +36,8 @@ def standardize(text: str) -> str:
     """
     text = _fix_text(text).translate(_DASHES_AND_QUOTES)
     text = _PUNCTUATION_RUN.sub(r" \g<0> ", text)
-    text = _NEWLINES.sub(" \n ", text)
-    return _SPACES.sub(" ", text).strip()
+    text = _SPACES.sub(" ", text)
+    return _NEWLINES.sub(" \n ", text).strip()
 
 
 def _fix_text(text: str) -> str:

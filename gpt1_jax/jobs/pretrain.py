@@ -3,7 +3,7 @@
 import functools
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from gpt1_jax.training import (
     mesh,
     metrics_log,
     optim,
+    session,
     state,
 )
 
@@ -48,17 +49,16 @@ def run(
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
+    result = workdir_lib.read_result(workdir)
+    if result and result["steps"] >= config.train.max_steps:
+        terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
+        return result
     terminal.say(f"{mesh.describe(mesh.resolve_dtype(config.model))}; run: {workdir}")
     store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     pretraining = _Pretraining(config, store)
-    result = workdir_lib.read_result(workdir)
-    if result and result["steps"] >= pretraining.total_steps:
-        terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
-        return result
     with workdir_lib.hold(workdir):
-        workdir_lib.write_config(workdir, config)
-        store.tokenizer.save(workdir / workdir_lib.TOKENIZER_DIR)
+        workdir_lib.check(workdir, config)  # again, as others may have been in it
         for warning in _warnings(pretraining):
             terminal.warn(warning)
         metrics = pretraining.train(workdir)
@@ -107,6 +107,11 @@ class _Pretraining:
         self.total_steps = (
             train.max_steps or per_epoch * train.epochs // train.batch_size
         )
+        if not any(len(book) > 1 for book in store.eval_books):
+            raise UserError(
+                "no held-out book has 2 tokens; one must, to be predicted; bring more "
+                "text or name others with config.data.eval_corpus"
+            )
         if self.total_steps < 1:
             raise UserError(
                 f"config.train.epochs={train.epochs} of {per_epoch} windows fill no "
@@ -134,33 +139,30 @@ class _Pretraining:
             self.config.seed,
         )
         like = checkpoint.abstract(jax.eval_shape(init), replicated)
-        size = sum(x.size for x in jax.tree.leaves(like.params))
         terminal.say(
-            f"model: {size:,} parameters; {self.total_steps:,} steps of "
-            f"{cfg.batch_size} x {self.config.model.context_length} tokens"
+            f"model: {session.num_parameters(like.params):,} parameters; "
+            f"{self.total_steps:,} steps of {cfg.batch_size} x "
+            f"{self.config.model.context_length} tokens"
         )
-        with checkpoint.Checkpoints(
-            workdir / workdir_lib.CHECKPOINTS_DIR,
-            keep=cfg.keep_checkpoints,
-            keep_at_steps=cfg.keep_at_steps,
-        ) as checkpoints:
-            latest = checkpoints.latest_step()
-            if latest is None:
-                start = jax.jit(init, out_shardings=replicated)()
-            else:
-                start = checkpoints.restore(latest, like, self.fingerprint)
-                terminal.say(f"resuming {workdir} at step {latest:,}")
-            with metrics_log.MetricsLog(workdir, latest or 0) as log:
-                job = self._job(like, checkpoints)
-                end = loop.fit(start, job, cfg, log)
-                log.write_text(self.total_steps, "samples", self._show_samples(end))
+        with session.begin(
+            workdir,
+            cfg,
+            make_state=jax.jit(init, out_shardings=replicated),
+            like=like,
+            fingerprint=self.fingerprint,
+        ) as run:
+            workdir_lib.begin(workdir, self.config, self.store.tokenizer)
+            end = loop.fit(run.state, self._job(like, run.save), cfg, run.log)
+            run.log.write_text(self.total_steps, "samples", self._show_samples(end))
         metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
         return metrics | {
             "eval/unigram_perplexity": corpus.unigram_perplexity(self.store)
         }
 
     def _job(
-        self, like: state.TrainState, checkpoints: checkpoint.Checkpoints
+        self,
+        like: state.TrainState,
+        save: Callable[[state.TrainState, float | None], None],
     ) -> loop.Job:
         """Compiles the step and hands the loop what it calls."""
         cfg = self.config.train
@@ -168,25 +170,19 @@ class _Pretraining:
         train_step = state.make_train_step(
             self._loss(is_train=True),
             self.tx,
+            self.schedule,
             seed=self.config.seed,
             accumulation_steps=cfg.accumulation_steps,
         )
-        replicated, by_rows = mesh.replicated(self.mesh), mesh.by_rows(self.mesh)
+        batch_like = checkpoint.abstract(self._batch_at(0), mesh.by_rows(self.mesh))
         compiled = (
-            jax.jit(
-                train_step,
-                donate_argnums=0,
-                in_shardings=(replicated, by_rows),
-                out_shardings=(replicated, replicated),
-            )
-            .lower(like, checkpoint.abstract(self._batch_at(0), by_rows))
-            .compile()
+            mesh.jit_step(train_step, self.mesh).lower(like, batch_like).compile()
         )
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
         eval_step = jax.jit(
             evaluate.make_eval_step(self._loss(is_train=False)),
-            in_shardings=(replicated, by_rows),
-            out_shardings=replicated,
+            in_shardings=(mesh.replicated(self.mesh), mesh.by_rows(self.mesh)),
+            out_shardings=mesh.replicated(self.mesh),
         )
 
         def scores(params: Any) -> dict[str, float]:
@@ -200,10 +196,9 @@ class _Pretraining:
             train_step=compiled,
             batch_at=self._batch_at,
             evaluate=scores,
-            save=lambda now: checkpoints.save(now, self.fingerprint),
-            learning_rate=lambda step: float(self.schedule(step)),
+            save=save,
             total_steps=self.total_steps,
-            tokens_per_step=cfg.batch_size * self.config.model.context_length,
+            tokens_at=lambda step: cfg.batch_size * self.config.model.context_length,
         )
 
     def _loss(self, *, is_train: bool) -> losses.LossFn:

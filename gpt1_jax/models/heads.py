@@ -1,4 +1,4 @@
-"""Output layers as functions: the language-modelling loss without its logits.
+"""Output layers as functions: the language-modelling loss without its logits; tasks.
 
 The logits of a batch are by far its largest array (64 x 512 x 40,478 in the paper's
 run, 5 GB). Here they exist a chunk of positions at a time, and their gradient is taken
@@ -120,3 +120,35 @@ def _join(chunks: jax.Array) -> jax.Array:
     """(chunks, N, L / chunks, D) back to (N, L, D)."""
     count, N, length, D = chunks.shape
     return chunks.swapaxes(0, 1).reshape(N, count * length, D)
+
+
+def at_last(h_NLD: jax.Array, lengths_BA: jax.Array) -> jax.Array:
+    """The hidden state of each sequence's last token, unfolded: h_BAD.
+
+    Args: lengths_BA: how many tokens each sequence has; N is B and A folded.
+    """
+    B, A = lengths_BA.shape
+    last_N11 = lengths_BA.reshape(B * A, 1, 1) - 1
+    return jnp.take_along_axis(h_NLD, last_N11, axis=1).reshape(B, A, -1)
+
+
+def task_logits(head: dict, h_BAD: jax.Array, *, is_choice: bool) -> jax.Array:
+    """Logits over classes, or over the A sequences of a choice: logits_BC.
+
+    Classes: (sum over A of h) W + b. A choice: h W + b, with one output, for each.
+    Source: Radford et al. 2018, Sec. 3.2 and 3.3, Figure 1.
+    """
+    dtype = _float_type(h_BAD)
+    kernel_DC, bias_C = (head[name].astype(dtype) for name in ("kernel", "bias"))
+    h_BAD = h_BAD.astype(dtype)
+    if is_choice:
+        return (jnp.einsum("BAD,DC->BAC", h_BAD, kernel_DC) + bias_C[None, None])[
+            ..., 0
+        ]
+    return jnp.einsum("BD,DC->BC", h_BAD.sum(1), kernel_DC) + bias_C[None]
+
+
+def init_head(key: jax.Array, width: int, num_outputs: int) -> dict:
+    """A fresh head: kernel N(0, 0.02), bias 0. Source: train.py, `clf`."""
+    kernel_DC = 0.02 * jax.random.normal(key, (width, num_outputs))
+    return {"kernel": kernel_DC, "bias": jnp.zeros(num_outputs)}

@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
+    BestN,
     CustomSteps,
     LatestN,
 )
@@ -28,14 +29,18 @@ class Checkpoints:
         *,
         keep: int = 2,
         keep_at_steps: tuple[int, ...] = (),
+        keeps_best: bool = True,
         create: bool = True,
     ):
         self._directory = directory.absolute()
+        best = BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
         policy = AnyPreservationPolicy(
-            [LatestN(keep), CustomSteps(list(keep_at_steps))]
+            [LatestN(keep), CustomSteps(list(keep_at_steps)), best]
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
+            # Without it orbax neither writes scores nor reads them.
+            best_fn=_rank if keeps_best else None,
             create=create,
             cleanup_tmp_directories=create,
         )
@@ -56,8 +61,16 @@ class Checkpoints:
     def __exit__(self, *_: Any) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState, fingerprint: dict[str, str]) -> None:
-        """Starts saving; returns once `state` has been copied from the devices."""
+    def save(
+        self,
+        state: TrainState,
+        fingerprint: dict[str, str],
+        score: float | None = None,
+    ) -> None:
+        """Starts saving; returns once `state` has been copied from the devices.
+
+        The step of highest score is kept beside the newest ones.
+        """
         rest = {"step": state.step, "opt_state": state.opt_state}
         self._manager.save(
             int(state.step),
@@ -66,11 +79,19 @@ class Checkpoints:
                 rest=ocp.args.StandardSave(rest),
                 fingerprint=ocp.args.JsonSave(fingerprint),
             ),
+            metrics=_metrics(int(state.step), score),
         )
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely."""
         return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step of highest score, of equals the earliest; None if none has one."""
+        self._manager.wait_until_finished()
+        metrics = {step: self._manager.metrics(step) for step in self.all_steps()}
+        scored = {step: found for step, found in metrics.items() if found}
+        return max(scored, key=lambda step: _rank(scored[step]), default=None)
 
     def all_steps(self) -> list[int]:
         """The steps that were saved completely, in order."""
@@ -83,17 +104,7 @@ class Checkpoints:
 
         Raises: UserError if it was saved under another fingerprint.
         """
-        saved = self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
-        differing = [
-            f"{name}: {saved.get(name)} -> {now}"
-            for name, now in fingerprint.items()
-            if saved.get(name) != now
-        ]
-        if differing:
-            raise UserError(
-                f"{self._directory / str(step)} was saved with other data: "
-                f"{'; '.join(differing)}; restore the data or name another --workdir"
-            )
+        self.check(step, fingerprint)
         restored = self._restore(
             step,
             params=ocp.args.StandardRestore(like.params),
@@ -105,12 +116,41 @@ class Checkpoints:
             restored.rest["step"], restored.params, restored.rest["opt_state"]
         )
 
+    def check(self, step: int, fingerprint: dict[str, str]) -> None:
+        """Raises UserError unless `step` was saved with these facts, among others."""
+        saved = self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
+        differing = [
+            name for name in fingerprint if saved.get(name) != fingerprint[name]
+        ]
+        if differing:
+            raise UserError(
+                f"{self._directory / str(step)} was saved with another "
+                f"{' and '.join(differing)}; it is of use with its own only; restore "
+                "that, or name another workdir"
+            )
+
+    def params_shapes(self, step: int) -> Any:
+        """The parameters saved at `step` as shapes and dtypes."""
+        metadata = self._manager.item_metadata(step).params
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), metadata.tree
+        )
+
     def restore_params(self, step: int, like: Any) -> Any:
         """Only the parameters saved at `step`, laid out as `like`."""
         return self._restore(step, params=ocp.args.StandardRestore(like)).params
 
     def _restore(self, step: int, **items: Any) -> Any:
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _metrics(step: int, score: float | None) -> dict[str, float] | None:
+    return None if score is None else {"score": score, "step": step}
+
+
+def _rank(metrics: dict[str, float]) -> tuple[float, float]:
+    """A key that sorts the best last: by score, of equals the earliest."""
+    return metrics["score"], -metrics["step"]
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:

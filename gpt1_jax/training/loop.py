@@ -7,10 +7,11 @@ never wait for the host, and logs, evaluates and saves when it is time.
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import jax
@@ -27,17 +28,20 @@ class Job:
     """What the loop runs and calls; step is the number of updates made before.
 
     train_step: compiled, donating its state. batch_at: step -> sharded batch.
-    evaluate: params -> {metric: value}. save: starts saving a state.
-    learning_rate: the schedule, shown and logged.
+    tokens_at: how many tokens, padding not among them, that batch has.
+    evaluate: params -> {metric: value}. save: starts saving a state, with the value of
+    the metric `best_by` where one is given and the step was evaluated.
+    eval_steps: steps to evaluate after, beside the config's.
     """
 
     train_step: Callable[[TrainState, Any], tuple[TrainState, Sums]]
     batch_at: Callable[[int], Any]
     evaluate: Callable[[Any], dict[str, float]]
-    save: Callable[[TrainState], None]
-    learning_rate: Callable[[int], float]
+    save: Callable[[TrainState, float | None], None]
     total_steps: int
-    tokens_per_step: int
+    tokens_at: Callable[[int], int]
+    eval_steps: Container[int] = ()
+    best_by: str = ""
 
 
 def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> TrainState:
@@ -45,6 +49,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
 
     A row of metrics.jsonl is written before the checkpoint of its step is, so that no
     resume misses one. `tokens_per_second` leaves out evaluation, saving and compiling.
+    With `job.best_by` every evaluated step is saved, so that the best can be kept.
     Raises: RunFailed: a metric is not finite (nothing of it is saved). Preempted: a
             signal asked to stop; the state has been saved.
     """
@@ -60,20 +65,26 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
             is_last = step == job.total_steps
             # Read once: a signal that comes later is for the next step to save.
             is_stop = stop.is_requested
-            is_eval = is_last or _divides(cfg.eval_every_steps, step)
+            is_eval = (
+                is_last
+                or _divides(cfg.eval_every_steps, step)
+                or step in job.eval_steps
+            )
             is_save = (
                 is_last
                 or is_stop
+                or (is_eval and bool(job.best_by))
                 or _divides(cfg.checkpoint_every_steps, step)
                 or step in cfg.keep_at_steps
             )
+            scores: dict[str, float] = {}
             if is_eval or is_save:
-                reporter.report(step, sums, state.params if is_eval else None)
+                scores = reporter.report(step, sums, state.params if is_eval else None)
                 unread = None
             if is_save:
-                job.save(state)
+                job.save(state, scores.get(job.best_by))
             if is_eval or is_save:
-                reporter.resume_clock(step)
+                reporter.resume_clock()
             if is_stop and not is_last:
                 raise exits.Preempted(
                     f"stopped at step {step} and saved; the same command goes on"
@@ -94,37 +105,51 @@ class _Reporter:
     ):
         self._job, self._cfg, self._log, self._bar = job, cfg, log, bar
         self._shown_rate = ""
-        self.resume_clock(first)
+        self._start_interval(first)
 
-    def resume_clock(self, step: int) -> None:
-        """Starts a new interval of tokens_per_second after `step`."""
-        self._clock_step, self._clock = step, time.monotonic()
+    def _start_interval(self, step: int) -> None:
+        """Lets tokens_per_second begin anew after `step`."""
+        self._interval_step, self._tokens, self._seconds = step, 0, 0.0
+        self.resume_clock()
 
-    def report(self, step: int, sums: Sums, evaluated: Any = None) -> None:
-        """Waits for `step`; evaluates the parameters given; writes a row if due."""
+    def resume_clock(self) -> None:
+        """Lets the clock of tokens_per_second go on."""
+        self._clock = time.monotonic()
+
+    def _pause_clock(self) -> None:
+        """Stops it; what comes until it goes on is no training."""
+        now = time.monotonic()
+        self._seconds, self._clock = self._seconds + now - self._clock, now
+
+    def report(self, step: int, sums: Sums, evaluated: Any = None) -> dict[str, float]:
+        """Waits for `step`; evaluates the parameters given; writes a row if due.
+
+        Returns: all metrics of the step. To be called for each step, in order.
+        """
         row = {f"train/{name}": value for name, value in _means(sums).items()}
         _check_finite(step, row)
-        if step > self._clock_step + 1:  # a rate over one step is mostly noise
-            self._shown_rate = f", {self._rate(step):,.0f} tokens/s"
+        self._pause_clock()
+        self._tokens += self._job.tokens_at(step - 1)
+        if step > self._interval_step + 1:  # a rate over one step is mostly noise
+            self._shown_rate = f", {self._rate():,.0f} tokens/s"
         loss = row["train/loss"]
         self._bar.note(f"loss {loss:.3f}{self._shown_rate}")
         self._bar.advance()
         if evaluated is None and not _divides(self._cfg.log_every_steps, step):
-            return
-        row["train/learning_rate"] = self._job.learning_rate(step - 1)
-        row["train/tokens_per_second"] = self._rate(step)
+            return row
+        row["train/tokens_per_second"] = self._rate()
         if evaluated is not None:
             row |= self._job.evaluate(evaluated)
             _check_finite(step, row)
             shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if "eval/" in k)
             terminal.say(f"step {step}: train/loss {loss:.4f}, {shown}")
         self._log.write(step, row)
-        self.resume_clock(step)
+        self._start_interval(step)
+        return row
 
-    def _rate(self, step: int) -> float:
+    def _rate(self) -> float:
         """Tokens a second since the last row."""
-        seconds = max(time.monotonic() - self._clock, 1e-9)
-        return (step - self._clock_step) * self._job.tokens_per_step / seconds
+        return self._tokens / max(self._seconds, 1e-9)
 
 
 def _means(sums: Sums) -> dict[str, float]:
@@ -172,6 +197,7 @@ def _stop_requests() -> Iterator[_StopRequest]:
     def request(number: int, frame: Any) -> None:
         stop.is_requested = True
         restore()
+        os.write(2, b"\nstopping after this step; once more stops at once\n")
 
     for number in numbers:
         signal.signal(number, request)

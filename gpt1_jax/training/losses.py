@@ -1,11 +1,13 @@
 """Objectives: (params, batch, key) -> (loss, {name: (sum, count)})."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gpt1_jax.data.batches import TaskBatch
 from gpt1_jax.data.corpus import LMBatch
 from gpt1_jax.models import dropout, heads
 from gpt1_jax.models.transformer import Transformer
@@ -26,30 +28,133 @@ def make_lm_loss(
     """
 
     def loss_fn(params: dict, batch: LMBatch, key: jax.Array) -> tuple[jax.Array, Sums]:
-        rngs = {}
-        if is_train:
-            table_key, row_key = jax.random.split(key)
-            rate = model.cfg.embedding_dropout
-            params = dropout.drop_embeddings(params, rate, table_key)
-            rngs = {"dropout": row_key}
-        h_NLD = model.apply(
-            {"params": params},
-            batch.tokens_BL[:, :-1],
-            is_train,
-            batch.row_B,
-            rngs=rngs,
-            method="encode",
-        )
-        L = h_NLD.shape[1]
-        counts_NL = jnp.arange(L)[None, :] < batch.num_targets_B[:, None]
-        total = heads.nll_sum(
-            h_NLD,
-            params["embed"]["token"],
-            batch.tokens_BL[:, 1:],
-            counts_NL.astype(jnp.promote_types(h_NLD.dtype, jnp.float32)),
-            chunk_elements,
-        )
-        count = counts_NL.sum()
+        inputs_NL, targets_NL = batch.tokens_BL[:, :-1], batch.tokens_BL[:, 1:]
+        keys = jax.random.split(key) if is_train else None
+        params, h_NLD = _encode(model, params, inputs_NL, batch.row_B, keys)
+        counts_NL = _up_to(batch.num_targets_B, h_NLD)
+        table_VD = params["embed"]["token"]
+        total = heads.nll_sum(h_NLD, table_VD, targets_NL, counts_NL, chunk_elements)
+        count = batch.num_targets_B.sum()
         return total / jnp.maximum(count, 1), {"loss": (total, count)}
 
     return loss_fn
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskObjective:
+    """What the objective of a task depends on, beside the model.
+
+    lm_coef: lambda of eq. (5). classifier_dropout: on the states that the head reads.
+    target: softmax (a class or a choice), soft6 or mse (graded similarity).
+    """
+
+    target: str
+    is_choice: bool
+    lm_coef: float
+    classifier_dropout: float
+
+
+def make_task_loss(
+    model: Transformer, objective: TaskObjective, *, chunk_elements: int = 1 << 22
+) -> LossFn:
+    """L3 = L2 + lambda L1: the task's loss and the language model's on its text.
+
+    L2 is the mean over examples of -log p(y | x_1 ... x_m); L1 is a mean over a
+    sequence's predictions, specials among them, and then over sequences, as released.
+    Source: Radford et al. 2018, Sec. 3.2, eq. (3) to (5); finetune-transformer-lm
+    train.py, `model`.
+    Differs: the softmax of L1 is over tokens and specials, not over positions too.
+    Returns: a LossFn of TaskBatches, with dropout; its sums have `loss`, `task_loss`
+             and, for lambda > 0, `lm_loss`.
+    """
+
+    def loss_fn(
+        params: dict, batch: TaskBatch, key: jax.Array
+    ) -> tuple[jax.Array, Sums]:
+        B, A, L = batch.tokens_BAL.shape
+        tokens_NL = batch.tokens_BAL.reshape(B * A, L)
+        a_1A = jnp.arange(A, dtype=jnp.uint32)[None]
+        row_N = (batch.row_B[:, None] * A + a_1A).reshape(-1)
+        head_key, *keys = jax.random.split(key, 3)
+        head = params["head"]
+        params, h_NLD = _encode(model, params, tokens_NL, row_N, keys)
+        h_BAD = heads.at_last(h_NLD, batch.lengths_BA)
+        h_BAD = _drop_alike(h_BAD, objective.classifier_dropout, head_key, batch.row_B)
+        logits_BC = heads.task_logits(head, h_BAD, is_choice=objective.is_choice)
+        loss_B = target_loss(objective.target, logits_BC, batch.labels_B)
+        task_loss = loss_B.mean()
+        sums = {"task_loss": (loss_B.sum(), jnp.float32(B))}
+        loss = task_loss
+        if objective.lm_coef:
+            num_targets_N = batch.lengths_BA.reshape(-1) - 1
+            weight_NL = _up_to(num_targets_N, h_NLD[:, :-1]) / num_targets_N[:, None]
+            table_VD = params["embed"]["token"]
+            lm_sum = heads.nll_sum(
+                h_NLD[:, :-1], table_VD, tokens_NL[:, 1:], weight_NL, chunk_elements
+            )
+            loss += objective.lm_coef * lm_sum / (B * A)
+            sums["lm_loss"] = (lm_sum, jnp.float32(B * A))
+        return loss, sums | {"loss": (loss * B, jnp.float32(B))}
+
+    return loss_fn
+
+
+def target_loss(target: str, logits_BC: jax.Array, labels_B: jax.Array) -> jax.Array:
+    """Each example's loss: loss_B.
+
+    softmax: the cross entropy of a class. soft6: that of the grade spread over the two
+    integers beside it, so that sum_i i p_i is the grade. mse: the squared error.
+    Source: finetune-transformer-lm, `stsb_label_encoding` (Tai et al. 2015, Sec. 4.2).
+    """
+    if target == "mse":
+        return jnp.square(logits_BC[:, 0] - labels_B)
+    C = logits_BC.shape[1]
+    if target == "soft6":
+        distance_BC = jnp.abs(labels_B[:, None] - jnp.arange(C)[None])
+        target_BC = jnp.maximum(1.0 - distance_BC, 0.0)
+    else:
+        target_BC = jax.nn.one_hot(labels_B.astype(jnp.int32), C)
+    return -(target_BC * jax.nn.log_softmax(logits_BC)).sum(-1)
+
+
+def _encode(
+    model: Transformer,
+    params: dict,
+    tokens_NL: jax.Array,
+    row_N: jax.Array,
+    keys: Any,
+) -> tuple[dict, jax.Array]:
+    """The parameters with dropout on the tables, and the hidden states they give.
+
+    Args: keys: for the tables and for the rest; None: no dropout.
+    """
+    rngs = {}
+    if keys is not None:
+        table_key, row_key = keys
+        rate = model.cfg.embedding_dropout
+        params = dropout.drop_embeddings(params, rate, table_key)
+        rngs = {"dropout": row_key}
+    backbone = {name: value for name, value in params.items() if name != "head"}
+    h_NLD = model.apply(
+        {"params": backbone},
+        tokens_NL,
+        keys is not None,
+        row_N,
+        rngs=rngs,
+        method="encode",
+    )
+    return params, h_NLD
+
+
+def _up_to(count_N: jax.Array, h_NLD: jax.Array) -> jax.Array:
+    """1.0 at the first count_N positions of each row, then 0.0."""
+    is_counted_NL = jnp.arange(h_NLD.shape[1])[None, :] < count_N[:, None]
+    return is_counted_NL.astype(jnp.promote_types(h_NLD.dtype, jnp.float32))
+
+
+def _drop_alike(
+    h_BAD: jax.Array, rate: float, key: jax.Array, row_B: jax.Array
+) -> jax.Array:
+    """Dropout with one mask for all sequences of an example, as released (#11)."""
+    ones_B1D = jnp.ones_like(h_BAD[:, :1])
+    return h_BAD * dropout.drop_rows(ones_B1D, rate, key=key, row_N=row_B)

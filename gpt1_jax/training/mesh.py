@@ -1,6 +1,7 @@
 """Devices: the mesh, what lies where on it, and the number format they are best at."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,6 +59,43 @@ def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
         local_batch,
     )
+
+
+def jit_step(train_step: Callable[[Any, Any], Any], mesh: Mesh) -> Any:
+    """A training step (state, batch) jitted over `mesh`, its state donated."""
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(replicated(mesh), by_rows(mesh)),
+        out_shardings=(replicated(mesh), replicated(mesh)),
+    )
+
+
+def jit_by_rows(
+    function: Callable[[Any, Any], Any], mesh: Mesh, rows_at_once: int
+) -> Any:
+    """(params, batch) -> rows, computed `rows_at_once` rows at a time on each device.
+
+    So the shapes of the computation, and every bit of a row's result, are the same for
+    any batch size and any number of devices. The result is on all devices.
+    Args: function: of a batch of `rows_at_once` rows; the whole batch must hold a
+          multiple of them for each device.
+    """
+
+    def on_device(params: Any, batch: Any) -> Any:
+        chunks = jax.tree.map(
+            lambda x: x.reshape(-1, rows_at_once, *x.shape[1:]), batch
+        )
+        result = jax.lax.map(lambda chunk: function(params, chunk), chunks)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
+
+    mapped = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(_DATA_AXIS)),
+        out_specs=PartitionSpec(_DATA_AXIS),
+    )
+    return jax.jit(mapped, out_shardings=replicated(mesh))
 
 
 def resolve_dtype(cfg: ModelConfig) -> ModelConfig:

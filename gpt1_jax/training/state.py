@@ -45,14 +45,16 @@ def make_init(
 def make_train_step(
     loss_fn: LossFn,
     tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
     *,
     seed: int,
     accumulation_steps: int = 1,
 ) -> Callable[[TrainState, Any], tuple[TrainState, Sums]]:
     """The update (state, batch) -> (state, {name: (sum, count)}), to be jitted.
 
-    The sums are the loss function's, the gradient's norm before the update and the
-    parameters' after it, which tells a caller whether the new state is finite.
+    The sums are the loss function's, the gradient's norm before the update, the
+    parameters' after it, which tells a caller whether the new state is finite, and the
+    learning rate that `schedule` gave.
     With accumulation, gradients are means over microbatches that are run in turn; the
     batch size must be a multiple. Jit, devices and donation are the caller's.
     """
@@ -83,6 +85,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         for name, tree in (("grad_norm", grads), ("param_norm", params)):
             sums |= {name: (optax.tree.norm(tree), jnp.ones(()))}
+        sums |= {"learning_rate": (schedule(state.step), jnp.ones(()))}
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step

@@ -70,13 +70,19 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
-def wait_for_rows(metrics: Path, count: int) -> None:
+def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        if metrics.is_file() and metrics.read_text().count("\n") >= count:
+        if path.exists():
             return
         time.sleep(0.002)
-    raise AssertionError(f"{metrics} never had {count} rows")
+    raise AssertionError(f"{path} never came")
+
+
+def wait_for_rows(metrics: Path, count: int) -> None:
+    wait_for(metrics)
+    while metrics.read_text().count("\n") < count:
+        time.sleep(0.002)
 
 
 def rows_without_clock(workdir: Path) -> list[dict]:
@@ -166,20 +172,19 @@ def test_short_held_out_books_and_a_finished_workdir_without_checkpoints(
     assert "seed: 0 -> 1" in output
 
 
-@pytest.mark.parametrize("kill_at_row", [0, 6])
-def test_killed_and_repeated_run_is_bit_equal(
-    kill_at_row, unbroken, cache_dir, tmp_path
-):
+@pytest.mark.parametrize("saved", ["metrics.jsonl", "checkpoints/3"])
+def test_killed_and_repeated_run_is_bit_equal(saved, unbroken, cache_dir, tmp_path):
     workdir = tmp_path / "run"
     process = start(workdir, cache_dir)
-    metrics = workdir / "metrics.jsonl"
-    wait_for_rows(metrics, kill_at_row)
+    wait_for(workdir / saved)
     process.kill()
     process.communicate()
     assert not (workdir / "result.json").exists()
-    with metrics.open("a") as file:
+    with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 999, "tor')  # a line torn by the kill
-    finish(start(workdir, cache_dir))
+    output = finish(start(workdir, cache_dir))
+    if saved != "metrics.jsonl":
+        assert f"resuming {workdir} at step" in output
     assert rows_without_clock(workdir) == rows_without_clock(unbroken[0])
     ours, theirs = (gpt1_jax.load(path).params for path in (workdir, unbroken[0]))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -199,6 +204,34 @@ def test_interrupted_run_saves_and_goes_on(unbroken, cache_dir, tmp_path):
     resumed = finish(start(workdir, cache_dir))
     assert f"resuming {workdir} at step {saved[0]}" in resumed
     assert rows_without_clock(workdir) == rows_without_clock(unbroken[0])
+    ours, theirs = (gpt1_jax.load(path).params for path in (workdir, unbroken[0]))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_another_corpus_is_refused_and_nothing_is_lost(cache_dir, tmp_path):
+    books, workdir = tmp_path / "books", tmp_path / "run"
+    books.mkdir()
+    for number in range(20):
+        (books / f"{number}.txt").write_text(f"the boat of {number} sank. " * 40)
+    changes = {
+        "data__corpus": books,
+        "data__vocab_size": 300,
+        "train__max_steps": 2,
+        "optim__schedule": "constant",
+    }
+    finish(start(workdir, cache_dir, **changes))
+    kept = {
+        path: path.read_bytes()
+        for path in (workdir / "tokenizer/sentencepiece.model", workdir / "config.json")
+    }
+    (books / "new.txt").write_text("a dog and a cat went home together. " * 40)
+    # Finished, it needs no corpus at all.
+    assert "is finished" in finish(start(workdir, cache_dir, **changes))
+    process = start(workdir, cache_dir, **changes | {"train__max_steps": 4})
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "was saved with another corpus and tokenizer" in output
+    assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_devices_and_accumulation_change_nothing_but_rounding(

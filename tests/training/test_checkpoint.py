@@ -94,7 +94,7 @@ def test_other_data_is_refused_by_name(tmp_path, name):
     save(tmp_path, [3])
     with Checkpoints(tmp_path) as checkpoints:
         other = FINGERPRINT | {name: "x9"}
-        message = f"3 was saved with other data: {name}: {FINGERPRINT[name]} -> x9; "
+        message = f"3 was saved with another {name}; it is of use with its own only"
         with pytest.raises(ValueError, match=message):
             checkpoints.restore(3, like(), other)
 
@@ -102,7 +102,7 @@ def test_other_data_is_refused_by_name(tmp_path, name):
 def test_all_that_differs_is_named(tmp_path):
     save(tmp_path, [3])
     other = FINGERPRINT | {"corpus": "c9", "weather": "w0"}
-    message = "corpus: c0 -> c9; weather: None -> w0; restore the data"
+    message = "saved with another corpus and weather; .* name another workdir"
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match=message):
         checkpoints.restore(3, like(), other)
 
@@ -114,3 +114,24 @@ def test_a_state_that_changes_after_saving_began_is_saved_as_it_was(tmp_path):
         jax.tree.map(lambda x: x.delete(), state)  # as donating it to the step does
     with Checkpoints(tmp_path) as checkpoints:
         assert_bit_equal(checkpoints.restore(3, like(), FINGERPRINT), state_at(3))
+
+
+def test_the_step_of_highest_score_is_kept_and_of_equals_the_earliest(tmp_path):
+    scores = {1: 0.5, 2: 0.75, 3: 0.75, 4: None, 5: 0.25, 6: 0.625}
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert checkpoints.best_step() is None
+        for step, score in scores.items():
+            checkpoints.save(state_at(step), FINGERPRINT, score)
+    with Checkpoints(tmp_path, create=False) as checkpoints:
+        assert checkpoints.all_steps() == [2, 5, 6]
+        assert checkpoints.best_step() == 2
+
+
+def test_shapes_and_dtypes_of_parameters_are_known_without_reading_them(tmp_path):
+    save(tmp_path, [3])
+    with Checkpoints(tmp_path) as checkpoints:
+        found = checkpoints.params_shapes(3)
+    expected = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state_at(3).params
+    )
+    assert found == expected

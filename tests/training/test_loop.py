@@ -24,7 +24,8 @@ CONFIG = TrainConfig(
 class Record:
     """A fake job and metrics log that note what happens, in order."""
 
-    def __init__(self, total_steps: int = 11, **hooks):
+    def __init__(self, total_steps: int = 11, more: dict | None = None, **hooks):
+        self.scores: dict[int, float | None] = {}
         self.events: list[tuple[str, int]] = []
         self.rows: dict[int, dict[str, float]] = {}
         self.batches: list[int] = []
@@ -33,10 +34,9 @@ class Record:
             train_step=self._train_step,
             batch_at=self._batch_at,
             evaluate=self._evaluate,
-            save=lambda state: self._note("save", state.step),
-            learning_rate=lambda step: 100.0 + step,
+            save=self._save,
             total_steps=total_steps,
-            tokens_per_step=64,
+            **{"tokens_at": lambda step: 64} | (more or {}),
         )
 
     def _note(self, kind: str, step: int) -> None:
@@ -55,6 +55,10 @@ class Record:
         loss = self._hooks.get("loss", float)(step)
         sums = {"loss": (loss * 7, 7), "grad_norm": (step / 2, 1)}
         return TrainState(step, step, None), sums
+
+    def _save(self, state: TrainState, score: float | None) -> None:
+        self._note("save", state.step)
+        self.scores[state.step] = score
 
     def _evaluate(self, params: int) -> dict[str, float]:
         self._note("evaluate", params)
@@ -119,7 +123,6 @@ def test_rows_hold_means_rate_and_scores_of_their_own_step():
         expected = {
             "train/loss": step,
             "train/grad_norm": step / 2,
-            "train/learning_rate": 100 + step - 1,
         }
         if step in (4, 8, 11):
             expected["eval/loss"] = step
@@ -159,6 +162,35 @@ def test_rate_leaves_out_evaluation_and_saving(monkeypatch):
     # Reading one step late puts a step's end where the next one's is: 0 to 4 seconds.
     assert all(rate >= 64 / 4 for rate in rates)
     assert sum(rate == 32 for rate in rates) >= 4
+
+
+def test_rate_covers_all_steps_since_the_last_row_also_across_a_save(monkeypatch):
+    clock = {"now": 0.0}
+
+    def train(step: int) -> None:
+        clock["now"] += 100.0 if step == 1 else 1.0
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
+    record = Record(
+        more={"tokens_at": lambda step: 10 if step == 0 else 1}, train=train
+    )
+    cfg = TrainConfig(log_every_steps=6, eval_every_steps=0, checkpoint_every_steps=5)
+    record.fit(cfg=cfg)
+    # Steps 1 to 6, read while step 7 runs.
+    assert record.rows[6]["train/tokens_per_second"] == 15 / 106
+
+
+def test_further_steps_are_evaluated_where_a_job_asks(monkeypatch):
+    record = Record(more={"eval_steps": range(5, 12, 5)})
+    record.fit()
+    assert record.steps("evaluate") == [4, 5, 8, 10, 11]
+
+
+def test_each_evaluated_step_is_saved_with_its_score_where_the_best_is_kept():
+    record = Record(more={"best_by": "eval/loss"})
+    record.fit()
+    assert record.steps("save") == [4, 5, 7, 8, 10, 11]
+    assert record.scores == {4: 4.0, 5: None, 7: None, 8: 8.0, 10: None, 11: 11.0}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -25,7 +25,12 @@ CFG = ModelConfig(
     compute_dtype="float32",
 )
 VOCAB, BATCH = 23, 8
+NAMES = {"loss", "grad_norm", "param_norm", "learning_rate"}
 MODEL = Transformer(CFG, VOCAB)
+
+
+def rate(step):
+    return step / 8
 
 
 def batch(row_B=range(BATCH)) -> LMBatch:
@@ -48,7 +53,7 @@ def step_once(make_params):
     def make_step(accumulation_steps: int):
         return jax.jit(
             state.make_train_step(
-                loss_fn, tx, seed=3, accumulation_steps=accumulation_steps
+                loss_fn, tx, rate, seed=3, accumulation_steps=accumulation_steps
             )
         )
 
@@ -77,7 +82,7 @@ def test_accumulation_changes_no_gradient_no_mask_and_no_sum(
     assert distance(step_once(batch(np.arange(BATCH)[::-1]))[0], gradients) > 0.05
     accumulated, their_sums = step_once(batch(), accumulation_steps)
     assert distance(accumulated, gradients) < 1e-5
-    assert sums.keys() == their_sums.keys() == {"loss", "grad_norm", "param_norm"}
+    assert sums.keys() == their_sums.keys() == NAMES
     for name in sums:
         np.testing.assert_allclose(their_sums[name], sums[name], rtol=1e-5)
     assert sums["loss"][1] == BATCH * 7
@@ -108,10 +113,11 @@ def test_each_step_counts_itself_and_uses_its_own_key():
     tx = optax.sgd(1.0)
     changes = {}
     for seed in (0, 1):
-        train_step = jax.jit(state.make_train_step(loss_fn, tx, seed=seed))
+        train_step = jax.jit(state.make_train_step(loss_fn, tx, rate, seed=seed))
         now = state.TrainState(jnp.int32(4), jnp.zeros(()), tx.init(jnp.zeros(())))
         for step in (4, 5, 6):
-            after, _ = train_step(now, None)
+            after, sums = train_step(now, None)
+            assert sums["learning_rate"] == (step / 8, 1)
             assert after.step == step + 1
             assert after.step.dtype == jnp.int32
             changes[seed, step] = float(after.params - now.params)

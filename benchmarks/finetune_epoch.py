@@ -1,0 +1,146 @@
+"""What length buckets save: fine-tuning steps padded to few lengths, and all to one.
+
+    python -m benchmarks.finetune_epoch --checkpoint runs/pretrain --task sst2 \
+        --task_dir /data/glue_data
+
+Both sides train the same model on the same examples in the same order, and evaluate on
+dev; one pads to at most six lengths, as the job does, the other all to --length. They
+take turns, --rounds times, over a part of an epoch: as many batches as --batches says.
+"""
+
+import dataclasses
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from experiments import finetune as experiment
+from gpt1_jax import command, config, files, finetuned, pretrained, terminal
+from gpt1_jax.data import batches, task_data, tasks
+from gpt1_jax.training import allocator, losses, mesh, optim, state
+
+_FLAGS = flags.FlagValues()
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "A pre-trained workdir.", required=True, flag_values=_FLAGS
+)
+_TASK = flags.DEFINE_string("task", "sst2", "A task.", flag_values=_FLAGS)
+_TASK_DIR = flags.DEFINE_string(
+    "task_dir", "storyworld", "The root of the official folders.", flag_values=_FLAGS
+)
+_LENGTH = flags.DEFINE_integer(
+    "length", 512, "What the other side pads to, in tokens.", 8, flag_values=_FLAGS
+)
+_BATCHES = flags.DEFINE_integer("batches", 20, "Of 32.", 1, flag_values=_FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of both sides.", 1, flag_values=_FLAGS)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "JSON file for all numbers; empty: none.", flag_values=_FLAGS
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    allocator.keep_freed_memory()
+    found = pretrained.restore(_CHECKPOINT.value)
+    run_config = _config(found)
+    task = tasks.named(_TASK.value)
+    recipe = finetuned.Recipe(run_config, task, found.tokenizer)
+    data = task_data.open_data(run_config.data)
+    train = recipe.records(data.load(task, task.train).examples)
+    (dev_split, *_) = task.dev.values()
+    dev = recipe.records(data.load(task, dev_split).examples)
+    lengths_R = train.lengths_RA.max(axis=1)
+    buckets = batches.bucket_lengths(lengths_R, _LENGTH.value)
+    sides = {"buckets": buckets, "padded": (_LENGTH.value,)}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    scores: dict[str, dict[str, float]] = {}
+    run = _make_run(recipe, train, buckets)
+    for side, lengths in sides.items():  # compiles, and gives the scores
+        params = run(lengths)
+        answers = recipe.answers(params, dev)
+        scores[side] = recipe.scores({"": dev}, {"": answers})
+    for number in range(1, _ROUNDS.value + 1):
+        for side, lengths in sides.items():
+            began = time.perf_counter()
+            run(lengths)
+            seconds[side].append(time.perf_counter() - began)
+        shown = ", ".join(f"{side} {seconds[side][-1]:.1f} s" for side in sides)
+        terminal.say(f"round {number}/{_ROUNDS.value}: {shown}")
+    report = {
+        "padded_over_buckets": statistics.median(seconds["padded"])
+        / statistics.median(seconds["buckets"]),
+        "seconds": seconds,
+        "dev_scores": scores,
+        "buckets": buckets,
+        "padding": {name: batches.padding(train, ends) for name, ends in sides.items()},
+        "batches": _BATCHES.value,
+        "device": jax.devices()[0].device_kind,
+    }
+    terminal.say(_render(report))
+    if _OUTPUT.value:
+        files.write_atomically(Path(_OUTPUT.value), json.dumps(report, indent=1) + "\n")
+
+
+def _config(found: pretrained.Restored) -> config.RunConfig:
+    """The experiment's, with the checkpoint's sizes and room for the padded length."""
+    experiment_config = experiment.get_config(_TASK.value)
+    experiment_config.data.task_dir = _TASK_DIR.value
+    experiment_config.train.batch_size = 32
+    run_config = config.from_mapping(experiment_config)
+    sizes = pretrained.sizes(found.config) | {"context_length": _LENGTH.value}
+    model = dataclasses.replace(run_config.model, **sizes)
+    return dataclasses.replace(run_config, model=model)
+
+
+def _make_run(recipe: finetuned.Recipe, train: Any, buckets: tuple[int, ...]) -> Any:
+    """lengths to pad to -> the parameters after the first batches of an epoch.
+
+    The order of the batches is that of `buckets` on both sides.
+    """
+    cfg = recipe.config
+    lengths_R = train.lengths_RA.max(axis=1)
+    indices = batches.make_train_order(
+        lengths_R, buckets, batch_size=cfg.train.batch_size, seed=0
+    )
+    total_steps = len(lengths_R) // cfg.train.batch_size * cfg.train.epochs
+    schedule = optim.make_schedule(cfg.optim, total_steps)
+    tx = optim.make_optimizer(cfg.optim, total_steps)
+    devices = mesh.make_mesh()
+    loss_fn = losses.make_task_loss(
+        recipe.model, recipe.objective, chunk_elements=mesh.logits_chunk_elements()
+    )
+    step = mesh.jit_step(state.make_train_step(loss_fn, tx, schedule, seed=0), devices)
+    init = jax.jit(
+        state.make_init(recipe.init_params, tx, 0),
+        out_shardings=mesh.replicated(devices),
+    )
+
+    def run(lengths: tuple[int, ...]) -> Any:
+        now = init()
+        for number in range(min(_BATCHES.value, len(lengths_R) // 32)):
+            batch = batches.make_batch(
+                train, indices(number), lengths, batch_size=cfg.train.batch_size
+            )
+            now, _ = step(now, mesh.shard_rows(batch, devices))
+        return jax.block_until_ready(now.params)
+
+    return run
+
+
+def _render(report: dict[str, Any]) -> str:
+    """The report as lines for the terminal."""
+    lines = []
+    for side, seconds in report["seconds"].items():
+        lines.append(
+            f"{side:<8} {statistics.median(seconds):8.2f} s for {report['batches']} "
+            f"batches, {report['padding'][side]:.0%} padding, dev "
+            f"{report['dev_scores'][side]}"
+        )
+    return "\n".join([*lines, f"padded / buckets: {report['padded_over_buckets']:.2f}"])
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)

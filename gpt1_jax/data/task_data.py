@@ -1,0 +1,88 @@
+"""Where a run's task data comes from: official files, TFDS or storyworld."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import builtin, tasks
+from gpt1_jax.data.examples import Split
+from gpt1_jax.data.inputs import Records
+from gpt1_jax.data.tasks import Task
+from gpt1_jax.exits import NotFound, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """A root of task data, and how its splits are read."""
+
+    config: DataConfig
+    directory: Path
+    is_official: bool
+
+    def load(self, task: Task, split: str) -> Split:
+        """The examples of a split of `task`.
+
+        Raises: UserError, NotFound: as tasks.load.
+        """
+        return tasks.load(
+            task,
+            split,
+            task_dir=self.directory,
+            source=self.config.source,
+            tfds_dir=self.config.tfds_dir,
+            check_counts=self.is_official,
+        )
+
+    def load_if_there(self, task: Task, split: str) -> Split | None:
+        """As `load`; None where there is no such file."""
+        try:
+            return self.load(task, split)
+        except NotFound:
+            return None
+
+
+def open_data(config: DataConfig) -> TaskData:
+    """The task data that `config` names, storyworld's written if need be.
+
+    Raises: UserError, NotFound: none is named, or it is not there.
+    """
+    if config.task_dir == "storyworld":
+        return TaskData(config, builtin.tasks_dir(config), is_official=False)
+    if config.source == "tfds":
+        return TaskData(config, Path(config.tfds_dir).expanduser(), is_official=True)
+    if not config.task_dir:
+        raise UserError(
+            "config.data.task_dir is empty; the root of the official folders (CoLA, "
+            "RTE, snli_1.0, ...) or storyworld; set it, as in "
+            "--config.data.task_dir=/data/glue_data"
+        )
+    directory = Path(config.task_dir).expanduser()
+    if not directory.is_dir():
+        raise NotFound(
+            f"config.data.task_dir={config.task_dir!r} is no directory; the root of "
+            "the official folders (CoLA, snli_1.0, ...) is expected; check the path"
+        )
+    return TaskData(config, directory, is_official=True)
+
+
+def test_splits(task: Task) -> Iterator[tuple[Task, str, str]]:
+    """What a model of `task` predicts at the end: (task, split, name of the result).
+
+    Its own test splits, and all of the tasks that it predicts: AX for MNLI's.
+    """
+    for split in task.test.values():
+        yield task, split, split
+    for other in tasks.TASKS.values():
+        if other.predicted_by == task.name:
+            for split in other.test.values():
+                yield other, split, other.name
+
+
+def fingerprint(records: Records) -> str:
+    """A sha256 of the sequences and labels: equal means the same training data."""
+    digest = hashlib.sha256(records.tokens.tobytes())
+    digest.update(records.bounds_RA1.tobytes())
+    digest.update(records.labels_R.tobytes())
+    return digest.hexdigest()

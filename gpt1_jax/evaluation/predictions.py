@@ -1,0 +1,143 @@
+"""What a fine-tuned model said about each example: a workdir's predictions/SPLIT.jsonl.
+
+One JSON object a line: index, label, prediction, probabilities. Nothing here scores
+them; evaluation.metrics does.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import write_atomically
+
+PREDICTIONS_DIR = "predictions"
+
+# The name of a class, a score, or the number of a choice.
+Answer = str | float | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A row: one example and what the model makes of it."""
+
+    # From 0, in the order of the split's file.
+    index: int
+    # None where the file has no labels.
+    label: Answer | None
+    prediction: Answer
+    # One per class or choice, in their order; () where the task regresses.
+    probabilities: tuple[float, ...]
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Prediction))
+
+
+def path_of(workdir: Path, split: str) -> Path:
+    """Where the predictions of `split` lie."""
+    return workdir / PREDICTIONS_DIR / f"{split}.jsonl"
+
+
+def write(workdir: Path, split: str, predictions: Iterable[Prediction]) -> None:
+    """Replaces the predictions of `split`, in the order of their index.
+
+    Floats are written with all their digits: `read` gives the same ones back.
+
+    Args:    predictions: in any order, of Python's own numbers or numpy's.
+    Raises:  ValueError: an index twice, a number that is not finite.
+    """
+    rows = [{name: getattr(row, name) for name in _FIELDS} for row in predictions]
+    rows.sort(key=lambda row: row["index"])
+    for before, after in itertools.pairwise(rows):
+        if before["index"] == after["index"]:
+            raise ValueError(
+                f"two predictions of index {after['index']} in split {split!r}; one "
+                "an example; drop one"
+            )
+    lines = [json.dumps(row, default=_plain, allow_nan=False) for row in rows]
+    write_atomically(path_of(workdir, split), "".join(f"{line}\n" for line in lines))
+
+
+def _plain(value: Any) -> int | float:
+    """A numpy number as Python's own; a float32's value is kept exactly."""
+    return value.item()
+
+
+def read(workdir: Path, split: str) -> list[Prediction]:
+    """The predictions of `split`, in the order of the file.
+
+    Raises: NotFound: no such file. UserError: a line that is no prediction.
+    """
+    path = path_of(workdir, split)
+    if not path.is_file():
+        found = sorted(file.stem for file in path.parent.glob("*.jsonl"))
+        raise NotFound(
+            f"no predictions in {path}; splits with predictions there: "
+            f"{', '.join(found) or 'none'}; a finished fine-tuning run has them: run "
+            "its command again"
+        )
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    return [
+        _parse(line, f"{path} line {number}")
+        for number, line in enumerate(lines if lines != [b""] else [], start=1)
+    ]
+
+
+def _parse(line: bytes, where: str) -> Prediction:
+    """The prediction that a line holds."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(
+            f"{where} is damaged: {error}; one JSON object is expected; restore it, or "
+            "delete the file and run the run's command again"
+        ) from None
+    if not isinstance(row, dict) or set(row) != set(_FIELDS):
+        raise UserError(
+            f"{where} has {_keys(row)}; {', '.join(_FIELDS)} are expected; only files "
+            "that gpt1_jax wrote can be read"
+        )
+    for name, (is_good, allowed) in _CHECKS.items():
+        if not is_good(row[name]):
+            raise UserError(
+                f"{where} has {name} {row[name]!r}; {allowed}; restore the file"
+            )
+    return Prediction(**row | {"probabilities": tuple(row["probabilities"])})
+
+
+def _keys(row: Any) -> str:
+    if not isinstance(row, dict):
+        return f"a {type(row).__name__}"
+    return f"the keys {', '.join(row) or 'none'}"
+
+
+def _is_index(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str) or _is_number(value)
+
+
+def _is_label(value: Any) -> bool:
+    return value is None or _is_answer(value)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "index": (_is_index, "an int from 0"),
+    "label": (_is_label, "a class's name, a finite number or null"),
+    "prediction": (_is_answer, "a class's name or a finite number"),
+    "probabilities": (_are_numbers, "a list of finite numbers"),
+}

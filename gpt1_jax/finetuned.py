@@ -1,0 +1,183 @@
+"""A model with a task's head: how it is built, loaded, and asked."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpt1_jax import pretrained
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data import batches, inputs, tasks, tokenizers
+from gpt1_jax.data.examples import Example, Split
+from gpt1_jax.data.inputs import NUM_SPECIALS, Records
+from gpt1_jax.data.tasks import Task
+from gpt1_jax.evaluation import classify, metrics
+from gpt1_jax.evaluation.predictions import Answer, Prediction
+from gpt1_jax.exits import UserError
+from gpt1_jax.models import heads
+from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.training import mesh
+from gpt1_jax.training.losses import TaskObjective
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A task's model without its parameters: config, task, tokenizer."""
+
+    config: RunConfig
+    task: Task
+    tokenizer: tokenizers.Tokenizer
+
+    @property
+    def target(self) -> str:
+        """What the head is trained on, see training.losses.target_loss."""
+        is_graded = not self.task.classes and not self.task.num_choices
+        return self.config.task.graded_target if is_graded else "softmax"
+
+    @property
+    def is_choice(self) -> bool:
+        return self.task.kind == "choice"
+
+    @property
+    def objective(self) -> TaskObjective:
+        """The objective of its fine-tuning."""
+        return TaskObjective(
+            self.target,
+            self.is_choice,
+            lm_coef=self.config.task.lm_coef,
+            classifier_dropout=self.config.model.classifier_dropout,
+        )
+
+    @functools.cached_property
+    def model(self) -> Transformer:
+        """The backbone, with rows for the specials after the vocabulary."""
+        return Transformer(
+            mesh.resolve_dtype(self.config.model),
+            self.tokenizer.vocab_size + NUM_SPECIALS,
+            self.config.train.remat,
+        )
+
+    def init_params(self, key: jax.Array) -> Any:
+        """Fresh parameters of backbone and head."""
+        backbone_key, head_key = jax.random.split(key)
+        num_outputs = {"softmax": len(self.task.classes) or 1, "soft6": 6, "mse": 1}
+        head = heads.init_head(
+            head_key, self.config.model.width, num_outputs[self.target]
+        )
+        return pretrained.init_params(self.model, backbone_key) | {"head": head}
+
+    def records(self, examples: Sequence[Example]) -> Records:
+        """The sequences of `examples`; see inputs.make_records."""
+        layout = inputs.layout(
+            self.tokenizer.vocab_size, self.config.model.context_length
+        )
+        return inputs.make_records(self.task, examples, self.tokenizer.encode, layout)
+
+    def labelled_records(self, loaded: Split, split: str) -> Records:
+        """As `records`, of a split whose examples must have labels.
+
+        Raises: UserError if one has none.
+        """
+        unlabelled = sum(example.label is None for example in loaded.examples)
+        if unlabelled:
+            raise UserError(
+                f"split {split} of {self.task.name}: {unlabelled:,} of "
+                f"{len(loaded.examples):,} examples have no label; all must, to be "
+                "learnt or scored; use a labelled split or the official file"
+            )
+        return self.records(loaded.examples)
+
+    @functools.cached_property
+    def classifier(self) -> classify.Classifier:
+        """What gives the logits of records."""
+        return classify.Classifier(
+            self.model,
+            is_choice=self.is_choice,
+            batch_size=self.config.train.eval_batch_size,
+            mesh=mesh.make_mesh(),
+        )
+
+    def answers(
+        self,
+        params: Any,
+        records: Records,
+        advance: Callable[[int], None] = lambda num_records: None,
+    ) -> classify.Answers:
+        """The answers to `records`, in order; advance is told of how many are done."""
+        buckets = batches.eval_buckets(self.config.model.context_length)
+        logits_RC = self.classifier.logits(params, records, buckets, advance)
+        return classify.answers(self.target, logits_RC)
+
+    def scores(
+        self, records: Mapping[str, Records], answers: Mapping[str, classify.Answers]
+    ) -> dict[str, float]:
+        """The task's metrics on all sets together, and of each where there are several.
+
+        Args: records, answers: by what stands before a set's metrics, as `matched`.
+        """
+        names = self.task.metrics
+        labels_R = np.concatenate([found.labels_R for found in records.values()])
+        values_R = np.concatenate([answers[infix].values_R for infix in records])
+        scores = metrics.compute(names, labels_R, values_R)
+        for infix in records if len(records) > 1 else ():
+            own = metrics.compute(
+                names, records[infix].labels_R, answers[infix].values_R
+            )
+            scores |= {f"{infix}/{name}": score for name, score in own.items()}
+        return scores
+
+    def predictions(
+        self, records: Records, answers: classify.Answers
+    ) -> list[Prediction]:
+        """A row of predictions/SPLIT.jsonl for each record."""
+        return [
+            Prediction(
+                index,
+                None if np.isnan(label) else self._named(label),
+                self._named(value),
+                tuple(probabilities_C.tolist()),
+            )
+            for index, (label, value, probabilities_C) in enumerate(
+                zip(records.labels_R, *answers, strict=True)
+            )
+        ]
+
+    def _named(self, value: float) -> Answer:
+        """A class's name, the number of a choice, or the grade itself."""
+        if self.target != "softmax":
+            return float(value)
+        return self.task.classes[int(value)] if self.task.classes else int(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+    """A fine-tuned model: its recipe and its parameters at `step`."""
+
+    recipe: Recipe
+    params: Any
+    step: int
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """What it says about each of `examples`."""
+        records = self.recipe.records(examples)
+        answers = self.recipe.answers(self.params, records)
+        return self.recipe.predictions(records, answers)
+
+
+def load(path: str | Path) -> FineTuned:
+    """The fine-tuned model in a workdir (its best step), or in its checkpoints/STEP.
+
+    Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
+    """
+    found = pretrained.restore(path)
+    if "head" not in found.params:
+        raise UserError(
+            f"{path} holds no fine-tuned model; its job is {found.config.job}; name "
+            "the workdir of a run of experiments/finetune.py"
+        )
+    recipe = Recipe(found.config, tasks.named(found.config.task.name), found.tokenizer)
+    return FineTuned(recipe, found.params, found.step)

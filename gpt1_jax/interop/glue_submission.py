@@ -1,0 +1,287 @@
+"""The zip that gluebenchmark.com scores: one table of labels for each test set.
+
+All that GLUE prescribes about it is here. It knows no workdir; gpt1_jax.submit does.
+"""
+
+import dataclasses
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from gpt1_jax.data import tasks
+from gpt1_jax.data.examples import HIGHEST_SCORE, LOWEST_SCORE
+from gpt1_jax.evaluation.predictions import Prediction
+from gpt1_jax.exits import NotFound, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class GlueFile:
+    """A file of the zip: where its rows come from and what they may say."""
+
+    name: str
+    # The row of data.tasks and its split that the file answers.
+    task: str
+    split: str
+    # (): a score, as in STS-B.
+    labels: tuple[str, ...]
+
+    @property
+    def predicted_by(self) -> str:
+        """The task whose model predicts it: its own, or MNLI for AX."""
+        return tasks.TASKS[self.task].predicted_by or self.task
+
+    @property
+    def predictions_split(self) -> str:
+        """What the predictions are called in a workdir of that model."""
+        return self.split if self.predicted_by == self.task else self.task
+
+    @property
+    def num_rows(self) -> int:
+        """The size of the official test set."""
+        return tasks.TASKS[self.task].num_examples[self.split]
+
+
+_BINARY = ("0", "1")
+_RTE = ("entailment", "not_entailment")
+_MNLI = ("entailment", "neutral", "contradiction")
+
+# Names and labels: gluebenchmark.com/faq; an index restarts at 0 in every file.
+FILES = {
+    file.name: file
+    for file in (
+        GlueFile("CoLA.tsv", "cola", "test", _BINARY),
+        GlueFile("SST-2.tsv", "sst2", "test", _BINARY),
+        GlueFile("MRPC.tsv", "mrpc", "test", _BINARY),
+        GlueFile("STS-B.tsv", "stsb", "test", ()),
+        GlueFile("MNLI-m.tsv", "mnli", "test_matched", _MNLI),
+        GlueFile("MNLI-mm.tsv", "mnli", "test_mismatched", _MNLI),
+        GlueFile("QNLI.tsv", "qnli", "test", _RTE),
+        GlueFile("QQP.tsv", "qqp", "test", _BINARY),
+        GlueFile("RTE.tsv", "rte", "test", _RTE),
+        GlueFile("WNLI.tsv", "wnli", "test", _BINARY),
+        GlueFile("AX.tsv", "ax", "test", _MNLI),
+    )
+}
+# The tasks whose models make a submission.
+MODELS = tuple(dict.fromkeys(file.predicted_by for file in FILES.values()))
+
+_HEADER = "index\tprediction"
+_SCORE = re.compile(r"[0-9]+(\.[0-9]+)?")
+# Besides BadZipFile, what zipfile raises for an encrypted or damaged entry.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
+
+
+def answers(
+    file: GlueFile, predictions: Iterable[Prediction], source: str
+) -> list[str | float]:
+    """What `file` says of each prediction: a label of GLUE's, or a score.
+
+    Where GLUE wants 0 and 1, these are the places of the task's classes; elsewhere it
+    wants the classes' names.
+
+    Args:    source: the file of the predictions, for messages.
+    Raises:  UserError: indices that are not 0, 1, 2, ...; an unknown class; no score.
+    """
+    classes = tasks.TASKS[file.task].classes
+    labels = {label: label for label in file.labels}
+    if file.labels == _BINARY:
+        labels |= dict(zip(classes, _BINARY, strict=True))
+    found: list[str | float] = []
+    for expected, row in enumerate(predictions):
+        where = f"{source} line {expected + 1}"
+        if row.index != expected:
+            raise UserError(
+                f"{where} has index {row.index}; {expected} is expected, each example "
+                "of the test set once, from 0; predict the split again"
+            )
+        if file.labels and row.prediction in labels:
+            found.append(labels[row.prediction])
+        elif file.labels or isinstance(row.prediction, str):
+            allowed = " or ".join(classes) if file.labels else "a number"
+            raise UserError(
+                f"{where} predicts {row.prediction!r}; {allowed} is expected; predict "
+                "the split again"
+            )
+        else:
+            found.append(row.prediction)
+    return found
+
+
+def write(
+    predictions: Mapping[str, Sequence[str | float]],
+    expected_rows: Mapping[str, int],
+    output: Path,
+    *,
+    allow_partial: bool = False,
+) -> None:
+    """Writes a submission, all of it or none, after checking it as `validate` does.
+
+    Equal predictions make equal bytes. Scores are clipped to [0, 5] and rounded to 3
+    decimals.
+
+    Args:    predictions: by name of file ("CoLA.tsv"), row i for index i.
+             expected_rows: by name of file, how many rows its test set has.
+             allow_partial: whether files may be missing; the server refuses that.
+    Raises:  UserError: see `validate`.
+    """
+    texts = {name: _text(name, values) for name, values in predictions.items()}
+    _check(texts, expected_rows, str(output), allow_partial=allow_partial)
+    if output.is_dir():
+        raise UserError(
+            f"{output} is a directory; a file to write is expected; name one"
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name in FILES:
+                    if name in texts:
+                        _add(archive, name, texts[name])
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    """Adds a file that bears no date."""
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, text, zipfile.ZIP_DEFLATED)
+
+
+def _text(name: str, values: Sequence[str | float]) -> str:
+    is_score = name in FILES and not FILES[name].labels
+    cells = [_score_cell(value) if is_score else str(value) for value in values]
+    rows = [f"{index}\t{cell}" for index, cell in enumerate(cells)]
+    return "".join(f"{line}\n" for line in [_HEADER, *rows])
+
+
+def _score_cell(value: str | float) -> str:
+    """A score as GLUE reads it; anything else as it is, for _check to refuse."""
+    if isinstance(value, str) or not math.isfinite(value):
+        return str(value)
+    return f"{min(max(LOWEST_SCORE, value), HIGHEST_SCORE):.3f}"
+
+
+def validate(
+    path: Path, expected_rows: Mapping[str, int], *, allow_partial: bool = False
+) -> None:
+    """Checks a submission as the server would, and its number of rows.
+
+    Args:    expected_rows, allow_partial: as for `write`.
+    Raises:  NotFound: no such file. UserError: the first defect: no zip; a file that is
+             missing, unknown, in a folder or there twice; a header, index, label or
+             score that is wrong; rows missing or too many.
+    """
+    if not path.is_file():
+        raise NotFound(
+            f"no file {path}; a submission's zip is expected; check the path"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            _check_names(names, str(path), allow_partial=allow_partial)
+            texts = {name: archive.read(name).decode("utf-8") for name in names}
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path} can't be read: {error}; a zip of UTF-8 tables is expected; make "
+            "it again with gpt1_jax.submit"
+        ) from None
+    _check(texts, expected_rows, str(path), allow_partial=allow_partial)
+
+
+def _check(
+    texts: Mapping[str, str],
+    expected_rows: Mapping[str, int],
+    where: str,
+    *,
+    allow_partial: bool,
+) -> None:
+    _check_names(list(texts), where, allow_partial=allow_partial)
+    for name, text in texts.items():
+        if name not in expected_rows:
+            raise UserError(
+                f"{where} has {name}; its expected number of rows is not given; add it "
+                "to expected_rows"
+            )
+        _check_table(FILES[name], text, expected_rows[name])
+
+
+def _check_names(names: Sequence[str], where: str, *, allow_partial: bool) -> None:
+    """The files must be GLUE's, each once and in no folder."""
+    for position, name in enumerate(names):
+        if "/" in name:
+            raise UserError(
+                f"{where} has {name} in a folder; GLUE reads no folders; zip the "
+                "tables alone, as with zip -j"
+            )
+        if name not in FILES:
+            raise UserError(
+                f"{where} has {name}; the files of a submission are "
+                f"{', '.join(FILES)}; leave it out"
+            )
+        if name in names[:position]:
+            raise UserError(f"{where} has {name} twice; once is allowed; drop one")
+    missing = [file for file in FILES.values() if file.name not in names]
+    if missing and not allow_partial:
+        models = ", ".join(dict.fromkeys(file.predicted_by for file in missing))
+        raise UserError(
+            f"{where} lacks {', '.join(file.name for file in missing)}; GLUE wants all "
+            f"{len(FILES)} files; run python -m gpt1_jax.main --config "
+            f"experiments/finetune.py:TASK for each TASK of {models}, or pass "
+            "--allow_partial for a zip without them"
+        )
+
+
+def _check_table(file: GlueFile, text: str, num_expected: int) -> None:
+    header, *rows = text.removesuffix("\n").split("\n")
+    if header != _HEADER:
+        raise UserError(
+            f"{file.name} line 1 is {header!r}; {_HEADER!r} is expected; mend it"
+        )
+    for index, row in enumerate(rows):
+        _check_row(file, index, row)
+    if len(rows) != num_expected:
+        raise UserError(
+            f"{file.name} has {len(rows)} rows; {num_expected} are expected, one for "
+            "each example of its test set; predict that very file"
+        )
+
+
+def _check_row(file: GlueFile, index: int, row: str) -> None:
+    where = f"{file.name} line {index + 2}"
+    cells = row.split("\t")
+    if len(cells) != 2:
+        raise UserError(
+            f"{where} is {row!r}; an index, a tab and a prediction are expected; "
+            "mend it"
+        )
+    if cells[0] != str(index):
+        raise UserError(
+            f"{where} has index {cells[0]!r}; {index} is expected: each file counts "
+            "its rows from 0 and leaves none out; add the missing row or number anew"
+        )
+    if file.labels:
+        if cells[1] not in file.labels:
+            raise UserError(
+                f"{where} has label {cells[1]!r}; {' or '.join(file.labels)} is "
+                "allowed; mend it"
+            )
+    elif not _SCORE.fullmatch(cells[1]) or float(cells[1]) > HIGHEST_SCORE:
+        raise UserError(
+            f"{where} has {cells[1]!r}; a number from {LOWEST_SCORE:g} to "
+            f"{HIGHEST_SCORE:g} is expected; mend it"
+        )

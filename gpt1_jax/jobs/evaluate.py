@@ -1,0 +1,89 @@
+"""Evaluation of a fine-tuned model on any labelled split: scores and predictions."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gpt1_jax import config as config_lib
+from gpt1_jax import finetuned, terminal
+from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data import task_data, tasks
+from gpt1_jax.evaluation import predictions
+from gpt1_jax.exits import UserError
+from gpt1_jax.training import mesh
+
+
+def run(
+    config: RunConfig | ConfigDict, workdir: str | Path = "runs/evaluate"
+) -> dict[str, Any]:
+    """Scores the model in config.init.path on config.task.split; returns result.json.
+
+    The task is the model's own, or one that it predicts: config.task.name.
+    Raises: UserError: no fine-tuned model, no such split, or one without labels.
+    """
+    began = time.monotonic()
+    if not isinstance(config, RunConfig):
+        config = config_lib.from_mapping(config)
+    config_lib.validate(config)
+    if config.init.path == "none":
+        raise UserError(
+            "config.init.path=none; a fine-tuned workdir or its checkpoints/STEP is "
+            "expected; set it, as in --config.init.path=runs/finetune-rte"
+        )
+    workdir = Path(workdir)
+    workdir_lib.check(workdir, config)
+    model = finetuned.load(config.init.path)
+    recipe = dataclasses.replace(model.recipe, task=_task(model.recipe.task, config))
+    terminal.say(
+        f"{mesh.describe(recipe.model.cfg)}; {config.init.path}: step {model.step:,}, "
+        f"{model.recipe.task.name}"
+    )
+    data = task_data.open_data(config.data)
+    sets = {"dev": recipe.task.dev, "test": recipe.task.test}
+    splits = sets.get(config.task.split, {"": config.task.split})
+    records, answers = {}, {}
+    with workdir_lib.hold(workdir):
+        for infix, split in splits.items():
+            loaded = data.load(recipe.task, split)
+            for note in loaded.notes:
+                terminal.warn(note)
+            records[infix] = recipe.labelled_records(loaded, split)
+            with terminal.progress(
+                f"evaluating {split}", len(records[infix]), unit="examples"
+            ) as bar:
+                answers[infix] = recipe.answers(
+                    model.params, records[infix], bar.advance
+                )
+            rows = recipe.predictions(records[infix], answers[infix])
+            predictions.write(workdir, split, rows)
+        scores = recipe.scores(records, answers)
+        result = {
+            "job": config.job,
+            "steps": model.step,
+            "metrics": {f"eval/{name}": score for name, score in scores.items()},
+            "seconds": round(time.monotonic() - began, 1),
+            "devices": [device.device_kind for device in jax.devices()],
+        }
+        workdir_lib.write_config(workdir, config)
+        workdir_lib.write_result(workdir, result)
+    shown = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
+    terminal.say(f"{recipe.task.name} {config.task.split}: {shown}")
+    return result
+
+
+def _task(own: tasks.Task, config: RunConfig) -> tasks.Task:
+    """The task to score on: the model's own, or another that it predicts."""
+    if not config.task.name:
+        return own
+    task = tasks.named(config.task.name)
+    if own.name not in (task.name, task.predicted_by):
+        raise UserError(
+            f"config.task.name={task.name!r}, but the model in {config.init.path} was "
+            f"fine-tuned on {own.name}; leave the name out, or name another model"
+        )
+    return task

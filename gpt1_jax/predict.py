@@ -1,0 +1,58 @@
+r"""Labels the user's own text with a fine-tuned model.
+
+    python -m gpt1_jax.predict --checkpoint runs/finetune-sst2 \
+        --input reviews.txt --output labels.jsonl
+
+--input is a tsv whose first line names the task's columns, as `sentence1`; for a task
+about single sentences also one text a line. Each row of --output has `label` and
+`probabilities`, by class or choice, in the order of --input.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, files, finetuned, terminal
+from gpt1_jax.data import tasks
+from gpt1_jax.training import mesh
+
+_FLAGS = flags.FlagValues()
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "A fine-tuned workdir, or its checkpoints/STEP.",
+    required=True,
+    flag_values=_FLAGS,
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "A file of texts.", required=True, flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    model = finetuned.load(_CHECKPOINT.value)
+    recipe = model.recipe
+    terminal.say(
+        f"{mesh.describe(recipe.model.cfg)}; {_CHECKPOINT.value}: step "
+        f"{model.step:,}, {recipe.task.name}"
+    )
+    given = tasks.read_input(recipe.task, Path(_INPUT.value).expanduser())
+    for note in given.notes:
+        terminal.warn(note)
+    rows = [
+        {"label": row.prediction, "probabilities": list(row.probabilities)}
+        for row in model.predict(given.examples)
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    output = Path(_OUTPUT.value).expanduser()
+    files.write_atomically(output, text)
+    terminal.say(f"{output}: {len(rows):,} labels")
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)

@@ -1,0 +1,110 @@
+r"""Makes a GLUE submission of finished fine-tuning runs: a validated zip.
+
+    python -m gpt1_jax.submit runs/finetune-cola runs/finetune-mnli ... \
+        --output submission.zip
+
+One workdir a task: cola, sst2, mrpc, stsb, mnli (which predicts AX too), qnli, qqp, rte
+and wnli. Upload the zip at gluebenchmark.com/submit.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, terminal
+from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.config import RunConfig
+from gpt1_jax.evaluation import predictions
+from gpt1_jax.exits import UserError
+from gpt1_jax.interop import glue_submission
+from gpt1_jax.interop.glue_submission import GlueFile
+
+_FLAGS = flags.FlagValues()
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Zip to write.", required=True, flag_values=_FLAGS
+)
+_ALLOW_PARTIAL = flags.DEFINE_bool(
+    "allow_partial",
+    False,
+    "Write a zip that lacks tasks; the server refuses it.",
+    flag_values=_FLAGS,
+)
+
+
+def main(workdirs: list[str]) -> None:
+    """Runs the command."""
+    terminal.say(f"reading {', '.join(workdirs)}")
+    runs: dict[str, tuple[Path, RunConfig]] = {}
+    for workdir in (Path(given).expanduser() for given in workdirs):
+        config = _read_finished(workdir)
+        if config.task.name in runs:
+            first, _ = runs[config.task.name]
+            raise UserError(
+                f"{first} and {workdir} are both runs of {config.task.name}; one a "
+                "task is allowed; drop one"
+            )
+        runs[config.task.name] = workdir, config
+    answers, expected_rows = {}, {}
+    for name, file in glue_submission.FILES.items():
+        if file.predicted_by in runs:
+            run = runs[file.predicted_by]
+            answers[name], expected_rows[name] = _read(file, *run)
+    output = Path(_OUTPUT.value).expanduser()
+    glue_submission.write(
+        answers, expected_rows, output, allow_partial=_ALLOW_PARTIAL.value
+    )
+    _report(output, expected_rows, [config for _, config in runs.values()])
+
+
+def _read_finished(workdir: Path) -> RunConfig:
+    """The config of the run in `workdir`.
+
+    Raises: UserError unless that is a finished fine-tuning on a task of GLUE.
+    """
+    config = workdir_lib.read_config(workdir)
+    job, task = config.job, config.task.name
+    if job != "finetune" or task not in glue_submission.MODELS:
+        raise UserError(
+            f"{workdir} holds a run of job {job!r} on task {task!r}; finetune on one "
+            f"of {', '.join(glue_submission.MODELS)} is expected; leave it out"
+        )
+    if workdir_lib.read_result(workdir) is None:
+        raise UserError(
+            f"{workdir} holds an unfinished run; a finished one is expected; run its "
+            "command again, which goes on where it stopped"
+        )
+    return config
+
+
+def _read(
+    file: GlueFile, workdir: Path, config: RunConfig
+) -> tuple[list[str | float], int]:
+    """What the run in `workdir` answers for `file`, and how many rows that must be."""
+    rows = predictions.read(workdir, file.predictions_split)
+    source = str(predictions.path_of(workdir, file.predictions_split))
+    answers = glue_submission.answers(file, rows, source)
+    return answers, len(rows) if _is_synthetic(config) else file.num_rows
+
+
+def _is_synthetic(config: RunConfig) -> bool:
+    return config.data.task_dir == "storyworld"
+
+
+def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) -> None:
+    """Says what was written, and what the server would not take."""
+    for name, count in num_rows.items():
+        terminal.say(f"{name}: {count:,} rows")
+    synthetic = [config.task.name for config in configs if _is_synthetic(config)]
+    if synthetic:
+        terminal.warn(
+            f"{', '.join(synthetic)}: predictions on storyworld, synthetic data; GLUE "
+            "scores predictions on its own test sets only"
+        )
+    missing = [name for name in glue_submission.FILES if name not in num_rows]
+    if missing:
+        terminal.warn(f"a partial submission, without {', '.join(missing)}")
+    terminal.say(f"{output}: {len(num_rows)} files")
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS, positionals="WORKDIR")

@@ -1,0 +1,89 @@
+"""What a fresh model takes over from a trained one: parameters, by name."""
+
+import dataclasses
+import re
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from gpt1_jax.exits import UserError
+
+_TOKEN_TABLE = "embed/token"
+_LAYER = re.compile(r"block_(\d+)/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Transferred:
+    """Parameters after a transfer, and which paths were taken, fresh and unused."""
+
+    params: Any
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def transfer(fresh: Any, trained: Any, num_layers: int) -> Transferred:
+    """`fresh` with the trained embeddings and first `num_layers` layers in place.
+
+    A trained token table may lack the rows of specials, which then stay fresh; a task's
+    head is never taken. Source: Radford et al. 2018, Sec. 5, Figure 2 (left).
+    Args:   num_layers: -1 for all; 0 for the embeddings only; -2 for nothing.
+    Raises: UserError that lists every path whose shape does not fit.
+    """
+    new = flax.traverse_util.flatten_dict(fresh, sep="/")
+    old = flax.traverse_util.flatten_dict(trained, sep="/")
+    wanted = [path for path in new if _is_wanted(path, num_layers)]
+    misfits = [
+        f"{path}: {_shape(old.get(path))} -> {new[path].shape}"
+        for path in wanted
+        if not _fits(path, old.get(path), new[path])
+    ]
+    if misfits:
+        raise UserError(
+            f"the trained model does not fit: {'; '.join(misfits)}; sizes and "
+            "tokenizer must be those of config.init.path; drop what overrides them"
+        )
+    result = dict(new)
+    for path in wanted:
+        value = jnp.asarray(old[path], new[path].dtype)
+        result[path] = jnp.asarray(new[path]).at[: len(value)].set(value)
+    taken = set(wanted)
+    return Transferred(
+        flax.traverse_util.unflatten_dict(result, sep="/"),
+        taken=tuple(wanted),
+        fresh=tuple(path for path in new if path not in taken),
+        unused=tuple(path for path in old if path not in taken),
+    )
+
+
+def _is_wanted(path: str, num_layers: int) -> bool:
+    if num_layers == -2 or path.startswith("head/"):
+        return False
+    layer = _LAYER.match(path)
+    return not layer or num_layers == -1 or int(layer[1]) < num_layers
+
+
+def _fits(path: str, old: jax.Array | None, new: jax.Array) -> bool:
+    """Whether shapes agree; of the token table only the width must."""
+    if old is None:
+        return False
+    if path == _TOKEN_TABLE:
+        return old.shape[1:] == new.shape[1:] and len(old) <= len(new)
+    return old.shape == new.shape
+
+
+def _shape(value: jax.Array | None) -> str:
+    return "missing" if value is None else str(value.shape)
+
+
+def describe(transferred: Transferred) -> str:
+    """One line about what was taken, left fresh and unused, by top-level name."""
+
+    def names(paths: tuple[str, ...]) -> str:
+        return ", ".join(sorted({path.split("/")[0] for path in paths})) or "nothing"
+
+    kinds = {"taken": transferred.taken, "fresh": transferred.fresh}
+    kinds["unused"] = transferred.unused
+    return "; ".join(f"{kind}: {names(paths)}" for kind, paths in kinds.items())

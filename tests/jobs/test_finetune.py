@@ -1,0 +1,275 @@
+"""Fine-tuning as a notebook runs it: tiny models on storyworld's official layouts."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from gpt1_jax import finetuned, pretrained
+from gpt1_jax.data import batches, task_data
+from gpt1_jax.data.examples import Example
+from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.evaluation import predictions
+from gpt1_jax.jobs import evaluate, finetune
+
+ROOT = Path(__file__).parents[2]
+TRAINABLE = [name for name, task in TASKS.items() if task.train]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_little(tmp_path_factory):
+    """One length for all sequences, and programs kept: most tasks share theirs."""
+    fields = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in fields}
+    unit = batches._LENGTH_UNIT
+    batches._LENGTH_UNIT = 128
+    for name, value in fields.items():
+        jax.config.update(name, value)
+    yield
+    batches._LENGTH_UNIT = unit
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def tune(make_config, pretrained_workdir, tmp_path_factory):
+    """(task, fields) -> the workdir of a finished run of 2 steps, and its result."""
+    finished = {}
+
+    def tune(task: str, **fields):
+        key = (task, *sorted(fields.items()))
+        if key not in finished:
+            workdir = tmp_path_factory.mktemp(task) / "run"
+            defaults = {
+                "job": "finetune",
+                "task__name": task,
+                "data__task_dir": "storyworld",
+                "init__path": str(pretrained_workdir),
+                "train__batch_size": 4,
+                "train__eval_batch_size": 64,
+                "train__max_steps": 2,
+                "train__log_every_steps": 1,
+                "optim__schedule": "linear",
+                "optim__warmup_steps": 0,
+                "optim__peak_learning_rate": 1e-3,
+            }
+            config = make_config(**defaults | fields)
+            finished[key] = workdir, finetune.run(config, workdir)
+        return finished[key]
+
+    return tune
+
+
+def test_thirteen_tasks_can_be_trained_on():
+    assert len(TRAINABLE) == 13
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_every_task_trains_scores_and_predicts(name, tune):
+    task = TASKS[name]
+    workdir, result = tune(name)
+    assert json.loads((workdir / "result.json").read_text()) == result
+    for metric in task.metrics:
+        assert -1 <= result["metrics"][f"eval/{metric}"] <= 1
+        assert f"last_eval/{metric}" in result["metrics"]
+        for infix in task.dev if len(task.dev) > 1 else ():
+            assert f"eval/{infix}/{metric}" in result["metrics"]
+    written = {path.stem for path in (workdir / "predictions").iterdir()}
+    riders = {other.name for other in TASKS.values() if other.predicted_by == name}
+    assert written == {*task.dev.values(), *task.test.values(), *riders}
+    for split in task.dev.values():
+        rows = predictions.read(workdir, split)
+        assert [row.index for row in rows] == list(range(len(rows)))
+        for row in rows:
+            assert type(row.label) is type(row.prediction)
+            assert sum(row.probabilities) == pytest.approx(1)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert {"train/task_loss", "train/lm_loss"} <= set(rows[0])
+
+
+def test_scores_of_the_dev_file_follow_from_the_predictions(tune):
+    workdir, result = tune("sst2")
+    rows = predictions.read(workdir, "dev")
+    right = sum(row.label == row.prediction for row in rows)
+    assert result["metrics"]["eval/accuracy"] == right / len(rows)
+    assert result["metrics"]["best_step"] == 2
+
+
+@pytest.fixture(scope="module")
+def score(make_config, tune, tmp_path_factory):
+    """(task, fields) -> the result of the job evaluate on a finished run."""
+
+    def score(task: str, **fields):
+        config = make_config(
+            job="evaluate",
+            data__task_dir="storyworld",
+            init__path=str(tune(task)[0]),
+            **fields,
+        )
+        return evaluate.run(config, tmp_path_factory.mktemp("evaluate") / "run")
+
+    return score
+
+
+@pytest.mark.parametrize("name", ["stsb", "cola"])
+def test_a_score_is_the_same_to_the_last_bit_for_any_batch_size(name, score, tune):
+    _, tuned = tune(name)
+    expected = {
+        key: value for key, value in tuned["metrics"].items() if key.startswith("eval/")
+    }
+    for batch_size in (1, 7, 32):
+        found = score(name, train__eval_batch_size=batch_size)
+        assert found["metrics"] == expected
+
+
+def test_a_score_is_the_same_to_the_last_bit_on_eight_devices(
+    make_config, tune, tmp_path
+):
+    def start(devices: int) -> subprocess.Popen:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gpt1_jax.main"),
+                f"--config={ROOT}/experiments/evaluate.py:dev",
+                f"--config.init.path={tune('stsb')[0]}",
+                f"--config.data.cache_dir={make_config().data.cache_dir}",
+                f"--workdir={tmp_path / str(devices)}",
+            ],
+            cwd=ROOT,
+            env=os.environ
+            | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    metrics = {}
+    for devices, process in [(n, start(n)) for n in (1, 8)]:
+        output, _ = process.communicate(timeout=300)
+        assert f"devices: {devices} x cpu" in output
+        result = json.loads((tmp_path / str(devices) / "result.json").read_text())
+        metrics[devices] = result["metrics"]
+    assert metrics[1] == metrics[8]
+
+
+def test_similarity_is_symmetric_to_the_bit(tune):
+    model = finetuned.load(tune("stsb")[0])
+    pairs = [("the boat sank", "a cat"), ("it was warm . she ran", "the boat")]
+    one, other = (
+        model.predict([Example(pair[::order], None) for pair in pairs])
+        for order in (1, -1)
+    )
+    assert one == other
+    assert one[0].prediction != one[1].prediction
+
+
+def test_rows_are_the_models_own_and_padding_is_none_of_them(tune):
+    """The job's logits, of a padded batch, are those of each sequence alone."""
+    model = finetuned.load(tune("rte")[0])
+    examples = [Example(("the boat sank " * n, "a cat"), None) for n in (1, 3, 2)]
+    records = model.recipe.records(examples)
+    found = model.recipe.classifier.logits(model.params, records, (24, 128))
+    head = model.params["head"]
+    backbone = {k: v for k, v in model.params.items() if k != "head"}
+    for row, bounds in enumerate(records.bounds_RA1):
+        tokens_NL = records.tokens[bounds[0] : bounds[1]][None]
+        h_NLD = model.recipe.model.apply(
+            {"params": backbone}, tokens_NL, method="encode"
+        )
+        expected = np.asarray(h_NLD)[0, -1] @ head["kernel"] + head["bias"]
+        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_pre_training_the_same_sizes_start_fresh(tune, pretrained_workdir):
+    still = {"optim__peak_learning_rate": 1e-30, "train__max_steps": 1}
+    trained = pretrained.restore(pretrained_workdir).params
+    taken, fresh = (
+        pretrained.restore(tune("rte", init__num_layers=n, **still)[0]).params
+        for n in (-1, -2)
+    )
+    rows = len(trained["embed"]["token"])
+    for name in ("embed", "block_00"):
+        ours = {**taken[name]}
+        if name == "embed":
+            ours["token"] = ours["token"][:rows]
+        jax.tree.map(np.testing.assert_array_equal, ours, trained[name])
+    assert (fresh["embed"]["token"][:rows] != trained["embed"]["token"]).mean() > 0.9
+
+
+def test_from_scratch_a_tokenizer_is_learnt_from_the_books(tune):
+    workdir, result = tune("rte", init__path="none")
+    assert "eval/accuracy" in result["metrics"]
+    assert (workdir / "tokenizer/sentencepiece.model").is_file()
+
+
+def test_a_finished_run_is_only_reported(tune, make_config, capsys):
+    workdir, result = tune("rte")
+    config = finetuned.load(workdir).recipe.config
+    before = (workdir / "metrics.jsonl").read_bytes()
+    assert finetune.run(config, workdir) == result
+    assert "is finished: dev accuracy" in capsys.readouterr().out
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(tune, tmp_path, make_config):
+    workdir, result = tune("rte", train__checkpoint_every_steps=1)
+    broken = tmp_path / "run"
+    shutil.copytree(workdir, broken)
+    for name in ("result.json", "checkpoints/2"):
+        path = broken / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    config = finetuned.load(workdir).recipe.config
+    again = finetune.run(config, broken)
+    assert again["metrics"] == result["metrics"]
+    ours, theirs = (finetuned.load(path).params for path in (broken, workdir))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task__name": "rtee"}, r"unknown task 'rtee'.*did you mean rte\?"),
+        ({"task__name": "ax"}, "'ax' has no training data.*fine-tune mnli"),
+        ({"task__name": "dpr"}, "'dpr' has no training data.*zero-shot"),
+        ({"data__task_dir": ""}, "config.data.task_dir is empty"),
+        ({"data__task_dir": "/nowhere"}, "'/nowhere' is no directory"),
+        ({"init__path": "/nowhere"}, "no run in /nowhere"),
+        ({"init__num_layers": 2}, "num_layers=2; the model in .* has 1 layers"),
+        ({"train__batch_size": 4096}, "training examples fill no batch"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(fields, message, tune):
+    fields = {"task__name": "rte"} | fields
+    with pytest.raises(ValueError, match=message):
+        tune(fields["task__name"], **fields)
+
+
+def test_a_split_without_labels_can_not_be_scored(score):
+    with pytest.raises(ValueError, match=r"split test of rte: .* have no label"):
+        score("rte", task__split="test")
+
+
+def test_another_tasks_model_is_refused(score):
+    with pytest.raises(ValueError, match="was fine-tuned on rte; leave the name out"):
+        score("rte", task__name="sst2")
+
+
+def test_what_a_model_predicts_at_the_end():
+    def named(task):
+        return [(t.name, split, name) for t, split, name in task_data.test_splits(task)]
+
+    assert named(TASKS["rte"]) == [("rte", "test", "test")]
+    assert named(TASKS["mnli"]) == [
+        ("mnli", "test_matched", "test_matched"),
+        ("mnli", "test_mismatched", "test_mismatched"),
+        ("ax", "test", "ax"),
+    ]
