@@ -10,6 +10,7 @@ from absl import flags
 
 import gpt1_jax
 from gpt1_jax import command, terminal
+from gpt1_jax.training import mesh
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -45,7 +46,8 @@ _SEED = flags.DEFINE_integer(
 def main() -> None:
     """Runs the command."""
     model = gpt1_jax.load(_CHECKPOINT.value)
-    terminal.say(f"{_CHECKPOINT.value}: step {model.step:,}")
+    devices = mesh.describe(model.model.cfg)
+    terminal.say(f"{devices}; {_CHECKPOINT.value}: step {model.step:,}")
     samples = model.generate(
         [_PROMPT.value] * _NUM_SAMPLES.value,
         _MAX_NEW_TOKENS.value,
