@@ -201,6 +201,17 @@ def from_mapping(
     return _build(RunConfig, mapping, "config")
 
 
+def checked(config: RunConfig | ConfigDict) -> RunConfig:
+    """What a job was given as a RunConfig that has passed `validate`.
+
+    Raises: UserError: as from_mapping and validate.
+    """
+    if not isinstance(config, RunConfig):
+        config = from_mapping(config)
+    validate(config)
+    return config
+
+
 def _filled(defaults: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
     """`mapping` with what it lacks from `defaults`, group by group."""
     filled = defaults | mapping

@@ -5,6 +5,7 @@ It neither batches nor pads.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -53,7 +54,7 @@ class Records:
         """A, the sequences of each example."""
         return self.bounds_RA1.shape[1] - 1
 
-    @property
+    @functools.cached_property
     def lengths_RA(self) -> np.ndarray:
         """The tokens of each sequence."""
         return np.diff(self.bounds_RA1, axis=1)

@@ -8,12 +8,11 @@ import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gpt1_jax.config import SOURCES
 from gpt1_jax.data import readers, tfds_source
 from gpt1_jax.data.examples import Columns, Example, Split
 from gpt1_jax.data.task_rows import TASKS, Task
 from gpt1_jax.exits import NotFound, UserError
-
-SOURCES = ("files", "tfds")
 
 
 def named(name: str) -> Task:

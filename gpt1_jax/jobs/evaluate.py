@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
@@ -15,7 +14,7 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
-from gpt1_jax.training import mesh
+from gpt1_jax.training import mesh, session
 
 
 def run(
@@ -27,9 +26,7 @@ def run(
     Raises: UserError: no fine-tuned model, no such split, or one without labels.
     """
     began = time.monotonic()
-    if not isinstance(config, RunConfig):
-        config = config_lib.from_mapping(config)
-    config_lib.validate(config)
+    config = config_lib.checked(config)
     if config.init.path == "none":
         raise UserError(
             "config.init.path=none; a fine-tuned workdir or its checkpoints/STEP is "
@@ -62,15 +59,14 @@ def run(
             rows = recipe.predictions(records[infix], answers[infix])
             predictions.write(workdir, split, rows)
         scores = recipe.scores(records, answers)
-        result = {
-            "job": config.job,
-            "steps": model.step,
-            "metrics": {f"eval/{name}": score for name, score in scores.items()},
-            "seconds": round(time.monotonic() - began, 1),
-            "devices": [device.device_kind for device in jax.devices()],
-        }
         workdir_lib.write_config(workdir, config)
-        workdir_lib.write_result(workdir, result)
+        result = session.write_result(
+            workdir,
+            config.job,
+            steps=model.step,
+            metrics={f"eval/{name}": score for name, score in scores.items()},
+            began=began,
+        )
     shown = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     terminal.say(f"{recipe.task.name} {config.task.split}: {shown}")
     return result

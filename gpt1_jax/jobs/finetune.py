@@ -48,9 +48,7 @@ def run(
             training.loop.fit.
     """
     began = time.monotonic()
-    if not isinstance(config, RunConfig):
-        config = config_lib.from_mapping(config)
-    config_lib.validate(config)
+    config = config_lib.checked(config)
     task = tasks.named(config.task.name)
     if not task.train:
         raise UserError(
@@ -77,14 +75,13 @@ def run(
         for warning in config_lib.warnings(config, finetuning.total_steps):
             terminal.warn(warning)
         scores = finetuning.train(workdir, source)
-        result = {
-            "job": config.job,
-            "steps": finetuning.total_steps,
-            "metrics": scores,
-            "seconds": round(time.monotonic() - began, 1),
-            "devices": [device.device_kind for device in jax.devices()],
-        }
-        workdir_lib.write_result(workdir, result)
+        result = session.write_result(
+            workdir,
+            config.job,
+            steps=finetuning.total_steps,
+            metrics=scores,
+            began=began,
+        )
     terminal.say(_summary(scores))
     terminal.say(
         f"next: python -m gpt1_jax.predict --checkpoint {workdir} --input FILE "

@@ -42,9 +42,7 @@ def run(
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
-    if not isinstance(config, RunConfig):
-        config = config_lib.from_mapping(config)
-    config_lib.validate(config)
+    config = config_lib.checked(config)
     allocator.keep_freed_memory()
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
@@ -62,14 +60,13 @@ def run(
         for warning in _warnings(pretraining):
             terminal.warn(warning)
         metrics = pretraining.train(workdir)
-        result = {
-            "job": config.job,
-            "steps": pretraining.total_steps,
-            "metrics": metrics,
-            "seconds": round(time.monotonic() - began, 1),
-            "devices": [device.device_kind for device in jax.devices()],
-        }
-        workdir_lib.write_result(workdir, result)
+        result = session.write_result(
+            workdir,
+            config.job,
+            steps=pretraining.total_steps,
+            metrics=metrics,
+            began=began,
+        )
     terminal.say(_summary(metrics))
     terminal.say(
         "next: python -m gpt1_jax.generate --checkpoint "

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,24 @@ def begin(
 
         with metrics_log.MetricsLog(workdir, latest or 0) as log:
             yield Session(state, save, log, checkpoints)
+
+
+def write_result(
+    workdir: Path, job: str, *, steps: int, metrics: dict[str, float], began: float
+) -> dict[str, Any]:
+    """Writes result.json, which marks the run as finished, and returns what it says.
+
+    Args: began: when this process began the job, by time.monotonic.
+    """
+    result = {
+        "job": job,
+        "steps": steps,
+        "metrics": metrics,
+        "seconds": round(time.monotonic() - began, 1),
+        "devices": [device.device_kind for device in jax.devices()],
+    }
+    workdir_lib.write_result(workdir, result)
+    return result
 
 
 def num_parameters(params: Any) -> int:
