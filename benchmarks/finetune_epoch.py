@@ -21,7 +21,7 @@ from absl import flags
 from experiments import finetune as experiment
 from gpt1_jax import command, config, files, finetuned, pretrained, terminal
 from gpt1_jax.data import batches, task_data, tasks
-from gpt1_jax.training import allocator, losses, mesh, optim, state
+from gpt1_jax.training import losses, mesh, optim, process, state
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -43,7 +43,7 @@ _OUTPUT = flags.DEFINE_string(
 
 def main() -> None:
     """Runs the command."""
-    allocator.keep_freed_memory()
+    process.keep_freed_memory()
     found = pretrained.restore(_CHECKPOINT.value)
     run_config = _config(found)
     task = tasks.named(_TASK.value)

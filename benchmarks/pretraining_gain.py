@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 
 from experiments import finetune as experiment
-from gpt1_jax import command, files, terminal
+from gpt1_jax import command, files, terminal, workdir
 from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.jobs import finetune
 
@@ -75,13 +75,16 @@ def _score(task: str, num_layers: int, seed: int) -> float:
     config.init.path = _CHECKPOINT.value
     config.init.num_layers = num_layers
     config.data.task_dir = _TASK_DIR.value
+    # storyworld's tasks are about the world of the books that the model has read.
+    pretrained_on = workdir.read_config(Path(_CHECKPOINT.value)).data
+    config.data.storyworld_seed = pretrained_on.storyworld_seed
     if _MAX_STEPS.value:
         config.train.max_steps = _MAX_STEPS.value
     if _LEARNING_RATE.value:
         config.optim.peak_learning_rate = _LEARNING_RATE.value
     side = "pretrained" if num_layers == -1 else "scratch"
-    workdir = Path(_WORKDIR.value) / f"{task}-{side}-seed{seed}"
-    result = finetune.run(config, workdir)
+    run_dir = Path(_WORKDIR.value) / f"{task}-{side}-seed{seed}"
+    result = finetune.run(config, run_dir)
     return 100 * result["metrics"][f"eval/{TASKS[task].metrics[0]}"]
 
 

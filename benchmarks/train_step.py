@@ -121,9 +121,9 @@ def _make_jax_side(config: RunConfig) -> Side:
     from gpt1_jax import pretrained
     from gpt1_jax.data import corpus
     from gpt1_jax.models.transformer import Transformer
-    from gpt1_jax.training import allocator, losses, mesh, optim, state
+    from gpt1_jax.training import losses, mesh, optim, process, state
 
-    allocator.keep_freed_memory()
+    process.keep_freed_memory()
     model = Transformer(config.model, config.data.vocab_size)
     total_steps = config.train.max_steps or 10**6
     schedule = optim.make_schedule(config.optim, total_steps)

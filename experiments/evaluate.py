@@ -11,12 +11,12 @@ any one split, as train or dev_matched.
 On the official files.
 """
 
-from gpt1_jax.config import RunConfig, to_config_dict
+from gpt1_jax.config import STORYWORLD, RunConfig, to_config_dict
 
 
 def get_config(words: str = ""):
     """The configuration; the word is the split, dev without one."""
     config = to_config_dict(RunConfig(job="evaluate"))
-    config.data.task_dir = "storyworld"
+    config.data.task_dir = STORYWORLD
     config.task.split = words or "dev"
     return config

@@ -14,6 +14,7 @@ path, trains without pre-training (Table 5); --config.task.lm_coef=0.0 without t
 auxiliary objective.
 """
 
+from gpt1_jax import demo
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict
 from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.exits import UserError
@@ -43,21 +44,11 @@ def get_config(words: str = ""):
 
 
 def _demo(config):
-    config.data.task_dir = "storyworld"
-    # For config.init.path=none: the demo's sizes, tokenizer and books.
-    config.data.corpus = "storyworld"
-    config.data.holdout_fraction = 0.05
-    config.data.vocab_size = 1024
-    config.model.num_layers = 4
-    config.model.width = 128
-    config.model.num_heads = 4
-    config.model.mlp_width = 512
-    config.model.context_length = 64
-
-    config.train.batch_size = 16
-    config.train.epochs = 10
+    demo.shrink(config)  # its sizes count for config.init.path=none only
+    config.train.batch_size = 8
+    config.train.epochs = 4
     config.train.log_every_steps = 10
     # A small model that was trained briefly bears a higher rate.
-    config.optim.peak_learning_rate = 1e-3
+    config.optim.peak_learning_rate = 5e-4
     config.optim.warmup_fraction = 0.1
     return config

@@ -15,6 +15,7 @@ The paper's run: 12 layers, width 768, 100 epochs of 64 x 512 tokens, held-out
 perplexity 18.4 on BooksCorpus. A month on 8 GPUs in 2018; about 110 billion tokens.
 """
 
+from gpt1_jax import demo
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict
 from gpt1_jax.exits import UserError
 
@@ -33,16 +34,7 @@ def get_config(words: str = ""):
 
 
 def _demo(config):
-    config.data.corpus = "storyworld"
-    config.data.holdout_fraction = 0.05
-    config.data.vocab_size = 1024
-
-    config.model.num_layers = 4
-    config.model.width = 128
-    config.model.num_heads = 4
-    config.model.mlp_width = 512
-    config.model.context_length = 64
-
+    demo.shrink(config)
     config.train.batch_size = 32
     config.train.max_steps = 360
     config.train.log_every_steps = 20

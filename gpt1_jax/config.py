@@ -37,12 +37,17 @@ class ModelConfig:
     compute_dtype: str = "auto"
 
 
+# The value of data.corpus and data.task_dir that means the built-in, synthetic data.
+STORYWORLD = "storyworld"
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Where text comes from and how it becomes tokens."""
 
     # A glob of text files (one book a file), the directory of a prepared token
-    # store, or `storyworld`. The paper's BooksCorpus can't be shipped: no default.
+    # store, `storyworld`, or tfds:NAME, a data set that TFDS has prepared in tfds_dir,
+    # as tfds:lm1b. The paper's BooksCorpus can't be shipped: no default.
     corpus: str = ""
     # A glob of held-out books; "" holds books of `corpus` out.
     eval_corpus: str = ""
@@ -60,7 +65,7 @@ class DataConfig:
     # `files` reads them; `tfds` what TensorFlow Datasets has prepared in tfds_dir.
     source: str = "files"
     tfds_dir: str = "~/tensorflow_datasets"
-    # Prepared stores, tokenizers and storyworld books, kept for the next run.
+    # Prepared stores, storyworld, compiled programs: kept for the next run.
     cache_dir: str = "~/.cache/gpt1_jax"
     storyworld_seed: int = 0
     storyworld_megabytes: float = 2.0

@@ -10,7 +10,7 @@ from absl import flags
 
 import gpt1_jax
 from gpt1_jax import command, terminal
-from gpt1_jax.training import mesh
+from gpt1_jax.training import mesh, process
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -45,6 +45,7 @@ _SEED = flags.DEFINE_integer(
 
 def main() -> None:
     """Runs the command."""
+    process.prepare()
     model = gpt1_jax.load(_CHECKPOINT.value)
     devices = mesh.describe(model.model.cfg)
     terminal.say(f"{devices}; {_CHECKPOINT.value}: step {model.step:,}")

@@ -15,7 +15,7 @@ from absl import flags
 
 from gpt1_jax import command, files, finetuned, terminal
 from gpt1_jax.data import tasks
-from gpt1_jax.training import mesh
+from gpt1_jax.training import mesh, process
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -35,6 +35,7 @@ _OUTPUT = flags.DEFINE_string(
 
 def main() -> None:
     """Runs the command."""
+    process.prepare()
     model = finetuned.load(_CHECKPOINT.value)
     recipe = model.recipe
     terminal.say(

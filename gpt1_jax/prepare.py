@@ -21,7 +21,11 @@ _DEFAULTS = DataConfig()
 
 _FLAGS = flags.FlagValues()
 _CORPUS = flags.DEFINE_string(
-    "corpus", None, "Glob of text files; quote it.", required=True, flag_values=_FLAGS
+    "corpus",
+    None,
+    "Glob of text files (quote it), storyworld, or tfds:NAME.",
+    required=True,
+    flag_values=_FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Directory to write.", required=True, flag_values=_FLAGS
@@ -53,6 +57,12 @@ _VOCAB_SIZE = flags.DEFINE_integer(
     300,
     flag_values=_FLAGS,
 )
+_TFDS_DIR = flags.DEFINE_string(
+    "tfds_dir",
+    _DEFAULTS.tfds_dir,
+    "Where TFDS prepared tfds:NAME.",
+    flag_values=_FLAGS,
+)
 _WORKERS = flags.DEFINE_integer(
     "workers", 0, "Processes; 0: one for each core, at most 6.", 0, flag_values=_FLAGS
 )
@@ -62,13 +72,15 @@ def main() -> None:
     """Runs the command."""
     began = time.monotonic()
     terminal.say(f"reading {_CORPUS.value}")
-    recipe = preparation.make_recipe(
-        _CORPUS.value,
-        eval_pattern=_EVAL_CORPUS.value,
+    config = DataConfig(
+        corpus=_CORPUS.value,
+        eval_corpus=_EVAL_CORPUS.value,
         holdout_fraction=_HOLDOUT.value,
         tokenizer=_TOKENIZER.value,
         vocab_size=_VOCAB_SIZE.value,
+        tfds_dir=_TFDS_DIR.value,
     )
+    recipe = preparation.recipe_of(config)
     output = Path(_OUTPUT.value).expanduser().resolve()
     store = preparation.prepare(recipe, output, _WORKERS.value)
     terminal.say(preparation.describe(store))

@@ -13,7 +13,7 @@ from absl import flags
 
 from gpt1_jax import command, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
 from gpt1_jax.interop import glue_submission
@@ -87,7 +87,7 @@ def _read(
 
 
 def _is_synthetic(config: RunConfig) -> bool:
-    return config.data.task_dir == "storyworld"
+    return config.data.task_dir == STORYWORLD
 
 
 def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) -> None:

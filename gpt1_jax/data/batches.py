@@ -15,6 +15,8 @@ from gpt1_jax.data.inputs import Records
 from gpt1_jax.exits import UserError
 
 MAX_BUCKETS = 6
+# A shape must pad this share of all tokens less to be worth compiling.
+_WORTH_A_BUCKET = 0.05
 _LENGTH_UNIT = 8
 _EXAMPLES, _BATCHES = range(2)  # streams of random bits
 
@@ -35,7 +37,8 @@ class TaskBatch(NamedTuple):
 def bucket_lengths(lengths_R: np.ndarray, max_length: int) -> tuple[int, ...]:
     """At most MAX_BUCKETS lengths, ascending, that pad `lengths_R` least in total.
 
-    Each is a multiple of 8, or `max_length`; the last holds the longest record.
+    There are fewer where another would hardly pad less. Each is a multiple of 8, or
+    `max_length`; the last holds the longest record.
     Args: lengths_R: of the longest sequence of each record.
     """
     counts = np.bincount(-(-lengths_R // _LENGTH_UNIT))
@@ -52,7 +55,9 @@ def bucket_lengths(lengths_R: np.ndarray, max_length: int) -> tuple[int, ...]:
             totals = cost[k - 1, :j] + (num_up_to[j] - num_up_to[:j]) * sizes_S[j - 1]
             first[k, j] = totals.argmin()
             cost[k, j] = totals.min()
-    k, j, ends = int(cost[:, num_sizes].argmin()), num_sizes, []
+    total_K = cost[:, num_sizes]
+    compiling_K = _WORTH_A_BUCKET * total_K.min() * np.arange(MAX_BUCKETS + 1)
+    k, j, ends = int((total_K + compiling_K).argmin()), num_sizes, []
     while j:
         ends.append(min(int(sizes_S[j - 1]) * _LENGTH_UNIT, max_length))
         k, j = k - 1, int(first[k, j])

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from gpt1_jax import terminal
-from gpt1_jax.config import DataConfig
-from gpt1_jax.data import books, builtin, corpus, text, tokenizers
+from gpt1_jax.config import STORYWORLD, DataConfig
+from gpt1_jax.data import books, cached, corpus, text, tokenizers
 from gpt1_jax.data.books import Book
 from gpt1_jax.exits import UserError
 from gpt1_jax.files import exclusive, write_atomically
@@ -35,6 +35,8 @@ _GROUP_BYTES = 4 << 20
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
 _MAX_DEFAULT_WORKERS = 6
+# What a corpus begins with that TFDS has prepared, before its name.
+_TFDS = "tfds:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +67,9 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
     """
     if not config.corpus:
         raise UserError(
-            "config.data.corpus is empty; a glob of text files, a token store or "
-            "storyworld; set it, as in --config.data.corpus='/data/books/*.txt'"
+            "config.data.corpus is empty; a glob of text files, a token store, "
+            "storyworld or tfds:NAME; set it, as in "
+            "--config.data.corpus='/data/books/*.txt'"
         )
     store_dir = Path(config.corpus).expanduser()
     if corpus.is_store(store_dir):
@@ -77,18 +80,35 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
                     f"{config.corpus} is a prepared store that has its own; drop one"
                 )
         return corpus.open_store(store_dir)
+    recipe = recipe_of(config)
     cache_dir = Path(config.cache_dir).expanduser()
-    pattern = config.corpus
-    if pattern == "storyworld":
-        pattern = f"{glob.escape(str(builtin.books_dir(config)))}/*.txt"
-    recipe = make_recipe(
+    return prepare(recipe, cache_dir / "stores" / recipe.key[:32])
+
+
+def recipe_of(config: DataConfig) -> Recipe:
+    """The recipe of the books that `config` names, written as files if need be.
+
+    Raises: UserError, NotFound: as books.find and cached.tfds_books.
+    """
+    pattern, eval_pattern = config.corpus, config.eval_corpus
+    if pattern == STORYWORLD:
+        pattern = _texts_in(cached.storyworld_books(config))
+    elif pattern.startswith(_TFDS):
+        directories = cached.tfds_books(config, pattern.removeprefix(_TFDS))
+        pattern, *held_out = map(_texts_in, directories.values())
+        eval_pattern = eval_pattern or "".join(held_out)
+    return make_recipe(
         pattern,
-        eval_pattern=config.eval_corpus,
+        eval_pattern=eval_pattern,
         holdout_fraction=config.holdout_fraction,
         tokenizer=config.tokenizer,
         vocab_size=config.vocab_size,
     )
-    return prepare(recipe, cache_dir / "stores" / recipe.key[:32])
+
+
+def _texts_in(directory: Path) -> str:
+    """The glob of a directory's text files."""
+    return f"{glob.escape(str(directory))}/*.txt"
 
 
 def make_recipe(

@@ -5,8 +5,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt1_jax.config import DataConfig
-from gpt1_jax.data import builtin, tasks
+from gpt1_jax.config import STORYWORLD, DataConfig
+from gpt1_jax.data import cached, tasks
 from gpt1_jax.data.examples import Split
 from gpt1_jax.data.inputs import Records
 from gpt1_jax.data.tasks import Task
@@ -48,8 +48,8 @@ def open_data(config: DataConfig) -> TaskData:
 
     Raises: UserError, NotFound: none is named, or it is not there.
     """
-    if config.task_dir == "storyworld":
-        return TaskData(config, builtin.tasks_dir(config), is_official=False)
+    if config.task_dir == STORYWORLD:
+        return TaskData(config, cached.storyworld_tasks(config), is_official=False)
     if config.source == "tfds":
         return TaskData(config, Path(config.tfds_dir).expanduser(), is_official=True)
     if not config.task_dir:

@@ -7,6 +7,7 @@ It prepares nothing. TFDS is imported when first used, as that takes a second.
 
 import collections
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -127,7 +128,7 @@ def texts(name: str, split: str, tfds_dir: str) -> Iterator[str]:
 
     Args:
       name: as TFDS has it: lm1b, pg19, tiny_shakespeare.
-      split: as TFDS has it: train, test ...; `splits` lists them.
+      split: as TFDS has it: train, test ...; `describe` lists them.
     Raises: UserError, NotFound: see the messages; before the first text.
     """
     builder, split = _open(f"{name}:{split}", tfds_dir)
@@ -141,13 +142,18 @@ def texts(name: str, split: str, tfds_dir: str) -> Iterator[str]:
     return (_texts(record[feature])[0] for record in _records(builder, split))
 
 
-def splits(name: str, tfds_dir: str) -> dict[str, int]:
-    """The splits that a prepared data set has, with the number of records of each.
+def describe(name: str, tfds_dir: str) -> tuple[str, dict[str, int]]:
+    """What names a prepared data set and its content, and its splits' sizes.
 
+    The first is NAME/VERSION-HASH, other where TFDS prepared other data. Sizes are
+    numbers of records.
     Raises: UserError, NotFound: see the messages.
     """
     builder, _ = _open(name, tfds_dir)
-    return {key: info.num_examples for key, info in builder.info.splits.items()}
+    info = Path(builder.data_dir) / "dataset_info.json"
+    content = hashlib.sha256(info.read_bytes()).hexdigest()[:16]
+    sizes = {key: found.num_examples for key, found in builder.info.splits.items()}
+    return f"{name}/{builder.info.version}-{content}", sizes
 
 
 def _open(name: str, tfds_dir: str) -> tuple[Any, str]:

@@ -14,7 +14,7 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
-from gpt1_jax.training import mesh, session
+from gpt1_jax.training import mesh, process, session
 
 
 def run(
@@ -32,6 +32,7 @@ def run(
             "config.init.path=none; a fine-tuned workdir or its checkpoints/STEP is "
             "expected; set it, as in --config.init.path=runs/finetune-rte"
         )
+    process.prepare(config.data.cache_dir)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
     model = finetuned.load(config.init.path)

@@ -23,13 +23,13 @@ from gpt1_jax.evaluation import predictions
 from gpt1_jax.evaluation.classify import Answers
 from gpt1_jax.exits import UserError
 from gpt1_jax.training import (
-    allocator,
     checkpoint,
     loop,
     losses,
     mesh,
     metrics_log,
     optim,
+    process,
     session,
     state,
     transfer,
@@ -55,7 +55,7 @@ def run(
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
             f"on is expected; {_what_instead(task)}"
         )
-    allocator.keep_freed_memory()
+    process.prepare(config.data.cache_dir)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
     source = None

@@ -19,13 +19,13 @@ from gpt1_jax.evaluation import evaluate
 from gpt1_jax.exits import UserError
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import (
-    allocator,
     checkpoint,
     loop,
     losses,
     mesh,
     metrics_log,
     optim,
+    process,
     session,
     state,
 )
@@ -43,7 +43,7 @@ def run(
     """
     began = time.monotonic()
     config = config_lib.checked(config)
-    allocator.keep_freed_memory()
+    process.prepare(config.data.cache_dir)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)

@@ -15,22 +15,31 @@ ATTENTION, ATTENTION_OUTPUT, MLP_OUTPUT = range(3)
 _SITES_PER_LAYER = 3
 
 
-def site_key(key: jax.Array, layer: int, site: int) -> jax.Array:
-    """The key of one site in one layer, of a step's `key`."""
-    return jax.random.fold_in(key, layer * _SITES_PER_LAYER + site)
+def row_seeds(key: jax.Array, row_N: jax.Array) -> jax.Array:
+    """64 random bits for each row, two words of 32: seed_N2.
+
+    Args: key: of the step; row_N: each row's index in the whole step's batch.
+    """
+    keys_N = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_N)
+    return jax.random.key_data(keys_N)
 
 
-def drop_rows(
-    x: jax.Array, rate: float, *, key: jax.Array, row_N: jax.Array
-) -> jax.Array:
+def site_seeds(seed_N2: jax.Array, layer: int, site: int) -> jax.Array:
+    """The seeds of one site in one layer, of the rows' seeds.
+
+    Hashed, as a threefry block for each site would be most of what XLA compiles.
+    """
+    number = 1 + layer * _SITES_PER_LAYER + site
+    odd_2 = jnp.array([0x9E3779B9, 0x85EBCA6B], jnp.uint32)
+    return _mix(seed_N2 + (odd_2 * jnp.uint32(number))[None])
+
+
+def drop_rows(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
     """`x`, of any shape with rows first, with a share `rate` set to 0, the rest scaled.
 
-    Args: key: of the site; row_N: each row's index in the whole step's batch.
+    Args: seed_N2: of the rows at this site.
     """
-    if rate == 0.0:
-        return x
-    keys_N = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_N)
-    return _drop(x, rate, jax.random.key_data(keys_N))
+    return x if rate == 0.0 else _drop(x, rate, seed_N2)
 
 
 def drop_embeddings(params: dict, rate: float, key: jax.Array) -> dict:

@@ -109,12 +109,12 @@ class Block(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x_NLD: jax.Array, key: jax.Array | None, row_N: jax.Array):
+    def __call__(self, x_NLD: jax.Array, seed_N2: jax.Array | None) -> jax.Array:
         def drop(site: int, rate: float, x: jax.Array) -> jax.Array:
-            if key is None:
+            if seed_N2 is None:
                 return x
-            own = dropout.site_key(key, self.layer, site)
-            return dropout.drop_rows(x, rate, key=own, row_N=row_N)
+            own_N2 = dropout.site_seeds(seed_N2, self.layer, site)
+            return dropout.drop_rows(x, rate, own_N2)
 
         cfg = self.cfg
         on_weights = functools.partial(drop, dropout.ATTENTION, cfg.attention_dropout)
@@ -182,12 +182,14 @@ class Transformer(nn.Module):
                 f"{tokens_NL.shape[1]} tokens; at most context_length="
                 f"{self.cfg.context_length}; cut them into windows"
             )
-        key = self.make_rng("dropout") if is_train else None
-        if row_N is None:
-            row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
+        seed_N2 = None
+        if is_train:
+            if row_N is None:
+                row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
+            seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
         for block in self.blocks:
-            h_NLD = block(h_NLD, key, row_N)
+            h_NLD = block(h_NLD, seed_N2)
         return h_NLD
 
     def lm_logits(self, h_NLD: jax.Array) -> jax.Array:

@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core.features.feature import TensorInfo
 
-from gpt1_jax.data import tasks, tfds_source
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import preparation, tasks, tfds_source
 from gpt1_jax.data.examples import Example
 from gpt1_jax.data.tasks import TASKS
 
@@ -260,7 +261,25 @@ def test_texts_of_a_language_modelling_set_come_whole(prepare, tmp_path, monkeyp
     tfds_dir = prepare("lm1b", files)
     assert sorted(tfds_source.texts("lm1b", "train", tfds_dir)) == lines
     assert list(tfds_source.texts("lm1b", "test", tfds_dir)) == ["held out"]
-    assert tfds_source.splits("lm1b", tfds_dir) == {"train": 10, "test": 1}
+    identity, sizes = tfds_source.describe("lm1b", tfds_dir)
+    assert re.fullmatch(r"lm1b/1\.1\.0-[0-9a-f]{16}", identity)
+    assert sizes == {"train": 10, "test": 1}
+    config = DataConfig(
+        corpus="tfds:lm1b",
+        tfds_dir=tfds_dir,
+        cache_dir=str(tmp_path / "cache"),
+        vocab_size=300,
+    )
+    store = preparation.open_corpus(config)
+    by_split = {book["split"]: book for book in store.meta["books"]}
+    assert len(store.meta["books"]) == 2
+    assert store.tokenizer.decode(store.train_tokens.tolist()).count("sentence") == 10
+    (held_out,) = store.eval_books
+    assert store.tokenizer.decode(held_out.tolist()) == "held out"
+    assert by_split["train"]["bytes"] == sum(len(f"{x}\n".encode()) for x in lines)
+    before = sorted((tmp_path / "cache").rglob("*"))
+    assert preparation.open_corpus(config).fingerprint == store.fingerprint
+    assert sorted((tmp_path / "cache").rglob("*")) == before
 
 
 def small(prepare, **more):

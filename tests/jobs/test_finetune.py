@@ -5,17 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from gpt1_jax import finetuned, pretrained
-from gpt1_jax.data import batches, task_data
+from gpt1_jax import finetuned, pretrained, submit
+from gpt1_jax.data import batches, cached, task_data
 from gpt1_jax.data.examples import Example
 from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.evaluation import predictions
+from gpt1_jax.interop import glue_submission
 from gpt1_jax.jobs import evaluate, finetune
 
 ROOT = Path(__file__).parents[2]
@@ -251,6 +253,51 @@ def test_mistakes_are_told_in_one_line(fields, message, tune):
     fields = {"task__name": "rte"} | fields
     with pytest.raises(ValueError, match=message):
         tune(fields["task__name"], **fields)
+
+
+def break_dev(directory: Path, lines: list[str] | None) -> None:
+    """Makes `lines` RTE's dev set, or leaves the task without one."""
+    dev = directory / "RTE/dev.tsv"
+    if lines is None:
+        dev.unlink()
+    else:
+        dev.write_text("".join(f"{line}\n" for line in lines))
+
+
+RTE_HEADER = "index\tsentence1\tsentence2\tlabel"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, r"has no file for split dev of rte; RTE/dev.tsv is expected there; "),
+        ([], r"dev.tsv is empty; "),
+        (["a\tb", "1\t2"], r"dev.tsv line 1: .*sentence1"),
+        (
+            ["index\tsentence1\tsentence2", "0\tIt is.\tIt was."],
+            r"split dev of rte: .* have no label",
+        ),
+        ([RTE_HEADER, "0\tIt is.\tIt was.\tneutral"], r"dev.tsv line 2: .*'neutral'"),
+    ],
+    ids=["missing file", "empty", "wrong columns", "unlabelled", "a third label"],
+)
+def test_broken_data_is_told_in_one_line(lines, message, tune, tmp_path, make_config):
+    shutil.copytree(
+        cached.storyworld_tasks(make_config().data) / "RTE", tmp_path / "RTE"
+    )
+    break_dev(tmp_path, lines)
+    with pytest.raises(ValueError, match=message) as error:
+        tune("rte", data__task_dir=str(tmp_path))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_nine_runs_make_a_submission(tune, tmp_path):
+    workdirs = [str(tune(task)[0]) for task in glue_submission.MODELS]
+    output = tmp_path / "submission.zip"
+    submit._FLAGS(["submit", f"--output={output}"])
+    submit.main(workdirs)
+    with zipfile.ZipFile(output) as archive:
+        assert set(archive.namelist()) == set(glue_submission.FILES)
 
 
 def test_a_split_without_labels_can_not_be_scored(score):

@@ -14,18 +14,20 @@ def rows(*numbers: int) -> jax.Array:
     return jnp.array(numbers, jnp.uint32)
 
 
+def drop_rows(x, rate, *, key: int, row_N) -> jax.Array:
+    return dropout.drop_rows(x, rate, dropout.row_seeds(jax.random.key(key), row_N))
+
+
 def kept(shape, rate, *, key=0, row_N=None) -> np.ndarray:
     """Where drop_rows keeps an array of ones."""
     row_N = jnp.arange(shape[0], dtype=jnp.uint32) if row_N is None else row_N
-    x = dropout.drop_rows(jnp.ones(shape), rate, key=jax.random.key(key), row_N=row_N)
+    x = drop_rows(jnp.ones(shape), rate, key=key, row_N=row_N)
     return np.asarray(x) > 0
 
 
 def random_bits(num_rows: int, num: int, seed: int = 7) -> np.ndarray:
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-        jax.random.key(seed), jnp.arange(num_rows)
-    )
-    return np.asarray(dropout._random_bits(jax.random.key_data(keys), (num,)))
+    seed_N2 = dropout.row_seeds(jax.random.key(seed), rows(*range(num_rows)))
+    return np.asarray(dropout._random_bits(seed_N2, (num,)))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -40,7 +42,7 @@ def test_share_of_kept_elements_is_one_minus_rate(rate):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_kept_elements_are_scaled_and_the_rest_zero(dtype):
     x = jax.random.normal(jax.random.key(1), (3, 5, 7), dtype) + 9
-    y = dropout.drop_rows(x, 0.5, key=jax.random.key(0), row_N=rows(0, 1, 2))
+    y = drop_rows(x, 0.5, key=0, row_N=rows(0, 1, 2))
     assert y.dtype == x.dtype
     keep = np.asarray(y != 0)
     assert 0 < keep.sum() < keep.size
@@ -49,7 +51,7 @@ def test_kept_elements_are_scaled_and_the_rest_zero(dtype):
 
 def test_rate_zero_is_the_identity():
     x = jax.random.normal(jax.random.key(1), (3, 5))
-    y = dropout.drop_rows(x, 0.0, key=jax.random.key(0), row_N=rows(0, 1, 2))
+    y = drop_rows(x, 0.0, key=0, row_N=rows(0, 1, 2))
     np.testing.assert_array_equal(y, x)
     params = {"embed": {"token": x, "position": x}}
     assert dropout.drop_embeddings(params, 0.0, jax.random.key(0)) is params
@@ -59,8 +61,9 @@ def test_masks_of_steps_layers_sites_and_rows_are_uncorrelated():
     size, masks = 4093, []
     for step, layer, site in itertools.product(range(3), range(3), range(3)):
         step_key = jax.random.fold_in(jax.random.key(0), step)
-        key = dropout.site_key(step_key, layer, site)
-        x = dropout.drop_rows(jnp.ones((3, size)), 0.5, key=key, row_N=rows(0, 1, 2))
+        seed_N2 = dropout.row_seeds(step_key, rows(0, 1, 2))
+        own_N2 = dropout.site_seeds(seed_N2, layer, site)
+        x = dropout.drop_rows(jnp.ones((3, size)), 0.5, own_N2)
         masks.append(np.asarray(x) > 0)
     masks = np.concatenate(masks)
     assert len(masks) == 81
@@ -84,7 +87,7 @@ def test_a_row_keeps_its_mask_however_rows_are_split_into_batches():
 
 def test_masks_are_the_same_under_jit():
     def drop(x, key, row_N):
-        return dropout.drop_rows(x, 0.3, key=key, row_N=row_N)
+        return dropout.drop_rows(x, 0.3, dropout.row_seeds(key, row_N))
 
     arguments = (jnp.ones((3, 11, 13)), jax.random.key(4), rows(2, 0, 1))
     np.testing.assert_array_equal(jax.jit(drop)(*arguments), drop(*arguments))
@@ -154,10 +157,9 @@ def test_embedding_dropout_drops_table_entries_and_touches_nothing_else():
 
 def test_gradient_is_the_mask():
     x = jax.random.normal(jax.random.key(1), (3, 5, 7))
-    key, row_N = jax.random.key(0), rows(0, 1, 2)
 
     def total(x):
-        return (3 * dropout.drop_rows(x, 0.25, key=key, row_N=row_N)).sum()
+        return (3 * drop_rows(x, 0.25, key=0, row_N=rows(0, 1, 2))).sum()
 
     gradient = jax.grad(total)(x)
     keep = kept((3, 5, 7), 0.25)

@@ -1,0 +1,112 @@
+"""Data written to the cache as files when first asked for: storyworld, TFDS's texts."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from gpt1_jax import terminal
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import storyworld, tfds_source
+from gpt1_jax.exits import UserError
+from gpt1_jax.files import exclusive
+
+# A TFDS text this long is a book; shorter ones fill files of about this size.
+_FILE_CHARACTERS = 4_000_000
+_BOOK_CHARACTERS = 50_000
+# The split that is held out of a TFDS corpus, the first that there is.
+_HELD_OUT_SPLITS = ("validation", "test")
+
+
+def storyworld_books(config: DataConfig) -> Path:
+    """The directory of storyworld's books."""
+    seed, megabytes = config.storyworld_seed, config.storyworld_megabytes
+    return _written(
+        config,
+        f"storyworld/v{storyworld.VERSION}-seed{seed}-{megabytes}mb/books",
+        f"storyworld: writing {megabytes} MB of synthetic books",
+        lambda part: storyworld.write_books(part, seed=seed, megabytes=megabytes),
+    )
+
+
+def storyworld_tasks(config: DataConfig) -> Path:
+    """The directory of storyworld's tasks, in the official layouts."""
+    seed = config.storyworld_seed
+    return _written(
+        config,
+        f"storyworld/v{storyworld.TASKS_VERSION}-seed{seed}/tasks",
+        "storyworld: writing synthetic tasks",
+        lambda part: storyworld.write_tasks(part, seed=seed),
+    )
+
+
+def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
+    """A data set of texts that TFDS prepared, as directories: train, and held out.
+
+    Its validation split is held out, else its test split, else nothing is. A long text
+    is a book (PG-19's); short ones (the sentences of lm1b) share files, a line each.
+    Raises: UserError, NotFound: as tfds_source.texts; no training split.
+    """
+    identity, splits = tfds_source.describe(name, config.tfds_dir)
+    if not splits.get("train"):
+        raise UserError(
+            f"config.data.corpus=tfds:{name} has no training texts, but "
+            f"{', '.join(splits) or 'nothing'}; name a data set with a split train"
+        )
+    held_out = next((split for split in _HELD_OUT_SPLITS if splits.get(split)), None)
+    return {
+        split: _written(
+            config,
+            f"tfds/{identity}/{split}",
+            f"tfds: writing {splits[split]:,} texts of {name}, {split}, as files",
+            lambda part, split=split: write_books(
+                part, tfds_source.texts(name, split, config.tfds_dir)
+            ),
+        )
+        for split in ("train", held_out)
+        if split
+    }
+
+
+def write_books(directory: Path, texts: Iterable[str]) -> None:
+    """Writes long texts as a file each, runs of short ones as lines of a file."""
+    numbers = itertools.count()
+    lines: list[str] = []
+    size = 0
+
+    def write(text: str) -> None:
+        path = directory / f"{next(numbers):07d}.txt"
+        path.write_text(text, encoding="utf-8")
+
+    def flush() -> None:
+        nonlocal size
+        if lines:
+            write("".join(f"{line}\n" for line in lines))
+        lines.clear()
+        size = 0
+
+    for text in texts:
+        if len(text) >= _BOOK_CHARACTERS:
+            write(text)
+            continue
+        lines.append(" ".join(text.splitlines()))
+        size += len(text)
+        if size >= _FILE_CHARACTERS:
+            flush()
+    flush()
+
+
+def _written(
+    config: DataConfig, name: str, message: str, write: Callable[[Path], None]
+) -> Path:
+    """The directory `name` of the cache, written by one process, all of it or none."""
+    directory = Path(config.cache_dir).expanduser() / name
+    with exclusive(directory.with_name(f".{directory.name}.lock")):
+        if not directory.is_dir():
+            terminal.say(message)
+            part = directory.with_name(f"{directory.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            write(part)
+            part.replace(directory)
+    return directory

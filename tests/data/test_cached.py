@@ -1,0 +1,64 @@
+"""Texts written as files: what is a book of its own, and what shares a file."""
+
+import pytest
+
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import cached, tfds_source
+
+
+def written(directory) -> list[str]:
+    return [path.read_text() for path in sorted(directory.iterdir())]
+
+
+def test_long_texts_are_books_and_short_ones_share_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(cached, "_FILE_CHARACTERS", 10)
+    monkeypatch.setattr(cached, "_BOOK_CHARACTERS", 20)
+    book = "a book\nof two lines and more"
+    cached.write_books(tmp_path, ["one", "two\nlines", book, "three", "four"])
+    assert written(tmp_path) == ["one\ntwo lines\n", book, "three\nfour\n"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "held_out"),
+    [
+        ({"train": 2, "validation": 1, "test": 1}, {"validation"}),
+        ({"train": 2, "test": 1}, {"test"}),
+        ({"train": 2, "validation": 0, "extra": 5}, set()),
+    ],
+)
+def test_one_split_is_held_out(splits, held_out, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        tfds_source, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", splits)
+    )
+    monkeypatch.setattr(
+        tfds_source, "texts", lambda name, split, tfds_dir: [f"{name} {split}"]
+    )
+    config = DataConfig(cache_dir=str(tmp_path))
+    found = cached.tfds_books(config, "set")
+    assert list(found) == ["train", *held_out]
+    for split, directory in found.items():
+        assert directory == tmp_path / "tfds/set/1.0.0-ab" / split
+        assert written(directory) == [f"set {split}\n"]
+
+
+def test_a_set_without_training_texts_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        tfds_source, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"test": 3})
+    )
+    with pytest.raises(ValueError, match=r"tfds:set has no training texts, but test;"):
+        cached.tfds_books(DataConfig(cache_dir=str(tmp_path)), "set")
+
+
+def test_what_a_killed_writer_left_is_written_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        tfds_source, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"train": 1})
+    )
+    monkeypatch.setattr(tfds_source, "texts", lambda *_: ["whole"])
+    half = tmp_path / "tfds/set/1.0.0-ab/train.part"
+    half.mkdir(parents=True)
+    (half / "0000009.txt").write_text("half")
+    (directory,) = cached.tfds_books(
+        DataConfig(cache_dir=str(tmp_path)), "set"
+    ).values()
+    assert written(directory) == ["whole\n"]
+    assert not half.exists()

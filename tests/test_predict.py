@@ -1,0 +1,96 @@
+"""Labels for the user's own text, by the command, from a tiny fine-tuned model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt1_jax import predict
+from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.jobs import finetune
+
+
+@pytest.fixture(scope="module")
+def tuned(make_config, pretrained_workdir, tmp_path_factory):
+    """task -> the workdir of a model that took one step on it."""
+    finished: dict[str, Path] = {}
+
+    def tuned(task: str) -> Path:
+        if task not in finished:
+            workdir = tmp_path_factory.mktemp(task) / "run"
+            config = make_config(
+                job="finetune",
+                task__name=task,
+                data__task_dir="storyworld",
+                init__path=str(pretrained_workdir),
+                train__batch_size=4,
+                train__max_steps=1,
+                optim__schedule="linear",
+                optim__warmup_steps=0,
+            )
+            finetune.run(config, workdir)
+            finished[task] = workdir
+        return finished[task]
+
+    return tuned
+
+
+def label(workdir: Path, text: str, tmp_path: Path) -> list[dict]:
+    """The rows that the command writes for a file with `text`."""
+    given, output = tmp_path / "given", tmp_path / "out/labels.jsonl"
+    given.write_text(text)
+    predict._FLAGS(
+        ["predict", f"--checkpoint={workdir}", f"--input={given}", f"--output={output}"]
+    )
+    predict.main()
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def test_single_sentences_come_one_a_line(tuned, tmp_path, capsys):
+    rows = label(tuned("sst2"), "a fine film\nno\na fine film\n", tmp_path)
+    assert len(rows) == 3
+    assert rows[0] == rows[2] != rows[1]
+    classes = TASKS["sst2"].classes
+    for row in rows:
+        assert set(row) == {"label", "probabilities"}
+        assert sum(row["probabilities"]) == pytest.approx(1)
+        likeliest = max(range(2), key=row["probabilities"].__getitem__)
+        assert row["label"] == classes[likeliest]
+    assert "labels.jsonl: 3 labels" in capsys.readouterr().out
+
+
+def test_a_tsv_may_have_its_columns_in_any_order(tuned, tmp_path):
+    workdir = tuned("race")
+    columns = [
+        "question",
+        *TASKS["race"].context_columns,
+        *TASKS["race"].columns,
+    ]
+    cells = {name: f"the {name} is here" for name in columns}
+    text, mirrored = (
+        "\t".join(order) + "\n" + "\t".join(cells[name] for name in order) + "\n"
+        for order in (columns, columns[::-1])
+    )
+    (row,) = label(workdir, text, tmp_path)
+    assert row["label"] in range(4)
+    assert len(row["probabilities"]) == 4
+    assert label(workdir, mirrored, tmp_path) == [row]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"given holds no text"),
+        ("premise\tother\na\tb\n", r"line 1: .*sentence1"),
+        ("sentence1\tsentence2\nonly one\n", r"line 2"),
+    ],
+)
+def test_what_can_not_be_read_is_told(text, message, tuned, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        label(tuned("rte"), text, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_task_is_refused(pretrained_workdir, tmp_path):
+    with pytest.raises(ValueError, match=r"holds no fine-tuned model; its job is pre"):
+        label(pretrained_workdir, "a text\n", tmp_path)
