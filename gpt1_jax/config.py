@@ -54,8 +54,11 @@ class DataConfig:
     # The share of books held out of a glob without eval_corpus, by hash of their
     # bytes. The paper names none.
     holdout_fraction: float = 0.01
-    # `sentencepiece` learns one from the training books; a directory brings its own.
+    # `sentencepiece` learns one from the training books; `openai` is the paper's, whose
+    # files are in openai_bpe_dir; a directory brings its own.
     tokenizer: str = "sentencepiece"
+    # encoder_bpe_40000.json and vocab_40000.bpe of the release.
+    openai_bpe_dir: str = ""
     # The size of a tokenizer that is learnt: that of the paper's, which had 478 symbols
     # and 40,000 merges.
     vocab_size: int = 40478

@@ -47,7 +47,13 @@ _HOLDOUT = flags.DEFINE_float(
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer",
     _DEFAULTS.tokenizer,
-    "sentencepiece (learn one), or a directory.",
+    "sentencepiece (learn one), openai (the released one), or a directory.",
+    flag_values=_FLAGS,
+)
+_OPENAI_BPE_DIR = flags.DEFINE_string(
+    "openai_bpe_dir",
+    _DEFAULTS.openai_bpe_dir,
+    "Where the released tokenizer's two files are.",
     flag_values=_FLAGS,
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
@@ -77,6 +83,7 @@ def main() -> None:
         eval_corpus=_EVAL_CORPUS.value,
         holdout_fraction=_HOLDOUT.value,
         tokenizer=_TOKENIZER.value,
+        openai_bpe_dir=_OPENAI_BPE_DIR.value,
         vocab_size=_VOCAB_SIZE.value,
         tfds_dir=_TFDS_DIR.value,
     )

@@ -3,11 +3,14 @@
 import dataclasses
 import functools
 import itertools
+import os
+import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax import workdir as workdir_lib
@@ -18,6 +21,7 @@ from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import mesh
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
+from gpt1_jax.training.state import TrainState
 
 
 class Score(TypedDict):
@@ -150,11 +154,37 @@ class Restored:
 def restore(path: str | Path) -> Restored:
     """What is in a workdir, or in one of its checkpoints/STEP; see `load`.
 
-    Raises: UserError, NotFound: no run or no checkpoint there, another tokenizer.
+    Raises: UserError, NotFound: no run or no checkpoint there, no or another tokenizer.
     """
+    found = restore_weights(path)
+    tokenizer = found.tokenizer
+    if tokenizer is None:
+        directory, _ = _workdir_and_step(path)
+        tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)  # raises
+    return Restored(found.config, found.params, tokenizer, found.step)
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoredWeights:
+    """A checkpoint of a workdir that may lack a tokenizer, as a converted one may.
+
+    origin: what `create` was told of where the weights came from; {}: trained here.
+    """
+
+    config: RunConfig
+    params: Any
+    tokenizer: tokenizers.Tokenizer | None
+    step: int
+    origin: dict[str, Any]
+
+
+def restore_weights(path: str | Path) -> RestoredWeights:
+    """As `restore`, of a workdir with or without a tokenizer."""
     directory, step = _workdir_and_step(path)
     config = workdir_lib.read_config(directory)
-    tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
+    tokenizer = None
+    if tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR):
+        tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     wanted = "checkpoint" if step is None else f"checkpoint {step}"
     missing = NotFound(
@@ -169,12 +199,45 @@ def restore(path: str | Path) -> Restored:
             raise missing
         if step is None:
             step = checkpoints.best_step() or steps[-1]
-        checkpoints.check(step, {"tokenizer": tokenizer.fingerprint})
+        checkpoints.check(step, _facts(tokenizer))
         like = abstract(
             checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
         )
         params = checkpoints.restore_params(step, like)
-    return Restored(config, params, tokenizer, step)
+    result = workdir_lib.read_result(directory) or {}
+    return RestoredWeights(config, params, tokenizer, step, result.get("origin", {}))
+
+
+def create(
+    workdir: Path,
+    config: RunConfig,
+    params: Any,
+    tokenizer: tokenizers.Tokenizer | None,
+    origin: dict[str, Any],
+) -> None:
+    """Makes `workdir`, all of it or nothing, of a model that was trained elsewhere.
+
+    Args: params: as the model takes them, on the host. origin: noted in result.json.
+    """
+    part = workdir.with_name(f".{workdir.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        with Checkpoints(part / workdir_lib.CHECKPOINTS_DIR) as checkpoints:
+            step = jnp.zeros((), jnp.int32)
+            checkpoints.save(TrainState(step, params, {}), _facts(tokenizer))
+        if tokenizer:
+            tokenizer.save(part / workdir_lib.TOKENIZER_DIR)
+        workdir_lib.write_config(part, config)
+        workdir_lib.write_result(part, {"job": "convert", "steps": 0, "origin": origin})
+        part.replace(workdir)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _facts(tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
+    """What a checkpoint must have been saved with to be of use with `tokenizer`."""
+    return {"tokenizer": tokenizer.fingerprint} if tokenizer else {}
 
 
 def _workdir_and_step(path: str | Path) -> tuple[Path, int | None]:

@@ -8,7 +8,6 @@ import concurrent.futures
 import dataclasses
 import glob
 import hashlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -23,14 +22,13 @@ import numpy as np
 
 from gpt1_jax import terminal
 from gpt1_jax.config import STORYWORLD, DataConfig
-from gpt1_jax.data import books, cached, corpus, text, tokenizers
+from gpt1_jax.data import books, cached, corpus, openai_bpe, text, tokenizers
 from gpt1_jax.data.books import Book
 from gpt1_jax.exits import UserError
 from gpt1_jax.files import exclusive, write_atomically
 
 # Counts up when the same books would give other tokens than before.
 _RULES_VERSION = 2
-_DECIDING_LIBRARIES = ("ftfy", "sentencepiece")
 _GROUP_BYTES = 4 << 20
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
@@ -52,10 +50,12 @@ class Recipe:
         """The content address of the store: a sha256."""
         if self.tokenizer == "sentencepiece":
             tokenizer = ["learn", self.vocab_size]
+            names = tokenizers.SentencePieceTokenizer.libraries
         else:
-            tokenizer = ["given", tokenizers.load(Path(self.tokenizer)).fingerprint]
+            given = tokenizers.load(Path(self.tokenizer))
+            tokenizer, names = ["given", given.fingerprint], given.libraries
         sources = [(book.sha256, book.split) for book in self.books]
-        libraries = [importlib.metadata.version(name) for name in _DECIDING_LIBRARIES]
+        libraries = [tokenizers.library_version(name) for name in names]
         facts = json.dumps([_RULES_VERSION, libraries, tokenizer, sources])
         return hashlib.sha256(facts.encode()).hexdigest()
 
@@ -101,9 +101,26 @@ def recipe_of(config: DataConfig) -> Recipe:
         pattern,
         eval_pattern=eval_pattern,
         holdout_fraction=config.holdout_fraction,
-        tokenizer=config.tokenizer,
+        tokenizer=tokenizer_source(config),
         vocab_size=config.vocab_size,
     )
+
+
+def tokenizer_source(config: DataConfig) -> str:
+    """`sentencepiece`, which is learnt, or the directory that brings one.
+
+    Raises: UserError: the released one is wanted, but not where its files are.
+    """
+    if config.tokenizer != "openai":
+        return config.tokenizer
+    if not config.openai_bpe_dir:
+        vocabulary, merges = openai_bpe.FILE_NAMES[0]
+        raise UserError(
+            f"config.data.tokenizer=openai, but config.data.openai_bpe_dir is empty; "
+            f"the directory with {vocabulary} and {merges} of the release is "
+            "expected; set it"
+        )
+    return config.openai_bpe_dir
 
 
 def _texts_in(directory: Path) -> str:

@@ -5,6 +5,7 @@ not a tokenizer's: they are rows after its vocabulary.
 """
 
 import hashlib
+import importlib.metadata
 import io
 import itertools
 import os
@@ -16,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import sentencepiece
 
+from gpt1_jax.data import openai_bpe
 from gpt1_jax.data import text as text_rules
 from gpt1_jax.exits import NotFound, UserError
 
@@ -29,7 +31,12 @@ _MAX_SENTENCE_BYTES = 4000
 
 
 class Tokenizer(Protocol):
-    """What the rest of the system knows of a tokenizer."""
+    """What the rest of the system knows of a tokenizer.
+
+    libraries: the packages whose versions, beside its files, decide its ids.
+    """
+
+    libraries: tuple[str, ...]
 
     @property
     def vocab_size(self) -> int:
@@ -59,6 +66,8 @@ class SentencePieceTokenizer:
     Text is cleaned by the released rules; a line break is the token of byte 0x0A, other
     characters outside the vocabulary become their UTF-8 bytes: nothing is unknown.
     """
+
+    libraries = ("ftfy", "sentencepiece")
 
     def __init__(self, model: bytes, origin: str = "these bytes"):
         self._model = model
@@ -138,7 +147,7 @@ def _uncased(text: str) -> str:
 
 def is_tokenizer(directory: Path) -> bool:
     """Whether `directory` holds what `load` opens."""
-    return (directory / _MODEL_FILE).is_file()
+    return (directory / _MODEL_FILE).is_file() or bool(openai_bpe.find(directory))
 
 
 def load(directory: Path) -> Tokenizer:
@@ -146,13 +155,30 @@ def load(directory: Path) -> Tokenizer:
 
     Raises: UserError, NotFound: no tokenizer there, or a damaged one.
     """
-    model = directory.expanduser() / _MODEL_FILE
-    if not model.is_file():
-        raise NotFound(
-            f"no tokenizer in {directory}; a directory with {_MODEL_FILE} is expected; "
-            "name the tokenizer/ of a workdir or a token store"
-        )
-    return SentencePieceTokenizer(model.read_bytes(), str(model))
+    directory = directory.expanduser()
+    model = directory / _MODEL_FILE
+    if model.is_file():
+        return SentencePieceTokenizer(model.read_bytes(), str(model))
+    if released := openai_bpe.find(directory):
+        return openai_bpe.load(released)
+    pairs = " or ".join(" and ".join(names) for names in openai_bpe.FILE_NAMES)
+    raise NotFound(
+        f"no tokenizer in {directory}; {_MODEL_FILE}, or the released {pairs}, is "
+        "expected there; add the files, or name the tokenizer/ of a workdir"
+    )
+
+
+def library_version(name: str) -> str:
+    """The version of a package that decides ids.
+
+    Raises: UserError if it is not installed.
+    """
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            f"the tokenizer needs {name}, which is not installed; {openai_bpe.INSTALL}"
+        ) from None
 
 
 def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:

@@ -111,8 +111,9 @@ def _with_sizes_of(source: pretrained.Restored, config: RunConfig) -> RunConfig:
 
 def _tokenizer(config: RunConfig) -> tokenizers.Tokenizer:
     """The tokenizer of a run from scratch: given, or learnt from the books."""
-    if config.data.tokenizer != "sentencepiece":
-        return tokenizers.load(Path(config.data.tokenizer))
+    source = preparation.tokenizer_source(config.data)
+    if source != "sentencepiece":
+        return tokenizers.load(Path(source))
     return preparation.open_corpus(config.data).tokenizer
 
 

@@ -117,10 +117,12 @@ class Checkpoints:
         )
 
     def check(self, step: int, fingerprint: dict[str, str]) -> None:
-        """Raises UserError unless `step` was saved with these facts, among others."""
+        """Raises UserError if `step` was saved with another value of these facts."""
         saved = self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
         differing = [
-            name for name in fingerprint if saved.get(name) != fingerprint[name]
+            name
+            for name in fingerprint
+            if name in saved and saved[name] != fingerprint[name]
         ]
         if differing:
             raise UserError(

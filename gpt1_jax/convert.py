@@ -1,0 +1,125 @@
+r"""Weights in and out: OpenAI's release, and transformers' OpenAIGPT.
+
+    python -m gpt1_jax.convert --from openai --input finetune-transformer-lm/model \
+        --output runs/gpt1
+    python -m gpt1_jax.convert --to huggingface --input runs/gpt1 --output gpt1-hf
+
+--from makes a workdir to fine-tune, generate and score from; tokenizer files that are
+found in --input go with it. --to writes what a workdir, or its checkpoints/STEP, holds.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, pretrained, terminal
+from gpt1_jax.config import DataConfig, RunConfig
+from gpt1_jax.data import openai_bpe, tokenizers
+from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.interop import huggingface, openai, weights
+from gpt1_jax.interop.weights import Weights
+
+_FORMATS = ("openai", "huggingface")
+_FLAGS = flags.FlagValues()
+_FROM = flags.DEFINE_enum(
+    "from", None, _FORMATS, "Format of --input.", flag_values=_FLAGS
+)
+_TO = flags.DEFINE_enum("to", None, _FORMATS, "Format of --output.", flag_values=_FLAGS)
+_INPUT = flags.DEFINE_string(
+    "input", None, "Directory to read.", required=True, flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Directory to write.", required=True, flag_values=_FLAGS
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    if (_FROM.value is None) == (_TO.value is None):
+        raise UserError(
+            f"--from={_FROM.value} and --to={_TO.value}; one of them, "
+            f"{' or '.join(_FORMATS)}, is expected; name one"
+        )
+    given, output = (Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
+    if not given.is_dir():
+        raise NotFound(f"no directory {given}; check --input")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} exists; nothing is overwritten; name another")
+    terminal.say(f"reading {given}")
+    if _FROM.value:
+        _import(given, output)
+    else:
+        _export(given, output)
+
+
+def _import(given: Path, output: Path) -> None:
+    """Makes the workdir `output` of another system's files."""
+    origin = {"from": _FROM.value}
+    if _FROM.value == "openai":
+        found, origin["pieces"] = openai.read(given)
+    else:
+        found = huggingface.read(given)
+    terminal.say(_describe(found))
+    tokenizer = None
+    if tokenizers.is_tokenizer(given):
+        tokenizer = tokenizers.load(given)
+        if tokenizer.vocab_size > found.num_rows:
+            raise UserError(
+                f"{given}: the tokenizer has {tokenizer.vocab_size:,} entries, the "
+                f"model {found.num_rows:,} rows; at most as many are expected; bring "
+                "the model's own"
+            )
+    vocab_size = tokenizer.vocab_size if tokenizer else found.num_rows
+    config = RunConfig(model=found.model, data=DataConfig(vocab_size=vocab_size))
+    pretrained.create(output, config, found.tree, tokenizer, origin)
+    terminal.say(f"{output}: a workdir to fine-tune, score and generate from")
+    if tokenizer is None:
+        pair = " and ".join(openai_bpe.FILE_NAMES[0])
+        terminal.warn(
+            f"{given} has no tokenizer; to score, generate or fine-tune, put {pair} "
+            f"into {output / 'tokenizer'}"
+        )
+
+
+def _export(given: Path, output: Path) -> None:
+    """Writes the model in the workdir `given` as another system's files."""
+    found = pretrained.restore_weights(given)
+    params = weights.flatten(found.params)
+    tokenizer = found.tokenizer
+    num_outputs = params["head/bias"].size if "head/bias" in params else 0
+    if num_outputs and (_TO.value == "openai" or num_outputs > 1):
+        terminal.warn(
+            f"the head of {num_outputs} outputs is left out; only Hugging Face's "
+            "double-heads model has one, of 1 output, for multiple choice"
+        )
+        del params["head/kernel"], params["head/bias"]
+    exported = Weights(params, found.config.model)
+    if _TO.value == "openai":
+        if tokenizer:  # the released table ends with the vocabulary
+            params["embed/token"] = params["embed/token"][: tokenizer.vocab_size]
+        openai.write(exported, output, found.origin.get("pieces"))
+    else:
+        huggingface.write(exported, output)
+    if isinstance(tokenizer, openai_bpe.OpenAITokenizer):
+        tokenizer.save(output, as_huggingface=_TO.value == "huggingface")
+    elif tokenizer:
+        tokenizer.save(output)
+        terminal.warn(
+            "this tokenizer is SentencePiece's, which neither format knows; its model "
+            "file lies beside the weights"
+        )
+    terminal.say(f"{output}: {_describe(exported)}")
+
+
+def _describe(found: Weights) -> str:
+    model = found.model
+    count = sum(value.size for value in found.params.values())
+    return (
+        f"{model.num_layers} layers, width {model.width}, {model.num_heads} heads, "
+        f"context {model.context_length}, {found.num_rows:,} rows of tokens; "
+        f"{count:,} parameters"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)

@@ -1,0 +1,254 @@
+"""transformers' OpenAIGPT: config.json and safetensors, read and written without torch.
+
+OpenAIGPTLMHeadModel, and OpenAIGPTDoubleHeadsModel, whose second head is that of a
+task of multiple choice. Names are those of transformers 5.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import write_atomically
+from gpt1_jax.interop import weights
+from gpt1_jax.interop.weights import Weights
+
+_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
+_INDEX_FILE = "model.safetensors.index.json"
+_PREFIX = "transformer."
+_LM_HEAD = "lm_head.weight"
+_CHOICE_HEAD = {
+    "head/kernel": "multiple_choice_head.summary.weight",
+    "head/bias": "multiple_choice_head.summary.bias",
+}
+# Masks that older versions stored among the weights, and the tied output layer.
+_NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+# Fields of config.json that must be as here: the model that is implemented.
+_REQUIRED = {
+    "model_type": ("openai-gpt",),
+    "afn": ("gelu", "gelu_new"),
+    "layer_norm_epsilon": (1e-5,),
+}
+_PICKLE_REMEDY = (
+    'python -c "import torch, safetensors.torch as s; w = torch.load('
+    "'pytorch_model.bin', weights_only=True, map_location='cpu'); s.save_file({k: "
+    "v.clone() for k, v in w.items()}, 'model.safetensors')\""
+)
+
+
+def read(directory: Path) -> Weights:
+    """The weights in `directory`, with or without the prefix `transformer.`.
+
+    Raises: UserError, NotFound: another model, a file or tensor that is missing,
+            damaged or of another shape, by name; a pickled file.
+    """
+    model, vocab_size = _read_config(directory / _CONFIG_FILE)
+    tensors: dict[str, np.ndarray] = {}
+    for name, tensor in _tensors(directory):
+        bare = name.removeprefix(_PREFIX)
+        if not _NO_PARAMETER.fullmatch(bare):
+            tensors[bare] = tensor
+    names = _names(model.num_layers)
+    expected = weights.expected_shapes(model, vocab_size)
+    params = {}
+    for path, name in names.items():
+        if name not in tensors:
+            raise UserError(
+                f"{directory}: no tensor {name}; config.json asks for a model of "
+                f"{model.num_layers} layers that has it; fetch the files anew"
+            )
+        params[path] = _checked(directory, name, tensors.pop(name), expected[path])
+    _check_tied(directory, tensors.pop(_LM_HEAD, None), params["embed/token"])
+    if set(_CHOICE_HEAD.values()) <= set(tensors):
+        kernel_1D, bias_1 = (tensors.pop(name) for name in _CHOICE_HEAD.values())
+        kernel_name, bias_name = _CHOICE_HEAD.values()
+        shape = (1, model.width)
+        params["head/kernel"] = _checked(directory, kernel_name, kernel_1D, shape).T
+        params["head/bias"] = _checked(directory, bias_name, bias_1, (1,))
+    if tensors:
+        raise UserError(
+            f"{directory} has tensors of no known use: {', '.join(sorted(tensors))}; "
+            "OpenAIGPTLMHeadModel or OpenAIGPTDoubleHeadsModel is expected; save one "
+            "of these"
+        )
+    weights.check_finite(params, str(directory))
+    return Weights(params, model)
+
+
+def write(found: Weights, directory: Path) -> None:
+    """Writes config.json and model.safetensors for `from_pretrained`.
+
+    With a head of multiple choice it is an OpenAIGPTDoubleHeadsModel.
+    """
+    tensors = {
+        f"{_PREFIX}{name}": np.ascontiguousarray(found.params[path], np.float32)
+        for path, name in _names(found.model.num_layers).items()
+    }
+    has_head = "head/kernel" in found.params
+    if has_head:
+        kernel_name, bias_name = _CHOICE_HEAD.values()
+        kernel_D1 = np.asarray(found.params["head/kernel"], np.float32)
+        tensors[kernel_name] = np.ascontiguousarray(kernel_D1.T)
+        tensors[bias_name] = np.asarray(found.params["head/bias"], np.float32)
+    directory.mkdir(parents=True, exist_ok=True)
+    part = directory / f".{_WEIGHTS_FILE}.{os.getpid()}.part"
+    safetensors.numpy.save_file(tensors, part, metadata={"format": "pt"})
+    part.replace(directory / _WEIGHTS_FILE)
+    text = json.dumps(_config_of(found, has_head), indent=2, sort_keys=True)
+    write_atomically(directory / _CONFIG_FILE, f"{text}\n")
+
+
+def _names(num_layers: int) -> dict[str, str]:
+    """The name in transformers, without its prefix, of each parameter."""
+    names = {
+        "embed/position": "positions_embed.weight",
+        "embed/token": "tokens_embed.weight",
+    }
+    for layer in range(num_layers):
+        for path, name in weights.BLOCK_NAMES.items():
+            names[f"block_{layer:02d}/{path}"] = f"h.{layer}.{name}"
+    return names
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, int]:
+    """The sizes of the model, and its rows of tokens."""
+    if not path.is_file():
+        raise NotFound(
+            f"no {path.name} in {path.parent}; the directory that transformers saved "
+            "is expected; check --input"
+        )
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        for name, allowed in _REQUIRED.items():
+            if fields.get(name, allowed[0]) not in allowed:
+                raise UserError(
+                    f"{path}: {name} is {fields[name]!r}; "
+                    f"{' or '.join(map(repr, allowed))} is expected; only GPT-1 as "
+                    "released can be converted"
+                )
+        model = ModelConfig(
+            num_layers=int(fields["n_layer"]),
+            width=int(fields["n_embd"]),
+            num_heads=int(fields["n_head"]),
+            mlp_width=4 * int(fields["n_embd"]),
+            context_length=int(fields["n_positions"]),
+            embedding_dropout=float(fields.get("embd_pdrop", 0.1)),
+            residual_dropout=float(fields.get("resid_pdrop", 0.1)),
+            attention_dropout=float(fields.get("attn_pdrop", 0.1)),
+            classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
+        )
+        return model, int(fields["vocab_size"])
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is no config of an OpenAIGPT: {error!r}; fetch it anew"
+        ) from None
+
+
+def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors of all shards of `directory`."""
+    for path in _shards(directory):
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118, it is no dict
+                    yield name, file.get_tensor(name)
+        except (safetensors.SafetensorError, OSError, TypeError) as error:
+            raise UserError(
+                f"{path} can't be read: {error}; safetensors of float32 are expected; "
+                "fetch the file anew"
+            ) from None
+
+
+def _shards(directory: Path) -> list[Path]:
+    index = directory / _INDEX_FILE
+    if index.is_file():
+        try:
+            names = set(
+                json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{index} is no index of shards; fetch it anew") from None
+        paths = [directory / Path(name).name for name in sorted(names)]
+    else:
+        paths = sorted(directory.glob("*.safetensors"))
+    for path in paths:
+        if not path.is_file():
+            raise NotFound(f"no {path.name} in {directory}; {index.name} names it")
+    if not paths:
+        pickled = sorted(directory.glob("*.bin"))
+        if pickled:
+            raise UserError(
+                f"{pickled[0]} is a pickle, which may run code when it is read; "
+                f"safetensors are expected; where you trust it: {_PICKLE_REMEDY}"
+            )
+        raise NotFound(
+            f"no {_WEIGHTS_FILE} in {directory}; the directory that transformers saved "
+            "is expected; check --input"
+        )
+    return paths
+
+
+def _checked(
+    directory: Path, name: str, tensor: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """`tensor` in float32, if it has the shape that config.json asks for."""
+    if tensor.shape != shape:
+        raise UserError(
+            f"{directory}: tensor {name} is {list(tensor.shape)}; {list(shape)} is "
+            "expected by config.json; fetch the files anew"
+        )
+    return np.asarray(tensor, np.float32)
+
+
+def _check_tied(
+    directory: Path, head_VD: np.ndarray | None, table_VD: np.ndarray
+) -> None:
+    if head_VD is not None and not np.array_equal(head_VD, table_VD):
+        raise UserError(
+            f"{directory}: {_LM_HEAD} differs from tokens_embed.weight; in GPT-1 they "
+            "are one; tie them, or convert another model"
+        )
+
+
+def _config_of(found: Weights, has_head: bool) -> dict[str, Any]:
+    """config.json of the model."""
+    model, architecture = found.model, "OpenAIGPTLMHeadModel"
+    if has_head:
+        architecture = "OpenAIGPTDoubleHeadsModel"
+    if model.mlp_width != 4 * model.width:
+        raise UserError(
+            f"the model's mlp_width is {model.mlp_width}; in transformers' OpenAIGPT "
+            f"it is 4 x width, {4 * model.width}; such a model can't be written"
+        )
+    return {
+        "model_type": "openai-gpt",
+        "architectures": [architecture],
+        "afn": "gelu",
+        "vocab_size": found.num_rows,
+        "n_positions": model.context_length,
+        "n_embd": model.width,
+        "n_layer": model.num_layers,
+        "n_head": model.num_heads,
+        "embd_pdrop": model.embedding_dropout,
+        "resid_pdrop": model.residual_dropout,
+        "attn_pdrop": model.attention_dropout,
+        "layer_norm_epsilon": 1e-5,
+        "initializer_range": 0.02,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "summary_activation": None,
+        "summary_proj_to_labels": True,
+        "summary_first_dropout": model.classifier_dropout,
+        "num_labels": 1,
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+    }

@@ -1,0 +1,191 @@
+"""The released weights: params_shapes.json, and params_0.npy ... with all floats.
+
+The pieces, joined, are cut into arrays in the order of the shapes: positions, tokens,
+then twelve arrays a block, whose matrices are (1, in, out).
+Source: finetune-transformer-lm, model/ and train.py.
+"""
+
+import itertools
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import write_atomically
+from gpt1_jax.interop import weights
+from gpt1_jax.interop.weights import Weights
+
+_SHAPES_FILE = "params_shapes.json"
+_NUM_PIECES = 10
+_PER_BLOCK = len(weights.BLOCK_NAMES)
+
+
+def read(directory: Path) -> tuple[Weights, list[int]]:
+    """The weights in `directory`, and how many floats each piece has.
+
+    Raises: UserError, NotFound: a file that is missing, damaged, too many or too few,
+            or a shape that does not fit, by name.
+    """
+    shapes = _read_shapes(directory / _SHAPES_FILE)
+    model = _model_of(shapes, directory)
+    expected = _released_shapes(model, shapes[1][0])
+    for number, (found, (path, wanted)) in enumerate(
+        zip(shapes, expected.items(), strict=True)
+    ):
+        if tuple(found) != wanted:
+            raise UserError(
+                f"{directory / _SHAPES_FILE}: shape {number} is {found}; "
+                f"{list(wanted)} is expected there, of {path}; fetch the file anew"
+            )
+    pieces = _open_pieces(directory)
+    total = sum(math.prod(shape) for shape in shapes)
+    sizes = [len(piece) for piece in pieces]
+    _check_sizes(directory, sizes, total)
+    flat = np.concatenate(pieces)
+    params, start = {}, 0
+    for path, shape in expected.items():
+        end = start + math.prod(shape)
+        # The leading 1 of a matrix is that of a convolution of width 1.
+        squeezed = shape[1:] if len(shape) == 3 else shape
+        params[path] = flat[start:end].reshape(squeezed)
+        start = end
+    weights.check_finite(params, str(directory))
+    return Weights(params, model), sizes
+
+
+def write(found: Weights, directory: Path, sizes: list[int] | None = None) -> None:
+    """Writes weights, without a head, as `read` reads them.
+
+    Args:   sizes: of the pieces; ten of like size if None.
+    Raises: UserError: the heads are not 64 wide, which the format can't say.
+    """
+    if found.model.width != 64 * found.model.num_heads:
+        raise UserError(
+            f"the model has {found.model.num_heads} heads of width "
+            f"{found.model.width // found.model.num_heads}; in the release's format "
+            "each is 64 wide; convert --to huggingface, which names the heads"
+        )
+    shapes = _released_shapes(found.model, found.num_rows)
+    flat = np.concatenate(
+        [np.asarray(found.params[path], np.float32).reshape(-1) for path in shapes]
+    )
+    if sizes is None or sum(sizes) != len(flat):
+        sizes = _like_sizes(len(flat), _NUM_PIECES)
+    directory.mkdir(parents=True, exist_ok=True)
+    ends = itertools.accumulate(sizes)
+    for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        np.save(directory / f"params_{number}.npy", flat[end - size : end])
+    text = json.dumps([list(shape) for shape in shapes.values()])
+    write_atomically(directory / _SHAPES_FILE, text)
+
+
+def _read_shapes(path: Path) -> list[list[int]]:
+    if not path.is_file():
+        raise NotFound(
+            f"no {path.name} in {path.parent}; the directory of the released weights "
+            "is expected; check --input"
+        )
+    try:
+        shapes = json.loads(path.read_text(encoding="utf-8"))
+        is_good = all(
+            isinstance(size, int) and size > 0 for shape in shapes for size in shape
+        )
+    except (ValueError, TypeError):
+        is_good, shapes = False, []
+    count = len(shapes)
+    if not is_good or count < 2 + _PER_BLOCK or (count - 2) % _PER_BLOCK:
+        raise UserError(
+            f"{path} is no list of 2 + {_PER_BLOCK} n shapes, n blocks; the released "
+            "one has 146; fetch it anew"
+        )
+    return shapes
+
+
+def _model_of(shapes: list[list[int]], directory: Path) -> ModelConfig:
+    """The sizes that the first shapes tell."""
+    names = list(weights.BLOCK_NAMES)
+    mlp = shapes[2 + names.index("mlp/in/bias")]
+    positions, tokens = shapes[:2]
+    if len(positions) != 2 or len(tokens) != 2 or len(mlp) != 1:
+        raise UserError(
+            f"{directory / _SHAPES_FILE}: positions {positions}, tokens {tokens}, MLP "
+            f"bias {mlp}; two axes, two and one are expected; fetch the file anew"
+        )
+    width = positions[1]
+    return ModelConfig(
+        num_layers=(len(shapes) - 2) // _PER_BLOCK,
+        width=width,
+        num_heads=weights.num_heads(width, str(directory)),
+        mlp_width=mlp[0],
+        context_length=positions[0],
+    )
+
+
+def _released_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, ...]]:
+    """The shape that each parameter has in the release, in its order."""
+    shapes = weights.expected_shapes(model, num_rows)
+    return {
+        path: (1, *shapes[path]) if path.endswith("kernel") else shapes[path]
+        for path in weights.paths(model.num_layers)
+    }
+
+
+def _open_pieces(directory: Path) -> list[np.ndarray]:
+    """The pieces, mapped from disk, in order of their numbers."""
+    numbers = {
+        int(match[1])
+        for path in directory.iterdir()
+        if (match := re.fullmatch(r"params_(\d+)\.npy", path.name))
+    }
+    count = max(numbers, default=0) + 1
+    paths = [directory / f"params_{number}.npy" for number in range(count)]
+    for number, path in enumerate(paths):
+        if number not in numbers:
+            raise NotFound(
+                f"no {path.name} in {directory}; the pieces params_0.npy, "
+                "params_1.npy, ... without a gap are expected; fetch it"
+            )
+    return [_open_piece(path) for path in paths]
+
+
+def _open_piece(path: Path) -> np.ndarray:
+    try:
+        piece = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(
+            f"{path} can't be read: {error}; a .npy file of float32 is expected; fetch "
+            "it anew"
+        ) from None
+    if piece.dtype != np.float32 or piece.ndim != 1:
+        raise UserError(
+            f"{path} holds {piece.dtype} of shape {list(piece.shape)}; float32 in one "
+            "axis is expected; fetch it anew"
+        )
+    return piece
+
+
+def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
+    """Raises UserError for pieces too large, too small, or in another order."""
+    if sum(sizes) != total:
+        raise UserError(
+            f"{directory}: params_0.npy to params_{len(sizes) - 1}.npy hold "
+            f"{sum(sizes):,} floats; {_SHAPES_FILE} asks for {total:,}; fetch the "
+            "piece of another size anew"
+        )
+    like = _like_sizes(total, len(sizes))
+    if sorted(sizes) == sorted(like) and sizes != like:
+        wrong = next(n for n, size in enumerate(sizes) if size != like[n])
+        raise UserError(
+            f"{directory / f'params_{wrong}.npy'} has {sizes[wrong]:,} floats; "
+            f"{like[wrong]:,} are expected, the larger pieces first; the pieces are "
+            "in another order; fetch them anew"
+        )
+
+
+def _like_sizes(total: int, count: int) -> list[int]:
+    """`total` in `count` shares that differ by at most 1, the larger first."""
+    return [total // count + (number < total % count) for number in range(count)]

@@ -1,0 +1,173 @@
+"""The released format: written, read back to the byte, and refused when it is wrong."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.interop import openai, weights
+from gpt1_jax.models.transformer import Transformer
+
+MODEL = ModelConfig(
+    num_layers=2, width=64, num_heads=1, mlp_width=24, context_length=7
+)
+NUM_ROWS = 53
+
+
+@pytest.fixture(scope="module")
+def found() -> weights.Weights:
+    rng = np.random.default_rng(0)
+    shapes = weights.expected_shapes(MODEL, NUM_ROWS)
+    params = {
+        path: rng.standard_normal(shape, dtype=np.float32)
+        for path, shape in shapes.items()
+    }
+    return weights.Weights(params, MODEL)
+
+
+@pytest.fixture
+def released(found, tmp_path):
+    openai.write(found, tmp_path / "released")
+    return tmp_path / "released"
+
+
+def contents(directory) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_what_is_written_comes_back(released, found):
+    again, sizes = openai.read(released)
+    assert again.model == MODEL
+    assert again.num_rows == NUM_ROWS
+    assert set(again.params) == set(found.params)
+    for path, value in found.params.items():
+        np.testing.assert_array_equal(again.params[path], value)
+    assert len(sizes) == 10
+    assert max(sizes) - min(sizes) == 1
+
+
+def test_order_and_shapes_are_the_released_ones(released, found):
+    shapes = json.loads((released / "params_shapes.json").read_text())
+    assert shapes[:5] == [[7, 64], [53, 64], [1, 64, 192], [192], [1, 64, 64]]
+    assert shapes[2:14] == shapes[14:]
+    flat = np.concatenate([np.load(released / f"params_{n}.npy") for n in range(10)])
+    np.testing.assert_array_equal(flat[: 7 * 64], found.params["embed/position"].flat)
+    np.testing.assert_array_equal(flat[-64:], found.params["block_01/norm_2/bias"])
+    np.testing.assert_array_equal(
+        flat[-192:-128], found.params["block_01/mlp/out/bias"]
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_pieces_keep_their_sizes(released, found, tmp_path, count):
+    flat = np.concatenate([np.load(released / f"params_{n}.npy") for n in range(10)])
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "params_shapes.json").write_bytes(
+        (released / "params_shapes.json").read_bytes()
+    )
+    for number, piece in enumerate(np.split(flat, [11, 500][: count - 1])):
+        np.save(other / f"params_{number}.npy", piece)
+    again, sizes = openai.read(other)
+    assert len(sizes) == count
+    openai.write(again, tmp_path / "again", sizes)
+    assert contents(tmp_path / "again") == contents(other)
+
+
+def test_released_sizes_are_the_paper_s():
+    shapes = weights.expected_shapes(ModelConfig(), 40478)
+    assert sum(np.prod(shape) for shape in shapes.values()) == 116_534_784
+    assert len(weights.paths(12)) == 146 == len(shapes)
+
+
+def test_the_model_takes_them(released, found):
+    again, _ = openai.read(released)
+    model = Transformer(
+        ModelConfig(**{**MODEL.__dict__, "compute_dtype": "float32"}), NUM_ROWS
+    )
+    logits = model.apply({"params": again.tree}, np.ones((1, 3), np.int32))
+    assert logits.shape == (1, 3, NUM_ROWS)
+    tree = jax.tree.structure(again.tree)
+    assert tree == jax.tree.structure(
+        jax.eval_shape(lambda: model.init(jax.random.key(0), np.ones((1, 1), int)))[
+            "params"
+        ]
+    )
+
+
+def spoil_shapes(change):
+    def spoil(directory):
+        path = directory / "params_shapes.json"
+        shapes = json.loads(path.read_text())
+        path.write_text(json.dumps(change(shapes)))
+
+    return spoil
+
+
+def truncate(directory):
+    path = directory / "params_4.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def shorten(directory):
+    path = directory / "params_9.npy"
+    np.save(path, np.load(path)[:-1])
+
+
+def swap(directory):
+    first, last = directory / "params_0.npy", directory / "params_9.npy"
+    first.rename(directory / "x")
+    last.rename(first)
+    (directory / "x").rename(last)
+
+
+def replace_piece(value):
+    def spoil(directory):
+        np.save(directory / "params_2.npy", value, allow_pickle=True)
+
+    return spoil
+
+
+def put_nan(directory):
+    piece = np.load(directory / "params_0.npy")
+    piece[5] = np.nan
+    np.save(directory / "params_0.npy", piece)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: (d / "params_shapes.json").unlink(), "no params_shapes.json in"),
+        (lambda d: (d / "params_3.npy").unlink(), "no params_3.npy in"),
+        (lambda d: (d / "params_shapes.json").write_text("{"), "is no list of 2 [+] 12"),
+        (spoil_shapes(lambda s: s[:-1]), "is no list of 2 [+] 12 n shapes"),
+        (spoil_shapes(lambda s: [*s[:2], [0], *s[3:]]), "is no list of 2 [+] 12"),
+        (
+            spoil_shapes(lambda s: [*s[:2], s[4], s[3], s[2], *s[5:]]),
+            r"shape 2 is \[1, 64, 64\]; \[1, 64, 192\] is expected there, of "
+            "block_00/attention/qkv/kernel",
+        ),
+        (spoil_shapes(lambda s: [s[1], s[0], *s[2:]]), r"hold|shape"),
+        (spoil_shapes(lambda s: [[7, 60], *s[1:]]), "width 60 is no multiple of 64"),
+        (truncate, r"params_4.npy can't be read: .*; fetch it anew"),
+        (shorten, r"hold 5[0-9],[0-9]{3} floats; params_shapes.json asks for"),
+        (swap, r"params_0.npy has .* floats; .* the pieces are in another order"),
+        (replace_piece(np.zeros(5)), "params_2.npy holds float64 of shape"),
+        (replace_piece(np.array([object()])), "params_2.npy can't be read"),
+        (put_nan, "embed/position holds values that are infinite or no number"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(released, spoil, message):
+    spoil(released)
+    with pytest.raises(ValueError, match=message):
+        openai.read(released)
+
+
+def test_heads_of_another_width_can_not_be_written(found, tmp_path):
+    import dataclasses
+
+    other = dataclasses.replace(found, model=dataclasses.replace(MODEL, num_heads=2))
+    with pytest.raises(ValueError, match=r"2 heads of width 32; .* --to huggingface"):
+        openai.write(other, tmp_path)
