@@ -3,9 +3,9 @@
     python -m benchmarks.finetune_epoch --checkpoint runs/pretrain --task sst2 \
         --task_dir /data/glue_data
 
-Both sides train the same model on the same examples in the same order, and evaluate on
-dev; one pads to at most six lengths, as the job does, the other all to --length. They
-take turns, --rounds times, over a part of an epoch: as many batches as --batches says.
+Both sides train the same model on the same examples in the same order, at a constant
+rate, and evaluate on dev; one pads to at most six lengths, as the job does, the other
+all to --length. They take turns, --rounds times, over a part of an epoch: --batches.
 """
 
 import dataclasses
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 
 from experiments import finetune as experiment
 from gpt1_jax import command, config, files, finetuned, pretrained, terminal
 from gpt1_jax.data import batches, task_data, tasks
-from gpt1_jax.training import losses, mesh, optim, process, state
+from gpt1_jax.training import losses, mesh, optim, process, state, transfer
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -57,11 +58,17 @@ def main() -> None:
     sides = {"buckets": buckets, "padded": (_LENGTH.value,)}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     scores: dict[str, dict[str, float]] = {}
-    run = _make_run(recipe, train, buckets)
-    for side, lengths in sides.items():  # compiles, and gives the scores
-        params = run(lengths)
+    run, start = _make_run(recipe, train, buckets, found.params)
+    results = {"untrained": start} | {  # compiles, and gives the scores
+        side: run(lengths) for side, lengths in sides.items()
+    }
+    logits = {}
+    for side, params in results.items():
         answers = recipe.answers(params, dev)
         scores[side] = recipe.scores({"": dev}, {"": answers})
+        logits[side] = recipe.classifier.logits(
+            params, dev, batches.eval_buckets(_LENGTH.value)
+        )
     for number in range(1, _ROUNDS.value + 1):
         for side, lengths in sides.items():
             began = time.perf_counter()
@@ -74,6 +81,10 @@ def main() -> None:
         / statistics.median(seconds["buckets"]),
         "seconds": seconds,
         "dev_scores": scores,
+        "largest_change_of_a_dev_logit": {
+            "by padding": float(abs(logits["buckets"] - logits["padded"]).max()),
+            "by training": float(abs(logits["buckets"] - logits["untrained"]).max()),
+        },
         "buckets": buckets,
         "padding": {name: batches.padding(train, ends) for name, ends in sides.items()},
         "batches": _BATCHES.value,
@@ -89,14 +100,17 @@ def _config(found: pretrained.Restored) -> config.RunConfig:
     experiment_config = experiment.get_config(_TASK.value)
     experiment_config.data.task_dir = _TASK_DIR.value
     experiment_config.train.batch_size = 32
+    experiment_config.optim.schedule = "constant"
     run_config = config.from_mapping(experiment_config)
     sizes = pretrained.sizes(found.config) | {"context_length": _LENGTH.value}
     model = dataclasses.replace(run_config.model, **sizes)
     return dataclasses.replace(run_config, model=model)
 
 
-def _make_run(recipe: finetuned.Recipe, train: Any, buckets: tuple[int, ...]) -> Any:
-    """lengths to pad to -> the parameters after the first batches of an epoch.
+def _make_run(
+    recipe: finetuned.Recipe, train: Any, buckets: tuple[int, ...], trained: Any
+) -> tuple[Any, Any]:
+    """(lengths to pad to -> the parameters after the first batches), and before them.
 
     The order of the batches is that of `buckets` on both sides.
     """
@@ -117,9 +131,19 @@ def _make_run(recipe: finetuned.Recipe, train: Any, buckets: tuple[int, ...]) ->
         state.make_init(recipe.init_params, tx, 0),
         out_shardings=mesh.replicated(devices),
     )
+    found = {name: leaf for name, leaf in trained.items() if name != "head"}
+    found["embed"] = found["embed"] | {
+        "position": _room(found["embed"]["position"], cfg.model.context_length)
+    }
+
+    def begin() -> state.TrainState:
+        fresh = init()
+        moved = transfer.transfer(fresh.params, found, -1)
+        params = jax.device_put(moved.params, mesh.replicated(devices))
+        return dataclasses.replace(fresh, params=params)
 
     def run(lengths: tuple[int, ...]) -> Any:
-        now = init()
+        now = begin()
         for number in range(min(_BATCHES.value, len(lengths_R) // 32)):
             batch = batches.make_batch(
                 train, indices(number), lengths, batch_size=cfg.train.batch_size
@@ -127,7 +151,12 @@ def _make_run(recipe: finetuned.Recipe, train: Any, buckets: tuple[int, ...]) ->
             now, _ = step(now, mesh.shard_rows(batch, devices))
         return jax.block_until_ready(now.params)
 
-    return run
+    return run, begin().params
+
+
+def _room(position_LD: Any, length: int) -> Any:
+    """A table of `length` positions: the trained ones over and over."""
+    return np.resize(np.asarray(position_LD), (length, position_LD.shape[1]))
 
 
 def _render(report: dict[str, Any]) -> str:
@@ -139,6 +168,8 @@ def _render(report: dict[str, Any]) -> str:
             f"batches, {report['padding'][side]:.0%} padding, dev "
             f"{report['dev_scores'][side]}"
         )
+    for cause, change in report["largest_change_of_a_dev_logit"].items():
+        lines.append(f"largest change of a dev logit {cause}: {change:.2g}")
     return "\n".join([*lines, f"padded / buckets: {report['padded_over_buckets']:.2f}"])
 
 

@@ -2,18 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from gpt1_jax import pretrained
+from gpt1_jax import pretrained, terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import batches, inputs, tasks, tokenizers
 from gpt1_jax.data.examples import Example, Split
 from gpt1_jax.data.inputs import NUM_SPECIALS, Records
+from gpt1_jax.data.task_data import TaskData
 from gpt1_jax.data.tasks import Task
 from gpt1_jax.evaluation import classify, metrics
 from gpt1_jax.evaluation.predictions import Answer, Prediction
@@ -35,7 +36,7 @@ class Recipe:
     @property
     def target(self) -> str:
         """What the head is trained on, see training.losses.target_loss."""
-        is_graded = not self.task.classes and not self.task.num_choices
+        is_graded = not self.task.classes and not self.is_choice
         return self.config.task.graded_target if is_graded else "softmax"
 
     @property
@@ -70,18 +71,34 @@ class Recipe:
         )
         return pretrained.init_params(self.model, backbone_key) | {"head": head}
 
-    def records(self, examples: Sequence[Example]) -> Records:
+    def records(self, examples: Iterable[Example]) -> Records:
         """The sequences of `examples`; see inputs.make_records."""
         layout = inputs.layout(
             self.tokenizer.vocab_size, self.config.model.context_length
         )
         return inputs.make_records(self.task, examples, self.tokenizer.encode, layout)
 
-    def labelled_records(self, loaded: Split, split: str) -> Records:
-        """As `records`, of a split whose examples must have labels.
+    def load_records(
+        self, data: TaskData, split: str, *, must_have_labels: bool
+    ) -> Records:
+        """The records of a split on disk, after a word about what is there.
 
-        Raises: UserError if one has none.
+        Raises: UserError, NotFound: as TaskData.load; an example has no label.
         """
+        loaded = data.load(self.task, split)
+        for note in loaded.notes:
+            terminal.warn(note)
+        if must_have_labels:
+            self._check_labels(loaded, split)
+        with terminal.progress(
+            f"reading {split}", len(loaded.examples), unit="examples"
+        ) as bar:
+            records = self.records(bar.over(loaded.examples))
+        cut = f"; {records.num_truncated:,} cut" if records.num_truncated else ""
+        terminal.say(f"{self.task.name} {split}: {len(records):,} examples{cut}")
+        return records
+
+    def _check_labels(self, loaded: Split, split: str) -> None:
         unlabelled = sum(example.label is None for example in loaded.examples)
         if unlabelled:
             raise UserError(
@@ -89,7 +106,6 @@ class Recipe:
                 f"{len(loaded.examples):,} examples have no label; all must, to be "
                 "learnt or scored; use a labelled split or the official file"
             )
-        return self.records(loaded.examples)
 
     @functools.cached_property
     def classifier(self) -> classify.Classifier:
@@ -101,15 +117,11 @@ class Recipe:
             mesh=mesh.make_mesh(),
         )
 
-    def answers(
-        self,
-        params: Any,
-        records: Records,
-        advance: Callable[[int], None] = lambda num_records: None,
-    ) -> classify.Answers:
-        """The answers to `records`, in order; advance is told of how many are done."""
+    def answers(self, params: Any, records: Records) -> classify.Answers:
+        """The answers to `records`, in order."""
         buckets = batches.eval_buckets(self.config.model.context_length)
-        logits_RC = self.classifier.logits(params, records, buckets, advance)
+        with terminal.progress("evaluating", len(records), unit="examples") as bar:
+            logits_RC = self.classifier.logits(params, records, buckets, bar.advance)
         return classify.answers(self.target, logits_RC)
 
     def scores(
@@ -164,6 +176,8 @@ class FineTuned:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """What it says about each of `examples`."""
         records = self.recipe.records(examples)
+        if records.num_truncated:
+            terminal.warn(f"{records.num_truncated:,} texts did not fit and were cut")
         answers = self.recipe.answers(self.params, records)
         return self.recipe.predictions(records, answers)
 

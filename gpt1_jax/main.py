@@ -10,6 +10,7 @@ Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a f
 (gpt1_jax/config.py lists them). The same command again resumes the run in its workdir.
 """
 
+import contextlib
 import importlib
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def main() -> None:
     config.validate(run_config)
     if run_config.init.path != "none":
         overridden = config_flags.get_override_values(_FLAGS["config"])
-        pretrained.check_overrides(run_config, overridden)
+        # A finished run may do without the model that it started from: jobs know.
+        with contextlib.suppress(NotFound):
+            pretrained.check_overrides(run_config, overridden)
     job = importlib.import_module(f"gpt1_jax.jobs.{run_config.job}")
     workdir = Path(_WORKDIR.value or _default_workdir(file, words))
     job.run(run_config, workdir.expanduser())

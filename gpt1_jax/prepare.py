@@ -23,7 +23,7 @@ _FLAGS = flags.FlagValues()
 _CORPUS = flags.DEFINE_string(
     "corpus",
     None,
-    "Glob of text files (quote it), storyworld, or tfds:NAME.",
+    "Glob (quote it), storyworld or tfds:NAME.",
     required=True,
     flag_values=_FLAGS,
 )
@@ -47,13 +47,13 @@ _HOLDOUT = flags.DEFINE_float(
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer",
     _DEFAULTS.tokenizer,
-    "sentencepiece (learn one), openai (the released one), or a directory.",
+    "sentencepiece (learnt), openai (released), or a directory.",
     flag_values=_FLAGS,
 )
 _OPENAI_BPE_DIR = flags.DEFINE_string(
     "openai_bpe_dir",
     _DEFAULTS.openai_bpe_dir,
-    "Where the released tokenizer's two files are.",
+    "Where the released files are.",
     flag_values=_FLAGS,
 )
 _VOCAB_SIZE = flags.DEFINE_integer(

@@ -1,11 +1,14 @@
 """A trained model to use from Python: what gpt1_jax.load returns."""
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
+import json
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -18,6 +21,7 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
 from gpt1_jax.evaluation import decode, scoring
 from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.models import heads
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import mesh
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
@@ -132,7 +136,7 @@ def load(path: str | Path) -> Pretrained:
     found = restore(path)
     vocab_size = found.tokenizer.vocab_size
     embed = found.params["embed"]
-    params = {name: value for name, value in found.params.items() if name != "head"}
+    params = heads.backbone_of(found.params)
     params["embed"] = embed | {"token": embed["token"][:vocab_size]}
     model = Transformer(mesh.resolve_dtype(found.config.model), vocab_size)
     return Pretrained(found.config, model, params, found.tokenizer, found.step)
@@ -180,11 +184,28 @@ class RestoredWeights:
 
 def restore_weights(path: str | Path) -> RestoredWeights:
     """As `restore`, of a workdir with or without a tokenizer."""
-    directory, step = _workdir_and_step(path)
+    directory, _ = _workdir_and_step(path)
     config = workdir_lib.read_config(directory)
     tokenizer = None
     if tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR):
         tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
+    with _checkpoints_of(path) as (checkpoints, step):
+        checkpoints.check(step, _facts(tokenizer))
+        like = abstract(
+            checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
+        )
+        params = checkpoints.restore_params(step, like)
+    result = workdir_lib.read_result(directory) or {}
+    return RestoredWeights(config, params, tokenizer, step, result.get("origin", {}))
+
+
+@contextlib.contextmanager
+def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
+    """The open checkpoints of a workdir, and the step that `path`, as of `load`, means.
+
+    Raises: NotFound: there is none.
+    """
+    directory, step = _workdir_and_step(path)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     wanted = "checkpoint" if step is None else f"checkpoint {step}"
     missing = NotFound(
@@ -199,13 +220,7 @@ def restore_weights(path: str | Path) -> RestoredWeights:
             raise missing
         if step is None:
             step = checkpoints.best_step() or steps[-1]
-        checkpoints.check(step, _facts(tokenizer))
-        like = abstract(
-            checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
-        )
-        params = checkpoints.restore_params(step, like)
-    result = workdir_lib.read_result(directory) or {}
-    return RestoredWeights(config, params, tokenizer, step, result.get("origin", {}))
+        yield checkpoints, step
 
 
 def create(
@@ -224,8 +239,9 @@ def create(
     try:
         part.mkdir(parents=True)
         with Checkpoints(part / workdir_lib.CHECKPOINTS_DIR) as checkpoints:
-            step = jnp.zeros((), jnp.int32)
-            checkpoints.save(TrainState(step, params, {}), _facts(tokenizer))
+            state = TrainState(jnp.zeros((), jnp.int32), params, {})
+            facts = _facts(tokenizer) | {"weights": _digest(params)}
+            checkpoints.save(state, facts)
         if tokenizer:
             tokenizer.save(part / workdir_lib.TOKENIZER_DIR)
         workdir_lib.write_config(part, config)
@@ -235,9 +251,36 @@ def create(
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _digest(params: Any) -> str:
+    """A sha256 of all parameters, in the order of their paths."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(leaf))
+    return digest.hexdigest()
+
+
 def _facts(tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
     """What a checkpoint must have been saved with to be of use with `tokenizer`."""
     return {"tokenizer": tokenizer.fingerprint} if tokenizer else {}
+
+
+def read_config(path: str | Path) -> RunConfig:
+    """The config of the run that `path`, as of `load`, names."""
+    directory, _ = _workdir_and_step(path)
+    return workdir_lib.read_config(directory)
+
+
+def tokenizer_of(path: str | Path) -> tokenizers.Tokenizer:
+    """The tokenizer of the run that `path`, as of `load`, names."""
+    directory, _ = _workdir_and_step(path)
+    return tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
+
+
+def identity(path: str | Path) -> str:
+    """A sha256 of what the weights that `load` takes are a function of."""
+    with _checkpoints_of(path) as (checkpoints, step):
+        facts = json.dumps([step, checkpoints.facts(step)], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _workdir_and_step(path: str | Path) -> tuple[Path, int | None]:

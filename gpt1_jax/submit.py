@@ -13,7 +13,8 @@ from absl import flags
 
 from gpt1_jax import command, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import STORYWORLD, RunConfig
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
 from gpt1_jax.interop import glue_submission
@@ -83,18 +84,24 @@ def _read(
     rows = predictions.read(workdir, file.predictions_split)
     source = str(predictions.path_of(workdir, file.predictions_split))
     answers = glue_submission.answers(file, rows, source)
-    return answers, len(rows) if _is_synthetic(config) else file.num_rows
+    return answers, _num_test_rows(file, config)
 
 
-def _is_synthetic(config: RunConfig) -> bool:
-    return config.data.task_dir == STORYWORLD
+def _num_test_rows(file: GlueFile, config: RunConfig) -> int:
+    """The size of the test set: the official one's, or storyworld's."""
+    if not task_data.is_storyworld(config.data):
+        return file.num_rows
+    task = tasks.named(file.task)
+    return len(task_data.open_data(config.data).load(task, file.split).examples)
 
 
 def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) -> None:
     """Says what was written, and what the server would not take."""
     for name, count in num_rows.items():
         terminal.say(f"{name}: {count:,} rows")
-    synthetic = [config.task.name for config in configs if _is_synthetic(config)]
+    synthetic = [
+        config.task.name for config in configs if task_data.is_storyworld(config.data)
+    ]
     if synthetic:
         terminal.warn(
             f"{', '.join(synthetic)}: predictions on storyworld, synthetic data; GLUE "

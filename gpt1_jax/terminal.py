@@ -7,12 +7,15 @@ decides nothing and keeps no record: metrics.jsonl is the record.
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import rich.console
 import rich.progress
 
 _PLAIN_LINE_EVERY_SECONDS = 10.0
+
+_Item = TypeVar("_Item")
 
 _console = rich.console.Console(highlight=False, soft_wrap=True)
 
@@ -60,6 +63,12 @@ class _Bar:
         elif time.monotonic() - self._last_line >= _PLAIN_LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             say(self._plain_line())
+
+    def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """`items`, each a unit of the work."""
+        for item in items:
+            yield item
+            self.advance()
 
     def note(self, text: str) -> None:
         """What to show beside the bar from now on."""

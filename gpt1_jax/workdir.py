@@ -31,9 +31,7 @@ def check(workdir: Path, config: RunConfig) -> None:
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; a directory is expected; name another")
-    checkpoints = workdir / CHECKPOINTS_DIR
-    has_checkpoint = checkpoints.is_dir() and any(checkpoints.iterdir())
-    if not has_checkpoint and not (workdir / _RESULT_FILE).is_file():
+    if not has_checkpoint(workdir) and not (workdir / _RESULT_FILE).is_file():
         return
     differing = config_lib.conflicts(read_config(workdir), config)
     if differing:
@@ -41,6 +39,12 @@ def check(workdir: Path, config: RunConfig) -> None:
             f"{workdir} holds a run of another config: {'; '.join(differing)}; "
             "name another --workdir or delete this one"
         )
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run in `workdir` has saved a state, or is about to."""
+    checkpoints = workdir / CHECKPOINTS_DIR
+    return checkpoints.is_dir() and any(checkpoints.iterdir())
 
 
 @contextlib.contextmanager

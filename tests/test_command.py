@@ -15,6 +15,7 @@ from gpt1_jax import main as main_command
 from gpt1_jax.data import corpus, tokenizers
 
 ROOT = Path(__file__).parents[1]
+FINETUNE = ["main", "--config", f"{ROOT}/experiments/finetune.py:rte"]
 PRETRAIN = ["main", "--config", str(ROOT / "experiments/pretrain.py")]
 
 EXPERIMENTS = {
@@ -41,6 +42,26 @@ def get_config(words=""):
 
 # Name: the command, what its line on stderr must say.
 MISTAKES = {
+    "fine-tuning on no data": (
+        [*FINETUNE, "--config.data.task_dir=no_such_directory"],
+        "config.data.task_dir='no_such_directory' is no directory",
+    ),
+    "fine-tuning from nothing": (
+        [*FINETUNE, "--config.init.path=no_such_run"],
+        "no run in no_such_run: config.json is missing",
+    ),
+    "evaluating nothing": (
+        ["main", "--config", str(ROOT / "experiments/evaluate.py:dev")],
+        "config.init.path=none; a fine-tuned workdir",
+    ),
+    "predicting with nothing": (
+        ["predict", "--checkpoint=no_such_run", "--input=a", "--output=b"],
+        "no run in no_such_run: config.json is missing",
+    ),
+    "converting both ways": (
+        ["convert", "--from=openai", "--to=openai", "--input=a", "--output=b"],
+        "--from=openai and --to=openai; one of them",
+    ),
     "misspelt field": (
         [*PRETRAIN, "--config.model.widht=24"],
         "'widht'; Did you mean 'width'?",

@@ -80,9 +80,9 @@ def test_a_tsv_may_have_its_columns_in_any_order(tuned, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"given holds no text"),
-        ("premise\tother\na\tb\n", r"line 1: .*sentence1"),
-        ("sentence1\tsentence2\nonly one\n", r"line 2"),
+        ("", r"given is empty"),
+        ("premise\tother\na\tb\n", r"line 1: the columns are premise, other; sent"),
+        ("sentence1\tsentence2\nonly one\n", r"line 2: 1 columns; 2 are expected"),
     ],
 )
 def test_what_can_not_be_read_is_told(text, message, tuned, tmp_path):

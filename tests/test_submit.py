@@ -18,6 +18,21 @@ TASKS = ("cola", "sst2", "mrpc", "stsb", "mnli", "qnli", "qqp", "rte", "wnli")
 NUM_ROWS = 5
 
 
+@pytest.fixture(autouse=True)
+def test_rows(monkeypatch) -> dict[str, int]:
+    """How many rows storyworld's test sets have: few, and other ones where set here."""
+    rows: dict[str, int] = {}
+    counted = submit._num_test_rows
+
+    def count(file, config):
+        if config.data.task_dir == "storyworld":
+            return rows.get(file.name, NUM_ROWS)
+        return counted(file, config)
+
+    monkeypatch.setattr(submit, "_num_test_rows", count)
+    return rows
+
+
 def make_run(
     root: Path, task: str, *, task_dir: str = "storyworld", job: str = "finetune"
 ) -> Path:
@@ -95,7 +110,10 @@ def test_nine_runs_make_eleven_files(tmp_path, capsys):
         ("wnli", "WNLI.tsv", "not_entailment", "entailment"),
     ],
 )
-def test_names_of_two_classes_become_their_numbers(tmp_path, task, file, zero, one):
+def test_names_of_two_classes_become_their_numbers(
+    tmp_path, test_rows, task, file, zero, one
+):
+    test_rows[file] = 2
     workdir = make_run(tmp_path, task)
     rows = [Prediction(0, None, one, ()), Prediction(1, None, zero, ())]
     predictions.write(workdir, "test", rows)
@@ -103,7 +121,8 @@ def test_names_of_two_classes_become_their_numbers(tmp_path, task, file, zero, o
     assert texts_of(tmp_path / "a.zip")[file].split()[2:] == ["0", "1", "1", "0"]
 
 
-def test_each_file_of_mnli_comes_from_its_own_split(tmp_path):
+def test_each_file_of_mnli_comes_from_its_own_split(tmp_path, test_rows):
+    test_rows |= {"MNLI-m.tsv": 2, "MNLI-mm.tsv": 3, "AX.tsv": 7}
     workdir = make_run(tmp_path, "mnli")
     splits = {"test_matched": 2, "test_mismatched": 3, "ax": 7}
     for split, num_rows in splits.items():
@@ -126,6 +145,13 @@ def test_official_data_must_have_the_official_number_of_rows(tmp_path):
     predictions.write(workdir, "test", make_rows("wnli", 146))
     run(output, workdir, allow_partial=True)
     assert texts_of(output)["WNLI.tsv"].count("\n") == 147
+
+
+def test_a_missing_row_of_storyworld_is_found_too(tmp_path, test_rows):
+    workdir = make_run(tmp_path, "wnli")
+    test_rows["WNLI.tsv"] = NUM_ROWS + 1
+    with pytest.raises(ValueError, match=r"WNLI.tsv has 5 rows; 6 are expected"):
+        run(tmp_path / "a.zip", workdir, allow_partial=True)
 
 
 def test_only_synthetic_and_partial_submissions_are_warned_about(tmp_path, capsys):

@@ -89,10 +89,8 @@ def make_records(
     A = len(all_sequences[0]) if all_sequences else 1
     starts_RA = ends[:-1].reshape(-1, A)
     bounds_RA1 = np.concatenate([starts_RA, ends[A::A, None]], axis=1)
-    tokens = np.concatenate(flat) if flat else np.zeros(0)
-    return Records(
-        tokens.astype(np.int32), bounds_RA1, np.array(labels, float), num_truncated
-    )
+    tokens = np.concatenate(flat, dtype=np.int32) if flat else np.zeros(0, np.int32)
+    return Records(tokens, bounds_RA1, np.array(labels, float), num_truncated)
 
 
 def arrange(
@@ -119,7 +117,7 @@ def arrange(
     Raises:  UserError naming `name`: question and answers alone do not fit.
     """
     start, delimiter, end = (
-        np.array([token], np.int32)
+        np.array([token], np.uint32)
         for token in (layout.start, layout.delimiter, layout.classify)
     )
     if kind == "single":

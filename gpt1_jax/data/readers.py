@@ -28,8 +28,8 @@ _STORY_CLOZE_DEV_ROWS, _STORY_CLOZE_ROWS = 374, 1871
 SHORT_ROW = "rows with too few columns"
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""The lines of a UTF-8 file that are not blank, with their numbers from 1.
+def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, str]]:
+    r"""The lines of a UTF-8 file, with their numbers from 1; blank ones if asked for.
 
     A line ends at `\n` or `\r\n` only: texts hold other characters that Unicode calls
     line ends. A byte-order mark is dropped.
@@ -48,7 +48,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             if number == 1:
                 line = line.removeprefix("\ufeff")
             line = line.removesuffix("\n").removesuffix("\r")
-            if line.strip(" "):
+            if keeps_blank or line.strip(" "):
                 yield number, line
 
 
@@ -92,18 +92,23 @@ def _find_columns(
     path: Path, header: Sequence[str], columns: Columns
 ) -> dict[Column, int]:
     """The places of the needed columns in a header."""
-    found = ", ".join(header) or "none"
+    if not header:
+        raise UserError(
+            f"{path} is empty; a first line that names the columns is expected; use "
+            "the official file"
+        )
+    found = ", ".join(header)
     label = columns.labels.column if columns.labels else None
     missing = [str(column) for column in columns.needed if column not in header]
     if missing == [label]:
         raise UserError(
-            f"{path}: no labels: column {label} is missing among {found}; a labelled "
-            "split is expected; use the split that has labels, or predict"
+            f"{path}: line 1: no labels: column {label} is missing among {found}; a "
+            "labelled split is expected; use the split that has labels, or predict"
         )
     if missing:
         raise UserError(
-            f"{path}: the columns are {found}; {', '.join(missing)} must be among "
-            "them; use the official file, or correct the first line"
+            f"{path}: line 1: the columns are {found}; {', '.join(missing)} must be "
+            "among them; use the official file, or correct the first line"
         )
     return {column: header.index(column) for column in columns.needed}
 

@@ -19,7 +19,6 @@ class TaskData:
 
     config: DataConfig
     directory: Path
-    is_official: bool
 
     def load(self, task: Task, split: str) -> Split:
         """The examples of a split of `task`.
@@ -32,15 +31,23 @@ class TaskData:
             task_dir=self.directory,
             source=self.config.source,
             tfds_dir=self.config.tfds_dir,
-            check_counts=self.is_official,
+            check_counts=not is_storyworld(self.config),
         )
 
-    def load_if_there(self, task: Task, split: str) -> Split | None:
-        """As `load`; None where there is no such file."""
-        try:
-            return self.load(task, split)
-        except NotFound:
-            return None
+    def has(self, task: Task, split: str) -> bool:
+        """Whether there is a file, or prepared data, of a split."""
+        return tasks.is_there(
+            task,
+            split,
+            task_dir=self.directory,
+            source=self.config.source,
+            tfds_dir=self.config.tfds_dir,
+        )
+
+
+def is_storyworld(config: DataConfig) -> bool:
+    """Whether the task data that `config` names is the built-in, synthetic one."""
+    return config.source == "files" and config.task_dir == STORYWORLD
 
 
 def open_data(config: DataConfig) -> TaskData:
@@ -48,10 +55,10 @@ def open_data(config: DataConfig) -> TaskData:
 
     Raises: UserError, NotFound: none is named, or it is not there.
     """
-    if config.task_dir == STORYWORLD:
-        return TaskData(config, cached.storyworld_tasks(config), is_official=False)
+    if is_storyworld(config):
+        return TaskData(config, cached.storyworld_tasks(config))
     if config.source == "tfds":
-        return TaskData(config, Path(config.tfds_dir).expanduser(), is_official=True)
+        return TaskData(config, Path(config.tfds_dir).expanduser())
     if not config.task_dir:
         raise UserError(
             "config.data.task_dir is empty; the root of the official folders (CoLA, "
@@ -64,7 +71,7 @@ def open_data(config: DataConfig) -> TaskData:
             f"config.data.task_dir={config.task_dir!r} is no directory; the root of "
             "the official folders (CoLA, snli_1.0, ...) is expected; check the path"
         )
-    return TaskData(config, directory, is_official=True)
+    return TaskData(config, directory)
 
 
 def test_splits(task: Task) -> Iterator[tuple[Task, str, str]]:

@@ -40,7 +40,6 @@ class Task:
     kind: str  # single | pair | similarity | choice
     # Names of the classes in order of their index; (): scores, or a choice.
     classes: tuple[str, ...] = ()
-    num_choices: int = 0  # 0: no choice
     # The first selects the best checkpoint.
     metrics: tuple[str, ...]
     # The columns of a table of the user's own: an Example's parts, context, question.
@@ -400,7 +399,6 @@ _ROWS = (
     Task(
         name="race",
         kind="choice",
-        num_choices=4,
         metrics=_ACCURACY,
         columns=("A", "B", "C", "D"),
         context_columns=("article",),
@@ -443,7 +441,6 @@ _ROWS = (
     Task(
         name="storycloze",
         kind="choice",
-        num_choices=2,
         metrics=_ACCURACY,
         columns=_STORY_CLOZE_ENDINGS,
         context_columns=_STORY_CLOZE_CONTEXT,
@@ -478,7 +475,6 @@ _ROWS = (
     Task(
         name="dpr",
         kind="choice",
-        num_choices=2,
         metrics=_ACCURACY,
         train="",
         dev={},

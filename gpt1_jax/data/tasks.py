@@ -83,6 +83,16 @@ def load(
     return Split(examples, tuple(notes))
 
 
+def is_there(
+    task: Task, split: str, *, task_dir: Path, source: str, tfds_dir: str
+) -> bool:
+    """Whether `load` would find files, or prepared data, of a split."""
+    if source == "files":
+        return any(any(task_dir.glob(file.pattern)) for file in task.files[split])
+    names = task.tfds.splits[split]
+    return all(tfds_source.has(name, tfds_dir) for name in names)
+
+
 def _find(
     task: Task, split: str, task_dir: Path
 ) -> tuple[Path, Callable[..., Iterator[Example]]]:
@@ -133,11 +143,11 @@ def read_input(task: Task, path: Path) -> Split:
         )
     _, first = next(readers.read_lines(path), (1, ""))
     if task.kind == "single" and task.columns[0] not in first.split("\t"):
-        lines = readers.read_lines(path)
+        lines = readers.read_lines(path, keeps_blank=True)
         examples = tuple(Example((line,), None) for _, line in lines)
     else:
         skipped: collections.Counter[str] = collections.Counter()
         examples = tuple(readers.read_tsv(path, skipped, columns=columns))
-    if not examples:
+    if not any(text.strip() for example in examples for text in example.parts):
         raise UserError(f"{path} holds no text; one a line is expected; add some")
     return Split(examples, ())

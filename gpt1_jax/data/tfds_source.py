@@ -142,6 +142,15 @@ def texts(name: str, split: str, tfds_dir: str) -> Iterator[str]:
     return (_texts(record[feature])[0] for record in _records(builder, split))
 
 
+def has(name: str, tfds_dir: str) -> bool:
+    """Whether "name:split" was prepared in `tfds_dir`."""
+    try:
+        _open(name, tfds_dir)
+    except NotFound:
+        return False
+    return True
+
+
 def describe(name: str, tfds_dir: str) -> tuple[str, dict[str, int]]:
     """What names a prepared data set and its content, and its splits' sizes.
 

@@ -24,9 +24,9 @@ def make_logits_fn(
 
     def logits_fn(params: dict, batch: TaskBatch) -> jax.Array:
         B, A, L = batch.tokens_BAL.shape
-        backbone = {name: value for name, value in params.items() if name != "head"}
         tokens_NL = batch.tokens_BAL.reshape(B * A, L)
-        h_NLD = model.apply({"params": backbone}, tokens_NL, method="encode")
+        variables = {"params": heads.backbone_of(params)}
+        h_NLD = model.apply(variables, tokens_NL, method="encode")
         h_BAD = heads.at_last(h_NLD, batch.lengths_BA)
         return heads.task_logits(params["head"], h_BAD, is_choice=is_choice)
 
@@ -65,14 +65,22 @@ class Classifier:
         lengths_R = records.lengths_RA.max(axis=1)
         rows = mesh_lib.local_rows(self._batch_size)
         found: list[np.ndarray] = [np.zeros(0)] * len(records)
+        unread: tuple[Any, Any] = ((), ())
+
+        def read(index_B: Any, logits_BC: Any) -> None:
+            for index, logits_C in zip(index_B, np.asarray(logits_BC), strict=False):
+                found[index] = logits_C
+            advance(len(index_B))
+
+        # A batch is prepared while the devices work on the one before.
         for index_B in batches.eval_indices(lengths_R, buckets, self._batch_size):
             batch = batches.make_batch(
                 records, index_B, buckets, batch_size=self._batch_size, rows=rows
             )
             logits_BC = self._logits(params, mesh_lib.shard_rows(batch, self._mesh))
-            for index, logits_C in zip(index_B, np.asarray(logits_BC), strict=False):
-                found[index] = logits_C
-            advance(len(index_B))
+            read(*unread)
+            unread = (index_B, logits_BC)
+        read(*unread)
         return np.stack(found).astype(np.float64)
 
 

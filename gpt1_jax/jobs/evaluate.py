@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import finetuned, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import DataConfig, RunConfig
 from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
@@ -36,27 +36,19 @@ def run(
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
     model = finetuned.load(config.init.path)
-    recipe = dataclasses.replace(model.recipe, task=_task(model.recipe.task, config))
+    recipe = _recipe(model.recipe, config)
     terminal.say(
         f"{mesh.describe(recipe.model.cfg)}; {config.init.path}: step {model.step:,}, "
         f"{model.recipe.task.name}"
     )
-    data = task_data.open_data(config.data)
-    sets = {"dev": recipe.task.dev, "test": recipe.task.test}
-    splits = sets.get(config.task.split, {"": config.task.split})
+    data = task_data.open_data(_data(model.recipe.config.data, config.data))
+    terminal.say(f"task data: {data.directory}")
+    splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
     with workdir_lib.hold(workdir):
         for infix, split in splits.items():
-            loaded = data.load(recipe.task, split)
-            for note in loaded.notes:
-                terminal.warn(note)
-            records[infix] = recipe.labelled_records(loaded, split)
-            with terminal.progress(
-                f"evaluating {split}", len(records[infix]), unit="examples"
-            ) as bar:
-                answers[infix] = recipe.answers(
-                    model.params, records[infix], bar.advance
-                )
+            records[infix] = recipe.load_records(data, split, must_have_labels=True)
+            answers[infix] = recipe.answers(model.params, records[infix])
             rows = recipe.predictions(records[infix], answers[infix])
             predictions.write(workdir, split, rows)
         scores = recipe.scores(records, answers)
@@ -71,6 +63,36 @@ def run(
     shown = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     terminal.say(f"{recipe.task.name} {config.task.split}: {shown}")
     return result
+
+
+def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
+    """The model's recipe with what the evaluation says about task, batch and dtype."""
+    model, train = own.config.model, own.config.train
+    if config.model.compute_dtype != "auto":
+        dtype = config.model.compute_dtype
+        model = dataclasses.replace(model, compute_dtype=dtype)
+    size = config.train.eval_batch_size
+    train = dataclasses.replace(train, eval_batch_size=size)
+    own_config = dataclasses.replace(own.config, model=model, train=train)
+    return dataclasses.replace(own, config=own_config, task=_task(own.task, config))
+
+
+def _data(own: DataConfig, given: DataConfig) -> DataConfig:
+    """The data that the evaluation names; if it names none, the model's own."""
+    if given.task_dir or given.source != own.source:
+        return given
+    return dataclasses.replace(own, cache_dir=given.cache_dir)
+
+
+def _splits(task: tasks.Task, name: str) -> dict[str, str]:
+    """The splits that `name` means: all dev or test sets, or a single one."""
+    splits = {"dev": task.dev, "test": task.test}.get(name, {"": name})
+    if not splits:
+        raise UserError(
+            f"config.task.split={name}, but {task.name} has no {name} set; its splits "
+            f"are {', '.join(task.files)}; name one of these"
+        )
+    return dict(splits)
 
 
 def _task(own: tasks.Task, config: RunConfig) -> tasks.Task:

@@ -4,6 +4,7 @@ Sec. 3.2, 3.3 and 4.1. The step of best dev score is kept beside the last, as re
 """
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,11 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import finetuned, pretrained, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.data import batches, preparation, task_data, tasks, tokenizers
-from gpt1_jax.data.examples import Split
 from gpt1_jax.data.inputs import Records
 from gpt1_jax.evaluation import predictions
-from gpt1_jax.evaluation.classify import Answers
-from gpt1_jax.exits import UserError
+from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import (
     checkpoint,
     loop,
@@ -35,14 +34,17 @@ from gpt1_jax.training import (
     transfer,
 )
 
+# finetune-transformer-lm train.py evaluates after these updates of the first epoch too.
+_RELEASED_EVAL_STEPS = (1000, 2000, 4000, 8000, 16000, 32000)
+
 
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/finetune"
 ) -> dict[str, Any]:
     """Fine-tunes, or goes on, in `workdir`; returns its result.json.
 
-    In order: check the config; load the model and the task's files; build; restore or
-    transfer; train and evaluate; predict dev and test with the best step.
+    In order: check the config; load the task's files; build; restore or transfer; train
+    and evaluate; predict dev and test with the best step.
     With config.init.path, sizes and tokenizer are those of the model there.
     Raises: UserError: an impossible config, files or model. RunFailed, Preempted: see
             training.loop.fit.
@@ -58,23 +60,22 @@ def run(
     process.prepare(config.data.cache_dir)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     workdir = Path(workdir)
-    source = None
-    if config.init.path != "none":
-        source = pretrained.restore(config.init.path)
-        config = _with_sizes_of(source, config)
+    config = _with_sizes(config, workdir)
     workdir_lib.check(workdir, config)
     result = workdir_lib.read_result(workdir)
     if result and result["steps"] >= config.train.max_steps:
+        _check_source(config, workdir)
+        _predict_missing(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     terminal.say(f"{mesh.describe(mesh.resolve_dtype(config.model))}; run: {workdir}")
-    tokenizer = source.tokenizer if source else _tokenizer(config)
-    finetuning = _FineTuning(finetuned.Recipe(config, task, tokenizer))
+    recipe = finetuned.Recipe(config, task, _tokenizer(config, workdir))
+    finetuning = _FineTuning(recipe)
     with workdir_lib.hold(workdir):
         workdir_lib.check(workdir, config)  # again, as others may have been in it
         for warning in config_lib.warnings(config, finetuning.total_steps):
             terminal.warn(warning)
-        scores = finetuning.train(workdir, source)
+        scores = finetuning.train(workdir)
         result = session.write_result(
             workdir,
             config.job,
@@ -84,8 +85,8 @@ def run(
         )
     terminal.say(_summary(scores))
     terminal.say(
-        f"next: python -m gpt1_jax.predict --checkpoint {workdir} --input FILE "
-        "--output FILE.jsonl"
+        f"next: python -m gpt1_jax.predict --checkpoint {shlex.quote(str(workdir))} "
+        "--input FILE --output FILE.jsonl"
     )
     return result
 
@@ -96,25 +97,105 @@ def _what_instead(task: tasks.Task) -> str:
     return "it is for zero-shot evaluation only"
 
 
-def _with_sizes_of(source: pretrained.Restored, config: RunConfig) -> RunConfig:
-    """`config` with the sizes of the model that it starts from."""
-    sizes = pretrained.sizes(source.config)
+def _with_sizes(config: RunConfig, workdir: Path) -> RunConfig:
+    """`config` with the sizes of the model that it starts from.
+
+    A run that has begun knows them itself, should that model be gone by now.
+    """
+    path = config.init.path
+    if path == "none":
+        return config
+    try:
+        source = pretrained.read_config(path)
+    except NotFound:
+        if not workdir_lib.has_checkpoint(workdir):
+            raise
+        source = workdir_lib.read_config(workdir)
+    sizes = pretrained.sizes(source)
     if config.init.num_layers > sizes["num_layers"]:
         raise UserError(
-            f"config.init.num_layers={config.init.num_layers}; the model in "
-            f"{config.init.path} has {sizes['num_layers']} layers; name at most as many"
+            f"config.init.num_layers={config.init.num_layers}; the model in {path} has "
+            f"{sizes['num_layers']} layers; name at most as many"
         )
-    shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    terminal.say(f"{config.init.path}: step {source.step:,}; {shown}")
+    if source.data.corpus == STORYWORLD and task_data.is_storyworld(config.data):
+        _warn_of_another_world(source.data.storyworld_seed, config)
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
 
 
-def _tokenizer(config: RunConfig) -> tokenizers.Tokenizer:
-    """The tokenizer of a run from scratch: given, or learnt from the books."""
+def _warn_of_another_world(seed: int, config: RunConfig) -> None:
+    if seed != config.data.storyworld_seed:
+        terminal.warn(
+            f"the model has read storyworld {seed}, the task is about storyworld "
+            f"{config.data.storyworld_seed}; config.data.storyworld_seed={seed} makes "
+            "them one"
+        )
+
+
+def _tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of the run: its own by now, its model's, given, or learnt."""
+    if workdir_lib.has_checkpoint(workdir):
+        return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
+    if config.init.path != "none":
+        return pretrained.tokenizer_of(config.init.path)
     source = preparation.tokenizer_source(config.data)
     if source != "sentencepiece":
         return tokenizers.load(Path(source))
     return preparation.open_corpus(config.data).tokenizer
+
+
+def _source_facts(config: RunConfig) -> dict[str, str]:
+    """Which weights config.init.path holds now; {} if it holds none."""
+    if config.init.path == "none":
+        return {}
+    try:
+        return {"model in config.init.path": pretrained.identity(config.init.path)}
+    except NotFound:
+        return {}
+
+
+def _check_source(config: RunConfig, workdir: Path) -> None:
+    """Raises UserError if the finished run started from weights that are no more."""
+    with checkpoint.Checkpoints(
+        workdir / workdir_lib.CHECKPOINTS_DIR, create=False
+    ) as checkpoints:
+        checkpoints.check(checkpoints.latest_step(), _source_facts(config))
+
+
+def _predict_missing(config: RunConfig, workdir: Path) -> None:
+    """Predicts test splits of a finished run that were not there when it ended."""
+    task = tasks.named(config.task.name)
+    missing = [
+        found
+        for found in task_data.test_splits(task)
+        if not predictions.path_of(workdir, found[-1]).is_file()
+    ]
+    if not missing:
+        return
+    data = task_data.open_data(config.data)
+    there = [found for found in missing if data.has(*found[:2])]
+    if there:
+        model = finetuned.load(workdir)
+        for rider, split, name in there:
+            terminal.say(f"{name} is there now: predicting it")
+            records = _test_records(model.recipe, data, rider, split)
+            _write(model.recipe, model.params, workdir, {name: records})
+
+
+def _test_records(
+    recipe: finetuned.Recipe, data: task_data.TaskData, task: tasks.Task, split: str
+) -> Records:
+    """The records of a test split, of the recipe's own task or one that rides along."""
+    rider = dataclasses.replace(recipe, task=task)
+    return rider.load_records(data, split, must_have_labels=False)
+
+
+def _write(
+    recipe: finetuned.Recipe, params: Any, workdir: Path, records: dict[str, Records]
+) -> None:
+    """Writes predictions/NAME.jsonl for each of `records`."""
+    for name, found in records.items():
+        rows = recipe.predictions(found, recipe.answers(params, found))
+        predictions.write(workdir, name, rows)
 
 
 def _summary(scores: dict[str, float]) -> str:
@@ -130,11 +211,20 @@ class _FineTuning:
 
     def __init__(self, recipe: finetuned.Recipe):
         self.recipe, config = recipe, recipe.config
-        self.data = task_data.open_data(config.data)
-        self.train_records = self._records(recipe.task.train)
-        self.dev_records = {
-            infix: self._records(split) for infix, split in recipe.task.dev.items()
-        }
+        data = task_data.open_data(config.data)
+        terminal.say(f"task data: {data.directory}")
+        self.train_records, *dev_records = (
+            recipe.load_records(data, split, must_have_labels=True)
+            for split in (recipe.task.train, *recipe.task.dev.values())
+        )
+        self.dev_records = dict(zip(recipe.task.dev, dev_records, strict=True))
+        # Read before hours of training, so that a damaged file costs none.
+        self.test_records = {}
+        for task, split, name in task_data.test_splits(recipe.task):
+            if data.has(task, split):
+                self.test_records[name] = _test_records(recipe, data, task, split)
+            else:
+                terminal.say(f"{task.name} has no {split} split here; not predicted")
         lengths_R = self.train_records.lengths_RA.max(axis=1)
         self.buckets = batches.bucket_lengths(lengths_R, config.model.context_length)
         batch_size = config.train.batch_size
@@ -154,22 +244,7 @@ class _FineTuning:
         self.schedule = optim.make_schedule(config.optim, self.total_steps)
         self.tx = optim.make_optimizer(config.optim, self.total_steps)
 
-    def _records(self, split: str) -> Records:
-        """The records of a labelled split."""
-        loaded = self.data.load(self.recipe.task, split)
-        return self._told(split, loaded, self.recipe.labelled_records(loaded, split))
-
-    def _told(self, name: str, loaded: Split, records: Records) -> Records:
-        """`records`, after a word about what they are and what is unusual."""
-        for note in loaded.notes:
-            terminal.warn(note)
-        cut = f"; {records.num_truncated:,} cut" if records.num_truncated else ""
-        terminal.say(f"{self.recipe.task.name} {name}: {len(records):,} examples{cut}")
-        return records
-
-    def train(
-        self, workdir: Path, source: pretrained.Restored | None
-    ) -> dict[str, float]:
+    def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
         config = self.recipe.config
         replicated = mesh.replicated(self.mesh)
@@ -182,8 +257,11 @@ class _FineTuning:
 
         def make_state() -> state.TrainState:
             fresh = jax.jit(init, out_shardings=replicated)()
-            if source is None:
+            if config.init.path == "none":
+                terminal.say("from scratch: every parameter is fresh")
                 return fresh
+            source = pretrained.restore(config.init.path)
+            terminal.say(f"{config.init.path}: step {source.step:,}")
             moved = transfer.transfer(
                 fresh.params, source.params, config.init.num_layers
             )
@@ -195,7 +273,7 @@ class _FineTuning:
             "tokenizer": self.recipe.tokenizer.fingerprint,
             "task data": task_data.fingerprint(self.train_records),
             "config": config_lib.fingerprint(config),
-        }
+        } | _source_facts(config)
         with session.begin(
             workdir,
             config.train,
@@ -236,11 +314,15 @@ class _FineTuning:
             save=save,
             total_steps=self.total_steps,
             tokens_at=lambda step: int(lengths_RA[self.indices(step)].sum()),
-            eval_steps=range(
-                self.steps_per_epoch, self.total_steps + 1, self.steps_per_epoch
-            ),
+            eval_steps=self._eval_steps(),
             best_by=f"eval/{recipe.task.metrics[0]}",
         )
+
+    def _eval_steps(self) -> set[int]:
+        """The ends of epochs and, as released, some updates within the first."""
+        ends = range(self.steps_per_epoch, self.total_steps + 1, self.steps_per_epoch)
+        early = {n for n in _RELEASED_EVAL_STEPS if n < self.steps_per_epoch}
+        return early.union(ends)
 
     def _batch_at(self, step: int) -> batches.TaskBatch:
         """The sharded batch of training step `step`; each process loads its rows."""
@@ -257,31 +339,17 @@ class _FineTuning:
     def _evaluate(self, params: Any) -> dict[str, float]:
         """The task's metrics on all dev sets, and where there are several on each."""
         answers = {
-            infix: self._answers(params, records)
+            infix: self.recipe.answers(params, records)
             for infix, records in self.dev_records.items()
         }
         scores = self.recipe.scores(self.dev_records, answers)
         return {f"eval/{name}": score for name, score in scores.items()}
 
-    def _answers(self, params: Any, records: Records) -> Answers:
-        with terminal.progress("evaluating", len(records), unit="examples") as bar:
-            return self.recipe.answers(params, records, bar.advance)
-
     def _write_predictions(self, workdir: Path, params: Any) -> None:
         """predictions/SPLIT.jsonl of dev and test, and of a task that rides along."""
-        recipe = self.recipe
-        for infix, split in recipe.task.dev.items():
-            records = self.dev_records[infix]
-            answers = self._answers(params, records)
-            predictions.write(workdir, split, recipe.predictions(records, answers))
-        for task, split, name in task_data.test_splits(recipe.task):
-            loaded = self.data.load_if_there(task, split)
-            if loaded is None:
-                terminal.say(f"{task.name} has no {split} split here; not predicted")
-                continue
-            records = self._told(name, loaded, recipe.records(loaded.examples))
-            answers = recipe.answers(params, records)
-            predictions.write(workdir, name, recipe.predictions(records, answers))
+        dev_splits = self.recipe.task.dev
+        named = {dev_splits[infix]: found for infix, found in self.dev_records.items()}
+        _write(self.recipe, params, workdir, named | self.test_records)
 
 
 def _best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:

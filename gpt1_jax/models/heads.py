@@ -148,6 +148,11 @@ def task_logits(head: dict, h_BAD: jax.Array, *, is_choice: bool) -> jax.Array:
     return jnp.einsum("BD,DC->BC", h_BAD.sum(1), kernel_DC) + bias_C[None]
 
 
+def backbone_of(params: dict) -> dict:
+    """The parameters without a task's head."""
+    return {name: value for name, value in params.items() if name != "head"}
+
+
 def init_head(key: jax.Array, width: int, num_outputs: int) -> dict:
     """A fresh head: kernel N(0, 0.02), bias 0. Source: train.py, `clf`."""
     kernel_DC = 0.02 * jax.random.normal(key, (width, num_outputs))

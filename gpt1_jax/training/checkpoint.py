@@ -118,7 +118,7 @@ class Checkpoints:
 
     def check(self, step: int, fingerprint: dict[str, str]) -> None:
         """Raises UserError if `step` was saved with another value of these facts."""
-        saved = self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
+        saved = self.facts(step)
         differing = [
             name
             for name in fingerprint
@@ -130,6 +130,10 @@ class Checkpoints:
                 f"{' and '.join(differing)}; it is of use with its own only; restore "
                 "that, or name another workdir"
             )
+
+    def facts(self, step: int) -> dict[str, str]:
+        """The fingerprint that `step` was saved with."""
+        return self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
 
     def params_shapes(self, step: int) -> Any:
         """The parameters saved at `step` as shapes and dtypes."""

@@ -87,10 +87,13 @@ def make_task_loss(
         loss = task_loss
         if objective.lm_coef:
             num_targets_N = batch.lengths_BA.reshape(-1) - 1
-            weight_NL = _up_to(num_targets_N, h_NLD[:, :-1]) / num_targets_N[:, None]
+            weight_NL = _up_to(num_targets_N, h_NLD) / num_targets_N[:, None]
+            # The last position, which predicts nothing, has weight 0 and stays: L can
+            # be cut into even chunks, L - 1 often can't.
+            targets_NL = jnp.roll(tokens_NL, -1, axis=1)
             table_VD = params["embed"]["token"]
             lm_sum = heads.nll_sum(
-                h_NLD[:, :-1], table_VD, tokens_NL[:, 1:], weight_NL, chunk_elements
+                h_NLD, table_VD, targets_NL, weight_NL, chunk_elements
             )
             loss += objective.lm_coef * lm_sum / (B * A)
             sums["lm_loss"] = (lm_sum, jnp.float32(B * A))
@@ -134,9 +137,8 @@ def _encode(
         rate = model.cfg.embedding_dropout
         params = dropout.drop_embeddings(params, rate, table_key)
         rngs = {"dropout": row_key}
-    backbone = {name: value for name, value in params.items() if name != "head"}
     h_NLD = model.apply(
-        {"params": backbone},
+        {"params": heads.backbone_of(params)},
         tokens_NL,
         keys is not None,
         row_N,

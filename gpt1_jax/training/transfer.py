@@ -16,12 +16,16 @@ _LAYER = re.compile(r"block_(\d+)/")
 
 @dataclasses.dataclass(frozen=True)
 class Transferred:
-    """Parameters after a transfer, and which paths were taken, fresh and unused."""
+    """Parameters after a transfer, and which paths were taken, fresh and unused.
+
+    fresh_rows: how many rows of a token table that was taken are fresh.
+    """
 
     params: Any
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
     unused: tuple[str, ...]
+    fresh_rows: int
 
 
 def transfer(fresh: Any, trained: Any, num_layers: int) -> Transferred:
@@ -55,6 +59,11 @@ def transfer(fresh: Any, trained: Any, num_layers: int) -> Transferred:
         taken=tuple(wanted),
         fresh=tuple(path for path in new if path not in taken),
         unused=tuple(path for path in old if path not in taken),
+        fresh_rows=(
+            len(new[_TOKEN_TABLE]) - len(old[_TOKEN_TABLE])
+            if _TOKEN_TABLE in taken
+            else 0
+        ),
     )
 
 
@@ -86,4 +95,7 @@ def describe(transferred: Transferred) -> str:
 
     kinds = {"taken": transferred.taken, "fresh": transferred.fresh}
     kinds["unused"] = transferred.unused
-    return "; ".join(f"{kind}: {names(paths)}" for kind, paths in kinds.items())
+    lines = [f"{kind}: {names(paths)}" for kind, paths in kinds.items()]
+    if transferred.fresh_rows:
+        lines[1] += f", {transferred.fresh_rows} rows of {_TOKEN_TABLE}"
+    return "; ".join(lines)

@@ -108,10 +108,12 @@ def test_row_with_a_column_too_many_is_refused_with_its_line(tmp_path):
 
 def test_wrong_columns_are_refused_with_those_there_are(tmp_path):
     path = write(tmp_path, "index\ttext\n0\tx\n")
-    message = r"file.txt: the columns are index, text; sentence, label must be among"
+    message = (
+        r"file.txt: line 1: the columns are index, text; sentence, label must be among"
+    )
     with pytest.raises(ValueError, match=message):
         read(readers.read_tsv, path, columns=SENTENCE)
-    message = "the columns are none; sentence, label must be among"
+    message = "file.txt is empty; a first line that names the columns is expected"
     for reader in (readers.read_tsv, readers.read_csv):
         with pytest.raises(ValueError, match=message):
             read(reader, write(tmp_path, ""), columns=SENTENCE)

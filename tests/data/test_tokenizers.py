@@ -180,7 +180,9 @@ def test_damaged_model_is_refused(tokenizer, tmp_path, damage):
 
 
 def test_directory_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no tokenizer in .*; name the"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no tokenizer in .*; add the files, or name the"
+    ):
         tokenizers.load(tmp_path)
 
 

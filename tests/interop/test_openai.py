@@ -10,9 +10,7 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.interop import openai, weights
 from gpt1_jax.models.transformer import Transformer
 
-MODEL = ModelConfig(
-    num_layers=2, width=64, num_heads=1, mlp_width=24, context_length=7
-)
+MODEL = ModelConfig(num_layers=2, width=64, num_heads=1, mlp_width=24, context_length=7)
 NUM_ROWS = 53
 
 
@@ -141,7 +139,10 @@ def put_nan(directory):
     [
         (lambda d: (d / "params_shapes.json").unlink(), "no params_shapes.json in"),
         (lambda d: (d / "params_3.npy").unlink(), "no params_3.npy in"),
-        (lambda d: (d / "params_shapes.json").write_text("{"), "is no list of 2 [+] 12"),
+        (
+            lambda d: (d / "params_shapes.json").write_text("{"),
+            "is no list of 2 [+] 12",
+        ),
         (spoil_shapes(lambda s: s[:-1]), "is no list of 2 [+] 12 n shapes"),
         (spoil_shapes(lambda s: [*s[:2], [0], *s[3:]]), "is no list of 2 [+] 12"),
         (
@@ -149,10 +150,9 @@ def put_nan(directory):
             r"shape 2 is \[1, 64, 64\]; \[1, 64, 192\] is expected there, of "
             "block_00/attention/qkv/kernel",
         ),
-        (spoil_shapes(lambda s: [s[1], s[0], *s[2:]]), r"hold|shape"),
         (spoil_shapes(lambda s: [[7, 60], *s[1:]]), "width 60 is no multiple of 64"),
         (truncate, r"params_4.npy can't be read: .*; fetch it anew"),
-        (shorten, r"hold 5[0-9],[0-9]{3} floats; params_shapes.json asks for"),
+        (shorten, r"hold 43,951 floats; params_shapes.json asks for 43,952"),
         (swap, r"params_0.npy has .* floats; .* the pieces are in another order"),
         (replace_piece(np.zeros(5)), "params_2.npy holds float64 of shape"),
         (replace_piece(np.array([object()])), "params_2.npy can't be read"),

@@ -16,7 +16,8 @@ from gpt1_jax import finetuned, pretrained, submit
 from gpt1_jax.data import batches, cached, task_data
 from gpt1_jax.data.examples import Example
 from gpt1_jax.data.task_rows import TASKS
-from gpt1_jax.evaluation import predictions
+from gpt1_jax.evaluation import classify, predictions
+from gpt1_jax.exits import UserError
 from gpt1_jax.interop import glue_submission
 from gpt1_jax.jobs import evaluate, finetune
 
@@ -113,26 +114,33 @@ def score(make_config, tune, tmp_path_factory):
     """(task, fields) -> the result of the job evaluate on a finished run."""
 
     def score(task: str, **fields):
-        config = make_config(
-            job="evaluate",
-            data__task_dir="storyworld",
-            init__path=str(tune(task)[0]),
-            **fields,
-        )
+        defaults = {"job": "evaluate", "init__path": str(tune(task)[0])}
+        config = make_config(**defaults | fields)
         return evaluate.run(config, tmp_path_factory.mktemp("evaluate") / "run")
 
     return score
 
 
 @pytest.mark.parametrize("name", ["stsb", "cola"])
-def test_a_score_is_the_same_to_the_last_bit_for_any_batch_size(name, score, tune):
+def test_a_score_is_the_same_to_the_last_bit_for_any_batch_size(
+    name, score, tune, monkeypatch
+):
     _, tuned = tune(name)
     expected = {
         key: value for key, value in tuned["metrics"].items() if key.startswith("eval/")
     }
-    for batch_size in (1, 7, 32):
+    at_once = []
+    make = classify.Classifier.__init__
+
+    def spy(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        at_once.append(self._batch_size)
+
+    monkeypatch.setattr(classify.Classifier, "__init__", spy)
+    for batch_size in (1, 7, 32, 48):
         found = score(name, train__eval_batch_size=batch_size)
         assert found["metrics"] == expected
+    assert at_once == [16, 16, 32, 48]  # chunks of 16 rows a device are its unit
 
 
 def test_a_score_is_the_same_to_the_last_bit_on_eight_devices(
@@ -251,7 +259,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tune, tmp_path, make_config
 )
 def test_mistakes_are_told_in_one_line(fields, message, tune):
     fields = {"task__name": "rte"} | fields
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         tune(fields["task__name"], **fields)
 
 
@@ -272,12 +280,15 @@ RTE_HEADER = "index\tsentence1\tsentence2\tlabel"
     [
         (None, r"has no file for split dev of rte; RTE/dev.tsv is expected there; "),
         ([], r"dev.tsv is empty; "),
-        (["a\tb", "1\t2"], r"dev.tsv line 1: .*sentence1"),
+        (["a\tb", "1\t2"], r"dev.tsv: line 1: the columns are a, b; sentence1"),
         (
             ["index\tsentence1\tsentence2", "0\tIt is.\tIt was."],
-            r"split dev of rte: .* have no label",
+            r"dev.tsv: line 1: no labels: column label is missing",
         ),
-        ([RTE_HEADER, "0\tIt is.\tIt was.\tneutral"], r"dev.tsv line 2: .*'neutral'"),
+        (
+            [RTE_HEADER, "0\tIt is.\tIt was.\tneutral"],
+            r"dev.tsv: line 2: label 'neutral'",
+        ),
     ],
     ids=["missing file", "empty", "wrong columns", "unlabelled", "a third label"],
 )
@@ -286,7 +297,7 @@ def test_broken_data_is_told_in_one_line(lines, message, tune, tmp_path, make_co
         cached.storyworld_tasks(make_config().data) / "RTE", tmp_path / "RTE"
     )
     break_dev(tmp_path, lines)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         tune("rte", data__task_dir=str(tmp_path))
     assert len(str(error.value).splitlines()) == 1
 
@@ -301,12 +312,98 @@ def test_nine_runs_make_a_submission(tune, tmp_path):
 
 
 def test_a_split_without_labels_can_not_be_scored(score):
-    with pytest.raises(ValueError, match=r"split test of rte: .* have no label"):
+    with pytest.raises(UserError, match=r"split test of rte: .* have no label"):
         score("rte", task__split="test")
 
 
+def test_a_split_that_the_task_lacks_is_refused(score):
+    with pytest.raises(UserError, match=r"split=dev, but ax has no dev set; its spl"):
+        score("mnli", task__name="ax", task__split="dev")
+
+
+def test_evaluation_reads_the_data_that_it_names(score, tmp_path, make_config):
+    found = score("rte")
+    with pytest.raises(UserError, match=f"{tmp_path} has no file for split dev of rte"):
+        score("rte", data__task_dir=str(tmp_path))
+    rte = cached.storyworld_tasks(make_config().data) / "RTE"
+    shutil.copytree(rte, tmp_path / "RTE")
+    lines = (rte / "dev.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "RTE/dev.tsv").write_text("".join(lines[:4]))
+    few = score("rte", data__task_dir=str(tmp_path))["metrics"]["eval/accuracy"]
+    assert few in (0, 1 / 3, 2 / 3, 1)
+    assert found["metrics"]["eval/accuracy"] * 240 == pytest.approx(
+        round(found["metrics"]["eval/accuracy"] * 240)
+    )
+
+
+def copied(workdir: Path, to: Path) -> Path:
+    return Path(shutil.copytree(workdir, to))
+
+
+def test_a_finished_run_needs_its_model_no_more(
+    tune, make_config, pretrained_workdir, tmp_path
+):
+    source = copied(pretrained_workdir, tmp_path / "source")
+    workdir, result = tune("wnli", init__path=str(source))
+    config = make_config(job="finetune", **read_fields(workdir), init__path=str(source))
+    shutil.rmtree(source)
+    assert finetune.run(config, workdir) == result
+    (workdir / "result.json").unlink()  # and one that goes on neither
+    assert finetune.run(config, workdir)["metrics"] == result["metrics"]
+
+
+def read_fields(workdir: Path) -> dict:
+    """The fields of a run of `tune`, but for the path of its model."""
+    config = json.loads((workdir / "config.json").read_text())
+    groups = ("task", "train", "optim", "data")
+    return {
+        f"{group}__{name}": value
+        for group in groups
+        for name, value in config[group].items()
+    }
+
+
+def test_a_finished_run_of_a_model_that_is_no_more_is_refused(
+    tune, make_config, pretrained_workdir, tmp_path
+):
+    source = copied(pretrained_workdir, tmp_path / "source")
+    workdir, _ = tune("qnli", init__path=str(source))
+    config = make_config(job="finetune", **read_fields(workdir), init__path=str(source))
+    shutil.rmtree(source / "checkpoints/6")  # now its newest step is 3
+    with pytest.raises(UserError, match=r"with another model in config.init.path; "):
+        finetune.run(config, workdir)
+
+
+def test_a_test_set_that_comes_later_is_predicted_later(
+    tune, make_config, pretrained_workdir, tmp_path, capsys
+):
+    sst2 = cached.storyworld_tasks(make_config().data) / "SST-2"
+    data = tmp_path / "data"
+    shutil.copytree(sst2, data / "SST-2")
+    (data / "SST-2/test.tsv").unlink()
+    fields = {"data__task_dir": str(data), "init__path": str(pretrained_workdir)}
+    workdir, result = tune("sst2", **fields)
+    assert not (workdir / "predictions/test.jsonl").exists()
+    assert "sst2 has no test split here; not predicted" in capsys.readouterr().out
+    shutil.copy(sst2 / "test.tsv", data / "SST-2")
+    config = make_config(job="finetune", **read_fields(workdir) | fields)
+    assert finetune.run(config, workdir) == result
+    with_test, _ = tune("sst2", init__path=str(pretrained_workdir))
+    later, at_once = (predictions.read(path, "test") for path in (workdir, with_test))
+    assert later == at_once
+
+
+def test_a_damaged_test_set_is_found_before_training(tune, make_config, tmp_path):
+    shutil.copytree(
+        cached.storyworld_tasks(make_config().data) / "SST-2", tmp_path / "SST-2"
+    )
+    (tmp_path / "SST-2/test.tsv").write_text("index\tsentence\n0\n")
+    with pytest.raises(UserError, match=r"test.tsv: line 2: 1 columns; 2 are expected"):
+        tune("sst2", data__task_dir=str(tmp_path))
+
+
 def test_another_tasks_model_is_refused(score):
-    with pytest.raises(ValueError, match="was fine-tuned on rte; leave the name out"):
+    with pytest.raises(UserError, match="was fine-tuned on rte; leave the name out"):
         score("rte", task__name="sst2")
 
 

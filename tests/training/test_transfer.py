@@ -67,8 +67,8 @@ def test_specials_of_a_fine_tuned_model_are_taken_but_not_its_head():
 def test_what_was_taken_left_fresh_and_unused_is_told():
     moved = transfer.transfer(fresh(), model(1.0, rows=8), 1)
     assert transfer.describe(moved) == (
-        "taken: block_00, embed; fresh: block_01, block_02, head; "
-        "unused: block_01, block_02"
+        "taken: block_00, embed; fresh: block_01, block_02, head, 3 rows of "
+        "embed/token; unused: block_01, block_02"
     )
 
 
