@@ -47,7 +47,7 @@ _HOLDOUT = flags.DEFINE_float(
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer",
     _DEFAULTS.tokenizer,
-    "sentencepiece (learnt), openai (released), or a directory.",
+    "sentencepiece (learnt), openai, or a directory.",
     flag_values=_FLAGS,
 )
 _OPENAI_BPE_DIR = flags.DEFINE_string(

@@ -42,7 +42,7 @@ TINY_MODEL = {
     "model.num_layers": 1,
     "model.width": 16,
     "model.num_heads": 2,
-    "model.mlp_width": 32,
+    "model.mlp_width": 64,
     "model.context_length": 128,
 }
 

@@ -88,11 +88,12 @@ def write(found: Weights, directory: Path) -> None:
 
     With a head of multiple choice it is an OpenAIGPTDoubleHeadsModel.
     """
+    has_head = "head/kernel" in found.params
+    config = json.dumps(_config_of(found, has_head), indent=2, sort_keys=True)
     tensors = {
         f"{_PREFIX}{name}": np.ascontiguousarray(found.params[path], np.float32)
         for path, name in _names(found.model.num_layers).items()
     }
-    has_head = "head/kernel" in found.params
     if has_head:
         kernel_name, bias_name = _CHOICE_HEAD.values()
         kernel_D1 = np.asarray(found.params["head/kernel"], np.float32)
@@ -102,8 +103,7 @@ def write(found: Weights, directory: Path) -> None:
     part = directory / f".{_WEIGHTS_FILE}.{os.getpid()}.part"
     safetensors.numpy.save_file(tensors, part, metadata={"format": "pt"})
     part.replace(directory / _WEIGHTS_FILE)
-    text = json.dumps(_config_of(found, has_head), indent=2, sort_keys=True)
-    write_atomically(directory / _CONFIG_FILE, f"{text}\n")
+    write_atomically(directory / _CONFIG_FILE, f"{config}\n")
 
 
 def _names(num_layers: int) -> dict[str, str]:

@@ -1,0 +1,187 @@
+"""transformers' format without transformers; live beside it in tests/parity."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.interop import huggingface, weights
+from gpt1_jax.models.transformer import Transformer
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden/hf_tiny_openai_gpt_f64.npz")
+FIELDS = {
+    "model_type": "openai-gpt",
+    "vocab_size": 99,
+    "n_positions": 24,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+}
+
+
+def tensors(prefix: str = "transformer.") -> dict[str, np.ndarray]:
+    """The golden parameters as transformers stores them."""
+    found = {}
+    for key in GOLDEN.files:
+        name = key.removeprefix("param/")
+        bare = name.removeprefix("transformer.")
+        if key.startswith("param/") and bare != "lm_head.weight":
+            found[prefix + bare] = np.float32(GOLDEN[key])
+    return found
+
+
+def save(directory: Path, found: dict[str, np.ndarray], **fields) -> Path:
+    directory.mkdir(exist_ok=True)
+    safetensors.numpy.save_file(found, directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(FIELDS | fields))
+    return directory
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", ""])
+def test_logits_are_the_golden_ones(prefix, tmp_path):
+    found = huggingface.read(save(tmp_path, tensors(prefix)))
+    cfg = dataclasses.replace(found.model, compute_dtype="float32")
+    logits = Transformer(cfg, found.num_rows).apply(
+        {"params": found.tree}, GOLDEN["ids"].astype(np.int32)
+    )
+    np.testing.assert_allclose(logits, GOLDEN["logits"], atol=2e-5)
+
+
+def test_masks_of_old_versions_are_skipped_and_a_tied_head_is_no_parameter(tmp_path):
+    old = tensors("")
+    for layer in range(2):
+        old[f"h.{layer}.attn.bias"] = np.ones((1, 1, 24, 24), np.float32)
+    old["lm_head.weight"] = old["tokens_embed.weight"].copy()
+    found = huggingface.read(save(tmp_path, old))
+    assert set(found.params) == set(weights.paths(2))
+
+
+def test_shards_are_read_as_one(tmp_path):
+    whole = tensors()
+    names = sorted(whole)
+    parts = {f"model-0000{n + 1}-of-00003.safetensors": names[n::3] for n in range(3)}
+    save(tmp_path, {})
+    (tmp_path / "model.safetensors").unlink()
+    for file, own in parts.items():
+        safetensors.numpy.save_file({k: whole[k] for k in own}, tmp_path / file)
+    index = {name: file for file, own in parts.items() for name in own}
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": index})
+    )
+    found = huggingface.read(tmp_path)
+    expected = huggingface.read(save(tmp_path / "one", whole))
+    for path, value in expected.params.items():
+        np.testing.assert_array_equal(found.params[path], value)
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no model-00002-of-00003.safeten"):
+        huggingface.read(tmp_path)
+
+
+@pytest.mark.parametrize("has_head", [False, True])
+def test_what_is_written_comes_back(has_head, tmp_path):
+    found = huggingface.read(save(tmp_path, tensors()))
+    if has_head:
+        rng = np.random.default_rng(0)
+        head = {
+            "head/kernel": rng.standard_normal((32, 1), np.float32),
+            "head/bias": np.array([0.5], np.float32),
+        }
+        found = dataclasses.replace(found, params={**found.params, **head})
+    huggingface.write(found, tmp_path / "out")
+    again = huggingface.read(tmp_path / "out")
+    assert again.model == found.model
+    assert set(again.params) == set(found.params)
+    for path, value in found.params.items():
+        np.testing.assert_array_equal(again.params[path], value)
+    fields = json.loads((tmp_path / "out/config.json").read_text())
+    name = "OpenAIGPTDoubleHeadsModel" if has_head else "OpenAIGPTLMHeadModel"
+    assert fields["architectures"] == [name]
+
+
+def test_half_precision_becomes_float32(tmp_path):
+    half = {name: value.astype(np.float16) for name, value in tensors().items()}
+    found = huggingface.read(save(tmp_path, half))
+    assert {value.dtype for value in found.params.values()} == {np.dtype(np.float32)}
+
+
+def without(name):
+    def spoil(directory):
+        rest = {k: v for k, v in tensors().items() if not k.endswith(name)}
+        save(directory, rest)
+
+    return spoil
+
+
+def with_tensor(name, value):
+    return lambda directory: save(directory, {**tensors(), name: np.float32(value)})
+
+
+def with_field(**fields):
+    return lambda directory: save(directory, tensors(), **fields)
+
+
+def with_content(file, content):
+    return lambda directory: (directory / file).write_bytes(content)
+
+
+def pickled(directory):
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: (d / "config.json").unlink(), "no config.json in"),
+        (lambda d: (d / "model.safetensors").unlink(), "no model.safetensors in"),
+        (pickled, r"pytorch_model.bin is a pickle, .*: python -c .*weights_only=True"),
+        (with_content("config.json", b"{"), "is no config of an OpenAIGPT"),
+        (with_content("config.json", b"[]"), "is no config of an OpenAIGPT"),
+        (with_content("config.json", b"{}"), "is no config of an OpenAIGPT"),
+        (with_content("model.safetensors", b"abc"), "model.safetensors can't be read"),
+        (with_field(model_type="gpt2"), "model_type is 'gpt2'; 'openai-gpt' is exp"),
+        (with_field(afn="relu"), "afn is 'relu'; 'gelu' or 'gelu_new' is expected"),
+        (with_field(n_layer=3), "no tensor h.2.attn.c_attn.weight; .* of 3 layers"),
+        (with_field(vocab_size=98), r"tokens_embed.weight is \[99, 32\]; \[98, 32\]"),
+        (without("h.1.ln_2.bias"), "no tensor h.1.ln_2.bias"),
+        (with_tensor("transformer.h.0.ln_1.bias", [1]), r"ln_1.bias is \[1\]; \[32\]"),
+        (with_tensor("lm_head.weight", np.ones((99, 32))), "lm_head.weight differs"),
+        (with_tensor("score.weight", [[1]]), "tensors of no known use: score.weight"),
+        (
+            with_tensor("transformer.h.0.ln_1.bias", [np.nan] * 32),
+            "block_00/norm_1/bias holds values that are infinite",
+        ),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(spoil, message, tmp_path):
+    save(tmp_path, tensors())
+    spoil(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        huggingface.read(tmp_path)
+
+
+def test_another_mlp_can_not_be_written(tmp_path):
+    found = huggingface.read(save(tmp_path, tensors()))
+    other = dataclasses.replace(
+        found, model=dataclasses.replace(found.model, mlp_width=64)
+    )
+    with pytest.raises(ValueError, match=r"mlp_width is 64; .* 4 x width, 128"):
+        huggingface.write(other, tmp_path / "out")
+
+
+def test_dropout_rates_come_along(tmp_path):
+    rates = {"embd_pdrop": 0.2, "resid_pdrop": 0.3, "attn_pdrop": 0.4}
+    found = huggingface.read(save(tmp_path, tensors(), **rates))
+    assert found.model == ModelConfig(
+        num_layers=2,
+        width=32,
+        num_heads=4,
+        mlp_width=128,
+        context_length=24,
+        embedding_dropout=0.2,
+        residual_dropout=0.3,
+        attention_dropout=0.4,
+    )

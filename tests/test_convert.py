@@ -1,0 +1,211 @@
+"""Weights in and out by the command, and the workdirs that it makes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpt1_jax
+from gpt1_jax import convert, finetuned, pretrained
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.data import openai_bpe, tokenizers
+from gpt1_jax.interop import huggingface, openai, weights
+from gpt1_jax.jobs import finetune
+
+MODEL = ModelConfig(
+    num_layers=1, width=64, num_heads=1, mlp_width=256, context_length=64
+)
+
+
+def bpe() -> openai_bpe.OpenAITokenizer:
+    """A tokenizer of 52 characters, as inner and as last of a word, and no merges."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["<unk>", *letters, *(f"{c}</w>" for c in letters), "ab", "\n</w>"]
+    id_of = {piece: number for number, piece in enumerate(pieces)}
+    return openai_bpe.OpenAITokenizer(json.dumps(id_of).encode(), b"#v\na b\n")
+
+
+def random_weights(num_rows: int) -> weights.Weights:
+    rng = np.random.default_rng(0)
+    shapes = weights.expected_shapes(MODEL, num_rows)
+    return weights.Weights(
+        {
+            path: 0.1 * rng.standard_normal(shape, dtype=np.float32)
+            for path, shape in shapes.items()
+        },
+        MODEL,
+    )
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    """A release in OpenAI's format, its tokenizer beside it."""
+    directory = tmp_path_factory.mktemp("release")
+    openai.write(random_weights(bpe().vocab_size), directory)
+    bpe().save(directory)
+    return directory
+
+
+def run(given: Path, output: Path, **which: str) -> Path:
+    """The command, in this process; returns `output`."""
+    flags = [f"--{name}={value}" for name, value in which.items()]
+    convert._FLAGS.unparse_flags()
+    for name in ("from", "to"):
+        convert._FLAGS[name].unparse()
+    convert._FLAGS(["convert", *flags, f"--input={given}", f"--output={output}"])
+    convert.main()
+    return output
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def workdir(release, tmp_path_factory) -> Path:
+    return run(release, tmp_path_factory.mktemp("run") / "gpt1", **{"from": "openai"})
+
+
+def test_a_release_comes_back_to_the_byte(release, workdir, tmp_path):
+    again = run(workdir, tmp_path / "again", to="openai")
+    assert contents(again) == contents(release)
+
+
+def test_without_a_tokenizer_too_and_what_needs_one_says_which(
+    release, tmp_path, capsys
+):
+    bare = tmp_path / "bare"
+    shutil.copytree(release, bare)
+    for name in openai_bpe.FILE_NAMES[0]:
+        (bare / name).unlink()
+    made = run(bare, tmp_path / "made", **{"from": "openai"})
+    assert f"into {made / 'tokenizer'}" in " ".join(capsys.readouterr().out.split())
+    assert contents(run(made, tmp_path / "again", to="openai")) == contents(bare)
+    with pytest.raises(
+        FileNotFoundError, match=r"made/tokenizer; .*encoder_bpe_40000.json and vocab_"
+    ):
+        gpt1_jax.load(made)
+    bpe().save(made / "tokenizer")
+    assert gpt1_jax.load(made).generate("ab", 3, temperature=0.0)
+
+
+def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(workdir, moved)
+    model = gpt1_jax.load(moved)
+    assert model.step == 0
+    assert model.config.model == MODEL
+    (scored,) = model.score(["ab cd"])
+    assert len(scored["logprobs"]) == len(scored["tokens"]) - 1 == 3
+    assert isinstance(model.generate("ab", 5, seed=1), str)
+
+
+def test_it_can_be_fine_tuned(workdir, make_config, tmp_path):
+    config = make_config(
+        job="finetune",
+        task__name="sst2",
+        data__task_dir="storyworld",
+        init__path=str(workdir),
+        train__batch_size=4,
+        train__max_steps=1,
+        optim__schedule="linear",
+        optim__warmup_steps=0,
+    )
+    finetune.run(config, tmp_path / "tuned")
+    tuned = finetuned.load(tmp_path / "tuned")
+    assert tuned.recipe.tokenizer.fingerprint == bpe().fingerprint
+    # Specials and the head of a task have no place in the release.
+    out = run(tmp_path / "tuned", tmp_path / "out", to="openai")
+    found, _ = openai.read(out)
+    assert found.num_rows == bpe().vocab_size
+    # transformers' table has the rows of specials; a head of 2 outputs is left out.
+    out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
+    found = huggingface.read(out)
+    assert found.num_rows == bpe().vocab_size + 3
+    assert "head/kernel" not in found.params
+
+
+def test_to_huggingface_and_back(workdir, tmp_path):
+    out = run(workdir, tmp_path / "hf", to="huggingface")
+    assert {path.name for path in out.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer_config.json",
+    }
+    back = run(out, tmp_path / "back", **{"from": "huggingface"})
+    one, other = pretrained.restore(workdir), pretrained.restore(back)
+    assert one.tokenizer.fingerprint == other.tokenizer.fingerprint
+    for path, value in weights.flatten(one.params).items():
+        np.testing.assert_array_equal(weights.flatten(other.params)[path], value)
+
+
+def test_a_head_of_choice_comes_along(workdir, tmp_path):
+    found = random_weights(bpe().vocab_size + 3)
+    head = {
+        "head/kernel": np.ones((64, 1), np.float32),
+        "head/bias": np.array([2.0], np.float32),
+    }
+    both = weights.Weights({**found.params, **head}, MODEL)
+    huggingface.write(both, tmp_path / "hf")
+    bpe().save(tmp_path / "hf", as_huggingface=True)
+    made = run(tmp_path / "hf", tmp_path / "made", **{"from": "huggingface"})
+    assert gpt1_jax.load(made).generate("ab", 2)
+    again = run(made, tmp_path / "again", to="huggingface")
+    assert contents(again) == contents(tmp_path / "hf")
+
+
+def test_a_learnt_tokenizer_goes_with_its_model(pretrained_workdir, tmp_path, capsys):
+    out = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
+    assert "file lies beside the weights" in " ".join(capsys.readouterr().out.split())
+    made = run(out, tmp_path / "made", **{"from": "huggingface"})
+    fingerprint = tokenizers.load(pretrained_workdir / "tokenizer").fingerprint
+    assert pretrained.restore(made).tokenizer.fingerprint == fingerprint
+
+
+def test_another_models_weights_are_another_model(release, workdir, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(release, other)
+    piece = np.load(other / "params_3.npy")
+    np.save(other / "params_3.npy", piece + 1)
+    made = run(other, tmp_path / "made", **{"from": "openai"})
+    assert pretrained.identity(made) != pretrained.identity(workdir)
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ({}, "--from=None and --to=None; one of them"),
+        ({"from": "openai", "to": "openai"}, "--from=openai and --to=openai; one of"),
+    ],
+)
+def test_one_direction_is_named(which, message, release, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(release, tmp_path / "out", **which)
+
+
+def test_nothing_is_overwritten_and_nothing_half_is_left(release, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/file").write_text("mine")
+    with pytest.raises(ValueError, match="there exists; nothing is overwritten"):
+        run(release, tmp_path / "there", **{"from": "openai"})
+    with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere; check"):
+        run(tmp_path / "nowhere", tmp_path / "out", **{"from": "openai"})
+    with pytest.raises(FileNotFoundError, match=r"no config.json in"):
+        run(release, tmp_path / "out", **{"from": "huggingface"})
+    assert {path.name for path in tmp_path.iterdir()} == {"there"}
+
+
+def test_a_larger_tokenizer_than_the_model_is_refused(release, tmp_path):
+    small = tmp_path / "small"
+    openai.write(random_weights(bpe().vocab_size - 1), small)
+    bpe().save(small)
+    with pytest.raises(ValueError, match=r"tokenizer has 55 entries, the model 54 row"):
+        run(small, tmp_path / "out", **{"from": "openai"})
