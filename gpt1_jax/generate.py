@@ -2,8 +2,8 @@
 
     python -m gpt1_jax.generate --checkpoint runs/pretrain --prompt 'Once upon a time'
 
---temperature 0 takes the likeliest token each time. The text ends early where the
-model's context is full.
+The text is shown as it grows. --temperature 0 takes the likeliest token each time. It
+ends early, with a word about it, where the model's context is full.
 """
 
 from absl import flags
@@ -49,16 +49,29 @@ def main() -> None:
     model = gpt1_jax.load(_CHECKPOINT.value)
     devices = mesh.describe(model.model.cfg)
     terminal.say(f"{devices}; {_CHECKPOINT.value}: step {model.step:,}")
+    prompt, count = _PROMPT.value.rstrip(), _NUM_SAMPLES.value
+    shows_growth = count == 1
+    if shows_growth:
+        terminal.write(prompt)
     samples = model.generate(
-        [_PROMPT.value] * _NUM_SAMPLES.value,
+        [_PROMPT.value] * count,
         _MAX_NEW_TOKENS.value,
+        on_text=lambda _, text: terminal.write(text) if shows_growth else None,
         temperature=_TEMPERATURE.value,
         top_k=_TOP_K.value,
         top_p=_TOP_P.value,
         seed=_SEED.value,
     )
-    for text in samples:
-        terminal.say(f"{_PROMPT.value.rstrip()}{text}\n")
+    terminal.write("\n" if shows_growth else "")
+    for text in samples if not shows_growth else ():
+        terminal.say(f"{prompt}{text}\n")
+    context = model.config.model.context_length
+    room = context - len(model.tokenizer.encode(_PROMPT.value))
+    if room < _MAX_NEW_TOKENS.value:
+        terminal.warn(
+            f"the context of {context} tokens is full: {room} of "
+            f"{_MAX_NEW_TOKENS.value} new tokens"
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpt1_jax import terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
@@ -50,12 +51,12 @@ class Pretrained:
         return self.model.apply({"params": params}, tokens_NL)
 
     @functools.cached_property
-    def _next_token(self):
-        return decode.make_next_token(self._logits)
+    def _decoder(self) -> decode.Decoder:
+        return decode.Decoder(self.model, self.config.model.context_length)
 
     @functools.cached_property
     def _token_logp(self):
-        return scoring.make_token_logp(self._logits)
+        return scoring.make_token_logp(self.model, mesh.logits_chunk_elements())
 
     @functools.cached_property
     def _jitted_logits(self):
@@ -66,55 +67,101 @@ class Pretrained:
         return self._jitted_logits(self.params, np.asarray(tokens_NL, np.int32))
 
     def generate(
-        self, prompts: str | Sequence[str], max_new_tokens: int = 40, **sampling: Any
+        self,
+        prompts: str | Sequence[str],
+        max_new_tokens: int = 40,
+        *,
+        on_text: Callable[[int, str], None] = lambda number, text: None,
+        **sampling: Any,
     ) -> str | list[str]:
         """The continuation of each prompt, without the prompt.
 
-        Args: sampling: temperature (0 is greedy), top_k, top_p, seed, as in
-              evaluation.decode. A continuation ends early where the context is full.
+        A continuation ends early where the context is full.
+        Args: on_text: told of each piece of text as it comes, with its prompt's number.
+              sampling: temperature (0 is greedy), top_k, top_p, seed, as
+              evaluation.decode.Sampling.
         """
         batch = [prompts] if isinstance(prompts, str) else list(prompts)
         prompt_ids = [self.tokenizer.encode(prompt) for prompt in batch]
-        texts = self.continue_ids(prompt_ids, max_new_tokens, **sampling)
+        texts = self.continue_ids(
+            prompt_ids, max_new_tokens, on_text=on_text, **sampling
+        )
         return texts[0] if isinstance(prompts, str) else texts
 
     def continue_ids(
-        self, prompts: Sequence[np.ndarray], max_new_tokens: int, **sampling: Any
+        self,
+        prompts: Sequence[np.ndarray],
+        max_new_tokens: int,
+        *,
+        on_text: Callable[[int, str], None] = lambda number, text: None,
+        **sampling: Any,
     ) -> list[str]:
         """As `generate`, of prompts that are token ids.
 
         A text starts with a space where its first token starts a word.
         """
-        continuations = decode.generate(
-            self._next_token,
-            self.params,
-            prompts,
-            context_length=self.config.model.context_length,
-            max_new_tokens=max_new_tokens,
-            **sampling,
+        growing = [_Continuation(self.tokenizer, prompt) for prompt in prompts]
+
+        def tell(new: list[np.ndarray]) -> None:
+            for number, (continuation, ids) in enumerate(
+                zip(growing, new, strict=True)
+            ):
+                if piece := continuation.add(ids):
+                    on_text(number, piece)
+
+        self._decoder.generate(
+            self.params, prompts, max_new_tokens, decode.Sampling(**sampling), tell
         )
-        texts = []
-        for prompt, new in zip(prompts, continuations, strict=True):
-            before = self.tokenizer.decode(prompt.tolist())
-            whole = self.tokenizer.decode([*prompt.tolist(), *new.tolist()])
-            texts.append(whole[_num_equal(before, whole) :])
-        return texts
+        for number, continuation in enumerate(growing):
+            if piece := continuation.rest():
+                on_text(number, piece)
+        return [continuation.text for continuation in growing]
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Each text's token ids and their log-probabilities in nats."""
         if isinstance(texts, str):
             raise UserError("score was given a string; a list of texts is expected")
         ids = [self.tokenizer.encode(text) for text in texts]
-        logps = scoring.score(
-            self._token_logp,
-            self.params,
-            ids,
-            context_length=self.config.model.context_length,
-        )
+        total = sum(max(0, len(tokens) - 1) for tokens in ids)
+        with terminal.progress("scoring", total, unit="tokens") as bar:
+            logps = scoring.score(
+                self._token_logp,
+                self.params,
+                ids,
+                context_length=self.config.model.context_length,
+                advance=bar.advance,
+            )
         return [
             Score(text=text, tokens=tokens.tolist(), logprobs=logp.tolist())
             for text, tokens, logp in zip(texts, ids, logps, strict=True)
         ]
+
+
+class _Continuation:
+    """The text of a prompt's new tokens, as they come."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, prompt: np.ndarray):
+        self._tokenizer, self._ids = tokenizer, prompt.tolist()
+        self._before = tokenizer.decode(self._ids)
+        self._num_told = 0
+        self.text = ""
+
+    def add(self, ids: np.ndarray) -> str:
+        """What is new for sure in the text now that `ids` have come."""
+        self._ids += ids.tolist()
+        whole = self._tokenizer.decode(self._ids)
+        self.text = whole[_num_equal(self._before, whole) :]
+        # The last character may lack bytes that the next tokens bring.
+        return self._tell(self.text.rstrip("\ufffd"))
+
+    def rest(self) -> str:
+        """What `add` held back."""
+        return self._tell(self.text)
+
+    def _tell(self, known: str) -> str:
+        piece = known[self._num_told :]
+        self._num_told += len(piece)
+        return piece
 
 
 def _num_equal(one: str, other: str) -> int:

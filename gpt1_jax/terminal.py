@@ -25,6 +25,12 @@ def say(text: str) -> None:
     _console.print(text, markup=False)
 
 
+def write(text: str) -> None:
+    """Shows a piece of a line that goes on, at once."""
+    _console.file.write(text)
+    _console.file.flush()
+
+
 def warn(text: str) -> None:
     """Prints a warning: something is allowed but hardly meant."""
     _console.print(f"warning: {text}", markup=False, style="yellow")

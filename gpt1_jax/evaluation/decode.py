@@ -1,40 +1,46 @@
-"""Generation: sampling continuations of prompts, a token at a time."""
+"""Generation: prompts are read once, then tokens are drawn one by one from a memory.
 
+The loop over tokens runs on the device, a fixed number at a time, so that text can be
+shown while it grows and programs of few shapes are compiled.
+"""
+
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.exits import UserError
 
+# Tokens drawn before the host looks at them.
+_TOKENS_AT_ONCE = 16
 
-def make_next_token(
-    logits_fn: Callable[[Any, jax.Array], jax.Array],
-) -> Callable[..., jax.Array]:
-    """A jitted function that draws each row's next token.
 
-    It takes params, tokens_NL, lengths_N and what `sample` takes; returns token_N.
-    Args: logits_fn: (params, tokens_NL) -> logits_NLV.
+class Sampling(NamedTuple):
+    """How a token is drawn from softmax(logits / temperature).
+
+    temperature: 0 takes the likeliest. top_k: 0 keeps all. top_p: 1 keeps all, less the
+    fewest likeliest tokens that together have that probability. seed: of the draws.
     """
 
-    @jax.jit
-    def next_token(
-        params: Any,
-        tokens_NL: jax.Array,
-        lengths_N: jax.Array,
-        key: jax.Array,
-        temperature: jax.Array,
-        top_k: jax.Array,
-        top_p: jax.Array,
-    ) -> jax.Array:
-        logits_NLV = logits_fn(params, tokens_NL)
-        last_N11 = (lengths_N - 1)[:, None, None]
-        logits_NV = jnp.take_along_axis(logits_NLV, last_N11, axis=1)[:, 0]
-        return sample(logits_NV, key, temperature, top_k, top_p)
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
 
-    return next_token
+    def check(self) -> None:
+        """Raises UserError for a number that means nothing."""
+        for name, is_good, allowed in (
+            ("temperature", 0 <= self.temperature < float("inf"), "at least 0"),
+            ("top_k", self.top_k >= 0, "at least 0, which keeps all"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
+        ):
+            if not is_good:
+                given = getattr(self, name)
+                raise UserError(f"{name}={given}; {allowed}; change it")
 
 
 def sample(
@@ -44,13 +50,9 @@ def sample(
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> jax.Array:
-    """Tokens drawn from softmax(logits / temperature), less likely ones left out.
-
-    Args: temperature: 0 takes the likeliest. top_k: 0 keeps all. top_p: 1 keeps all,
-          less the fewest likeliest tokens that together have that probability.
-    """
+    """Tokens drawn as `Sampling` says, for a temperature above 0: token_N."""
     V = logits_NV.shape[-1]
-    scaled_NV = logits_NV / jnp.maximum(temperature, 1e-6)
+    scaled_NV = logits_NV / temperature
     order_NV = jnp.argsort(-scaled_NV, axis=-1)
     ranked_NV = jnp.take_along_axis(scaled_NV, order_NV, axis=-1)
     probability_NV = jax.nn.softmax(ranked_NV, axis=-1)
@@ -58,63 +60,126 @@ def sample(
     rank_1V = jnp.arange(V)[None]
     keep_NV = (rank_1V < jnp.where(top_k > 0, top_k, V)) & (mass_before_NV < top_p)
     keep_NV |= rank_1V == 0
-    drawn_N = jax.random.categorical(key, jnp.where(keep_NV, ranked_NV, -jnp.inf))
-    rank_N = jnp.where(temperature > 0, drawn_N, 0)
+    rank_N = jax.random.categorical(key, jnp.where(keep_NV, ranked_NV, -jnp.inf))
     return jnp.take_along_axis(order_NV, rank_N[:, None], axis=-1)[:, 0]
 
 
-def generate(
-    next_token: Callable[..., jax.Array],
-    params: Any,
-    prompts: Sequence[np.ndarray],
-    *,
-    context_length: int,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    seed: int = 0,
-) -> list[np.ndarray]:
-    """Continuations of token prompts, without the prompts.
+class Decoder:
+    """The compiled programs that draw tokens from one model.
 
-    A continuation is shorter than max_new_tokens where the context is full.
-    Raises: UserError: a prompt that is empty or leaves no room, impossible numbers.
+    The model has `encode_next`, `init_memory` and `lm_logits`, as
+    models.transformer.Transformer.
     """
-    _check(prompts, context_length, max_new_tokens, temperature, top_k, top_p)
-    starts_N = np.array([len(prompt) for prompt in prompts], np.int64)
-    tokens_NL = np.zeros((len(prompts), context_length), np.int32)
-    for row, prompt in enumerate(prompts):
-        tokens_NL[row, : len(prompt)] = prompt
-    lengths_N = starts_N.copy()
-    key = jax.random.key(seed)
-    room = context_length - int(starts_N.min(initial=context_length))
-    for number in range(min(max_new_tokens, room)):
-        token_N = next_token(
-            params,
-            tokens_NL,
-            lengths_N,
-            jax.random.fold_in(key, number),
-            temperature,
-            top_k,
-            top_p,
+
+    def __init__(self, model: nn.Module, context_length: int):
+        self._model, self._context_length = model, context_length
+        self._read = jax.jit(self._read_prompts, static_argnums=3)
+        self._draw = jax.jit(
+            self._draw_tokens,
+            donate_argnums=1,
+            static_argnames=("is_greedy", "keeps_all"),
         )
-        has_room_N = lengths_N < context_length
-        rows_R = np.flatnonzero(has_room_N)
-        tokens_NL[rows_R, lengths_N[rows_R]] = np.asarray(token_N)[rows_R]
-        lengths_N = lengths_N + has_room_N
-    return [
-        tokens_NL[row, start:end]
-        for row, (start, end) in enumerate(zip(starts_N, lengths_N, strict=True))
-    ]
+
+    def _apply(self, params: Any, method: str, *arguments: Any) -> Any:
+        return self._model.apply({"params": params}, *arguments, method=method)
+
+    def _read_prompts(
+        self, params: Any, tokens_NL: jax.Array, lengths_N: jax.Array, room: int
+    ) -> tuple[Any, jax.Array]:
+        """The memory of prompts, padded on the right, and logits_NV of what follows."""
+        N = len(tokens_NL)
+        memory = self._apply(params, "init_memory", N, room)
+        start_N = jnp.zeros(N, jnp.int32)
+        h_NLD, memory = self._apply(params, "encode_next", tokens_NL, memory, start_N)
+        last_N11 = (lengths_N - 1)[:, None, None]
+        h_N1D = jnp.take_along_axis(h_NLD, last_N11, axis=1)
+        return memory, self._apply(params, "lm_logits", h_N1D)[:, 0]
+
+    def _draw_tokens(
+        self,
+        params: Any,
+        carried: tuple[Any, jax.Array],
+        lengths_N: jax.Array,
+        key: jax.Array,
+        sampling: tuple[jax.Array, ...],
+        *,
+        is_greedy: bool,
+        keeps_all: bool,
+    ) -> tuple[tuple[Any, jax.Array], jax.Array]:
+        """The next _TOKENS_AT_ONCE tokens of each row, and what goes on from there."""
+
+        def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
+            if is_greedy:
+                return logits_NV.argmax(-1)
+            own = jax.random.fold_in(key, number)
+            if keeps_all:
+                return jax.random.categorical(own, logits_NV / sampling[0])
+            return sample(logits_NV, own, *sampling)
+
+        def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
+            memory, logits_NV = carried
+            token_N = draw(logits_NV, number).astype(jnp.int32)
+            h_N1D, memory = self._apply(
+                params, "encode_next", token_N[:, None], memory, lengths_N + number
+            )
+            logits_NV = self._apply(params, "lm_logits", h_N1D)[:, 0]
+            return (memory, logits_NV), token_N
+
+        carried, tokens_TN = jax.lax.scan(step, carried, jnp.arange(_TOKENS_AT_ONCE))
+        return carried, tokens_TN.T
+
+    def generate(
+        self,
+        params: Any,
+        prompts: Sequence[np.ndarray],
+        max_new_tokens: int,
+        sampling: Sampling,
+        on_tokens: Callable[[list[np.ndarray]], None] = lambda tokens: None,
+    ) -> list[np.ndarray]:
+        """Continuations of token prompts, without the prompts.
+
+        A continuation is shorter than max_new_tokens where the context is full.
+        Args:   on_tokens: told of each prompt's new tokens, some at a time.
+        Raises: UserError: a prompt that is empty or leaves no room, impossible numbers.
+        """
+        _check(prompts, self._context_length, max_new_tokens)
+        sampling.check()
+        if not prompts:
+            return []
+        starts_N = np.array([len(prompt) for prompt in prompts], np.int32)
+        wanted_N = np.minimum(max_new_tokens, self._context_length - starts_N)
+        room = self._rounded(int((starts_N + wanted_N).max()))
+        tokens_NL = np.zeros(
+            (len(prompts), self._rounded(int(starts_N.max()))), np.int32
+        )
+        for row, prompt in enumerate(prompts):
+            tokens_NL[row, : len(prompt)] = prompt
+        carried = self._read(params, tokens_NL, starts_N, room)
+        draw = functools.partial(
+            self._draw,
+            is_greedy=sampling.temperature == 0,
+            keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
+        )
+        found: list[np.ndarray] = []
+        for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
+            key = jax.random.fold_in(jax.random.key(sampling.seed), done)
+            numbers = (sampling.temperature, sampling.top_k, sampling.top_p)
+            carried, tokens_NT = draw(params, carried, starts_N + done, key, numbers)
+            found.append(np.asarray(tokens_NT))
+            left_N = wanted_N - done
+            on_tokens(
+                [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
+            )
+        whole_NT = np.concatenate(found, axis=1)
+        return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
+
+    def _rounded(self, length: int) -> int:
+        """A power of two that holds `length`, at most the context: few shapes."""
+        return min(self._context_length, 1 << (length - 1).bit_length())
 
 
 def _check(
-    prompts: Sequence[np.ndarray],
-    context_length: int,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
+    prompts: Sequence[np.ndarray], context_length: int, max_new_tokens: int
 ) -> None:
     for number, prompt in enumerate(prompts):
         if not 1 <= len(prompt) < context_length:
@@ -122,11 +187,5 @@ def _check(
                 f"prompt {number} has {len(prompt)} tokens; from 1 to "
                 f"{context_length - 1}, one less than the context; shorten or fill it"
             )
-    for name, value, is_good, allowed in (
-        ("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "at least 1"),
-        ("temperature", temperature, 0 <= temperature < float("inf"), "at least 0"),
-        ("top_k", top_k, top_k >= 0, "at least 0, which keeps all"),
-        ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
-    ):
-        if not is_good:
-            raise UserError(f"{name}={value}; {allowed}; change it")
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens={max_new_tokens}; at least 1; change it")

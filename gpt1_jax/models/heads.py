@@ -35,6 +35,17 @@ def nll_sum(
     return jax.lax.scan(add, zero, chunks)[0]
 
 
+def nll(
+    h_NLD: jax.Array, table_VD: jax.Array, targets_NL: jax.Array, chunk_elements: int
+) -> jax.Array:
+    """-log softmax(h table^T)[target], in nats, a chunk of logits at a time: nll_NL."""
+    chunks = _chunks(h_NLD, targets_NL, targets_NL, len(table_VD), chunk_elements)
+    found = jax.lax.map(
+        lambda chunk: token_nll(_logits(chunk[0], table_VD), chunk[1]), chunks
+    )
+    return found.swapaxes(0, 1).reshape(targets_NL.shape)
+
+
 def token_nll(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
     """-log softmax(logits)[target], in nats: nll_NL."""
     log_sum_exp_NL = jax.nn.logsumexp(logits_NLV, axis=-1)

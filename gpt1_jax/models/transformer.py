@@ -18,6 +18,7 @@ to hidden states and hidden states to logits; losses and tasks are elsewhere.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -67,6 +68,25 @@ class Norm(nn.Module):
         )
 
 
+class KeysValues(NamedTuple):
+    """What a layer's attention remembers of the tokens before: k_NMHK, v_NMHK."""
+
+    k: jax.Array
+    v: jax.Array
+
+    def put(
+        self, k_NLHK: jax.Array, v_NLHK: jax.Array, position_NL: jax.Array
+    ) -> "KeysValues":
+        """With those of new tokens; what lies beyond the room is left out."""
+        row_N1 = jnp.arange(len(position_NL))[:, None]
+        return KeysValues(
+            *(
+                old.at[row_N1, position_NL].set(new.astype(old.dtype), mode="drop")
+                for old, new in ((self.k, k_NLHK), (self.v, v_NLHK))
+            )
+        )
+
+
 class Attention(nn.Module):
     """Projections around causal_attention."""
 
@@ -74,17 +94,26 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_NLD: jax.Array, drop: Callable[[jax.Array], jax.Array]
-    ) -> jax.Array:
+        self,
+        x_NLD: jax.Array,
+        drop: Callable[[jax.Array], jax.Array],
+        memory: KeysValues | None = None,
+        position_NL: jax.Array | None = None,
+    ) -> tuple[jax.Array, KeysValues | None]:
         N, L, D = x_NLD.shape
         H = self.cfg.num_heads
         qkv = _dense(3 * D, self.cfg, name="qkv")(x_NLD)
         q, k, v = jnp.split(qkv, 3, axis=-1)
-        shape = (N, L, H, D // H)
-        att_NLHK = causal_attention(
-            q.reshape(shape), k.reshape(shape), v.reshape(shape), drop
-        )
-        return _dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D))
+        q, k, v = (x.reshape(N, L, H, D // H) for x in (q, k, v))
+        if memory is not None:
+            memory = memory.put(k, v, position_NL)
+            k, v = memory
+        att_NLHK = causal_attention(q, k, v, drop, position_NL)
+        return _dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), memory
+
+
+# One of each layer.
+Memory = tuple[KeysValues, ...]
 
 
 class MLP(nn.Module):
@@ -109,7 +138,13 @@ class Block(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x_NLD: jax.Array, seed_N2: jax.Array | None) -> jax.Array:
+    def __call__(
+        self,
+        x_NLD: jax.Array,
+        seed_N2: jax.Array | None,
+        memory: KeysValues | None = None,
+        position_NL: jax.Array | None = None,
+    ) -> tuple[jax.Array, KeysValues | None]:
         def drop(site: int, rate: float, x: jax.Array) -> jax.Array:
             if seed_N2 is None:
                 return x
@@ -118,12 +153,14 @@ class Block(nn.Module):
 
         cfg = self.cfg
         on_weights = functools.partial(drop, dropout.ATTENTION, cfg.attention_dropout)
-        a_NLD = Attention(cfg, name="attention")(x_NLD, on_weights)
+        a_NLD, memory = Attention(cfg, name="attention")(
+            x_NLD, on_weights, memory, position_NL
+        )
         a_NLD = drop(dropout.ATTENTION_OUTPUT, cfg.residual_dropout, a_NLD)
         n_NLD = Norm(cfg, name="norm_1")(x_NLD + a_NLD)
         m_NLD = MLP(cfg, name="mlp")(n_NLD)
         m_NLD = drop(dropout.MLP_OUTPUT, cfg.residual_dropout, m_NLD)
-        return Norm(cfg, name="norm_2")(n_NLD + m_NLD)
+        return Norm(cfg, name="norm_2")(n_NLD + m_NLD), memory
 
 
 class Embed(nn.Module):
@@ -139,10 +176,14 @@ class Embed(nn.Module):
         shape = (self.cfg.context_length, D)
         self.position = self.param("position", _init, shape, dtype)
 
-    def __call__(self, tokens_NL: jax.Array) -> jax.Array:
-        L = tokens_NL.shape[1]
-        h_NLD = self.token[tokens_NL] + self.position[None, :L]
-        return h_NLD.astype(self.cfg.compute_dtype)
+    def __call__(
+        self, tokens_NL: jax.Array, position_NL: jax.Array | None = None
+    ) -> jax.Array:
+        if position_NL is None:
+            position_NLD = self.position[None, : tokens_NL.shape[1]]
+        else:
+            position_NLD = self.position[position_NL]
+        return (self.token[tokens_NL] + position_NLD).astype(self.cfg.compute_dtype)
 
 
 class Transformer(nn.Module):
@@ -189,8 +230,33 @@ class Transformer(nn.Module):
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
         for block in self.blocks:
-            h_NLD = block(h_NLD, seed_N2)
+            h_NLD, _ = block(h_NLD, seed_N2)
         return h_NLD
+
+    def init_memory(self, N: int, M: int) -> Memory:
+        """What is remembered of no tokens, with room for M of each of N sequences."""
+        cfg = self.cfg
+        shape = (N, M, cfg.num_heads, cfg.width // cfg.num_heads)
+        zeros = jnp.zeros(shape, cfg.compute_dtype)
+        return (KeysValues(zeros, zeros),) * cfg.num_layers
+
+    def encode_next(
+        self, tokens_NL: jax.Array, memory: Memory, position_N: jax.Array
+    ) -> tuple[jax.Array, Memory]:
+        """`encode` of L more tokens after position_N others, without dropout.
+
+        Returns: their h_NLD, and the memory with them in it. Where rows have fewer than
+                 L new tokens, those after them are forgotten once others take their
+                 places. A position beyond the context gives nothing of use.
+        """
+        L = tokens_NL.shape[1]
+        position_NL = position_N[:, None] + jnp.arange(L)[None]
+        h_NLD = self.embed(tokens_NL, position_NL)
+        new = []
+        for block, own in zip(self.blocks, memory, strict=True):
+            h_NLD, own = block(h_NLD, None, own, position_NL)
+            new.append(own)
+        return h_NLD, tuple(new)
 
     def lm_logits(self, h_NLD: jax.Array) -> jax.Array:
         """Logits over the next token: h times the token table, in float32 at least."""

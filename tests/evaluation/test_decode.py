@@ -64,16 +64,6 @@ def test_draws_have_the_filtered_probabilities(temperature, top_k, top_p, num_ke
     assert chi2 < (num_kept - 1) + 4 * np.sqrt(2 * num_kept)
 
 
-def test_temperature_zero_takes_the_likeliest_of_each_row():
-    logits_NV = np.random.default_rng(0).standard_normal((11, 7)).astype(np.float32)
-    sample = jax.jit(decode.sample)
-    for seed in range(3):
-        drawn_N = sample(logits_NV, jax.random.key(seed), 0.0, 0, 1.0)
-        np.testing.assert_array_equal(drawn_N, logits_NV.argmax(-1))
-    hot = sample(logits_NV, jax.random.key(0), 1.0, 0, 1.0)
-    assert np.any(hot != logits_NV.argmax(-1))
-
-
 def test_rows_of_a_batch_are_drawn_independently():
     first, again, other = (
         draw(jnp.zeros(7), 1.0, 0, 1.0, 1001, seed=seed) for seed in (0, 0, 1)
@@ -115,12 +105,13 @@ def params(model, make_params):
 
 @pytest.fixture(scope="module")
 def generate(model, params):
-    next_token = decode.make_next_token(
-        lambda params, tokens_NL: model.apply({"params": params}, tokens_NL)
-    )
-    return functools.partial(
-        decode.generate, next_token, params, context_length=CONTEXT
-    )
+    decoder = decode.Decoder(model, CONTEXT)
+
+    def generate(prompts, max_new_tokens, on_tokens=lambda new: None, **sampling):
+        how = decode.Sampling(**sampling)
+        return decoder.generate(params, prompts, max_new_tokens, how, on_tokens)
+
+    return generate
 
 
 def prompts(*lengths: int) -> list[np.ndarray]:
@@ -143,6 +134,55 @@ def test_greedy_continuations_are_the_likeliest_tokens(model, params, generate):
         likeliest_L = apply({"params": params}, whole)[0].argmax(-1)
         start = len(prompt) - 1
         np.testing.assert_array_equal(likeliest_L[start : start + 6], continuation)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"top_k": 5}, {"top_p": 0.5}])
+def test_cold_draws_are_the_likeliest(generate, sampling):
+    given = prompts(2, 7, 5)
+    greedy = generate(given, 6, temperature=0.0, **sampling)
+    cold = generate(given, 6, temperature=1e-5, **sampling)
+    hot = generate(given, 6, temperature=1.0, **sampling)
+    np.testing.assert_array_equal(greedy, cold)
+    assert np.any(np.array(hot) != greedy)
+
+
+def test_draws_have_the_models_probabilities(model, params, generate):
+    """First and third tokens of many continuations, against the model's own words."""
+    (prompt,) = prompts(3)
+    num = 4000
+    drawn = np.stack(generate([prompt] * num, 3, temperature=2.0))
+    apply = jax.jit(model.apply)
+
+    def expected(rows_NL):
+        whole_NL = np.zeros((len(rows_NL), CONTEXT), np.int32)
+        whole_NL[:, : len(rows_NL[0])] = rows_NL
+        logits_NLV = np.asarray(apply({"params": params}, whole_NL), np.float64)
+        p_NV = np.exp(logits_NLV[:, len(rows_NL[0]) - 1] / 2.0)
+        return p_NV / p_NV.sum(-1, keepdims=True)
+
+    before_N2 = np.concatenate([np.tile(prompt, (num, 1)), drawn[:, :2]], axis=1)
+    for counts_V, p_V in (
+        (np.bincount(drawn[:, 0], minlength=VOCAB), expected([prompt])[0]),
+        (np.bincount(drawn[:, 2], minlength=VOCAB), expected(before_N2).mean(0)),
+    ):
+        common = num * p_V > 5
+        chi2 = ((counts_V - num * p_V)[common] ** 2 / (num * p_V[common])).sum()
+        assert chi2 < common.sum() + 4 * np.sqrt(2 * common.sum())
+
+
+def test_tokens_are_told_as_they_come(model, params, generate, monkeypatch):
+    given, told = prompts(2, 7, 12), []
+    monkeypatch.setattr(decode, "_TOKENS_AT_ONCE", 4)
+    decoder, greedy = decode.Decoder(model, CONTEXT), decode.Sampling(temperature=0.0)
+    whole = decoder.generate(params, given, 10, greedy, told.append)
+    assert [len(ids) for ids in whole] == [10, 6, 1]
+    assert [[len(ids) for ids in new] for new in told] == [
+        [4, 4, 1],
+        [4, 2, 0],
+        [2, 0, 0],
+    ]
+    for row, ids in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate([t[row] for t in told]), ids)
 
 
 def test_continuations_stop_where_the_context_is_full(generate):

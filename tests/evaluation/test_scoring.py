@@ -27,7 +27,7 @@ def make(make_params, context_length: int):
     def logits_fn(params, tokens_NL):
         return model.apply({"params": params}, tokens_NL)
 
-    token_logp = scoring.make_token_logp(logits_fn)
+    token_logp = scoring.make_token_logp(model, chunk_elements=100)
     jitted_logits = jax.jit(logits_fn)
 
     def score(texts, **kwargs):
@@ -98,14 +98,13 @@ def test_texts_of_no_and_one_token_have_no_log_probability(odd_context):
     assert score([]) == []
 
 
-def test_log_probabilities_do_not_depend_on_the_batch(odd_context):
+def test_log_probabilities_do_not_depend_on_the_batch(odd_context, monkeypatch):
     score, _ = odd_context
     given = texts(3, 29, 1, 7, 8, 0, 17)
     together = score(given)
-    for batch_size in (1, 3):
-        for ours, theirs in zip(
-            score(given, batch_size=batch_size), together, strict=True
-        ):
+    for tokens_at_once in (1, 24):
+        monkeypatch.setattr(scoring, "_TOKENS_AT_ONCE", tokens_at_once)
+        for ours, theirs in zip(score(given), together, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     for tokens, logp in zip(given, together, strict=True):
         np.testing.assert_allclose(score([tokens])[0], logp, rtol=1e-5, atol=1e-5)

@@ -298,27 +298,29 @@ def test_training_without_dropout_equals_not_training(tiny):
 def test_every_site_of_every_layer_draws_its_own_mask(monkeypatch, make_params):
     cfg = dataclasses.replace(TINY, attention_dropout=0.25, residual_dropout=0.5)
     model = Transformer(cfg, VOCAB)
-    calls, keys, rows = collections.Counter(), [], []
+    calls, seeds = collections.Counter(), []
 
-    def spy(x, rate, *, key, row_N):
+    def spy(x, rate, seed_N2):
         calls[x.shape, rate] += 1
-        keys.append(jax.random.key_data(key))
-        rows.append(row_N)
+        seeds.append(seed_N2)
         return x
 
     monkeypatch.setattr(dropout, "drop_rows", spy)
 
     @jax.jit
     def spied(params, row_N):
+        seeds.clear()
         rngs = {"dropout": jax.random.key(0)}
         variables = {"params": params}
         model.apply(variables, tokens(2, 11), True, row_N, rngs=rngs, method="encode")
-        return keys, rows
+        return seeds
 
-    found_keys, found_rows = spied(make_params(model), jnp.array([4, 7], jnp.uint32))
+    params = make_params(model)
+    found = np.stack(spied(params, jnp.array([4, 7], jnp.uint32)))
     assert calls == {((2, 3, 11, 11), 0.25): 2, ((2, 11, 15), 0.5): 4}
-    assert len({tuple(key.tolist()) for key in found_keys}) == 3 * 2
-    assert [row_N.tolist() for row_N in found_rows] == [[4, 7]] * 6
+    assert len({tuple(seed) for seed in found.reshape(-1, 2).tolist()}) == 3 * 2 * 2
+    turned = np.stack(spied(params, jnp.array([7, 4], jnp.uint32)))
+    np.testing.assert_array_equal(turned, found[:, ::-1])
 
 
 def test_rows_are_numbered_from_zero_unless_said_otherwise(tiny):

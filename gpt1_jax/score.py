@@ -1,0 +1,76 @@
+r"""Log-probabilities and perplexity of the user's text.
+
+    python -m gpt1_jax.score --checkpoint runs/pretrain \
+        --input text.txt --output scores.jsonl
+
+A row of --output for each line of --input, in order: text, tokens (ids) and logprobs
+(nats, of each token but the first, which nothing precedes). Lines longer than the
+model's context are read in windows that overlap by half.
+"""
+
+import json
+import math
+from pathlib import Path
+
+from absl import flags
+
+import gpt1_jax
+from gpt1_jax import command, files, terminal
+from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.training import mesh, process
+
+_FLAGS = flags.FlagValues()
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "A workdir, or its checkpoints/STEP.",
+    required=True,
+    flag_values=_FLAGS,
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "A UTF-8 text file.", required=True, flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    process.prepare()
+    texts = _read(Path(_INPUT.value).expanduser())
+    model = gpt1_jax.load(_CHECKPOINT.value)
+    terminal.say(
+        f"{mesh.describe(model.model.cfg)}; {_CHECKPOINT.value}: step {model.step:,}"
+    )
+    terminal.say(f"{_INPUT.value}: {len(texts):,} lines")
+    scores = model.score(texts)
+    output = Path(_OUTPUT.value).expanduser()
+    files.write_atomically(output, "".join(f"{json.dumps(row)}\n" for row in scores))
+    count = sum(len(row["logprobs"]) for row in scores)
+    if not count:
+        terminal.say(f"{output}: no line has two tokens, so there is no perplexity")
+        return
+    nats = -sum(sum(row["logprobs"]) for row in scores) / count
+    terminal.say(
+        f"{output}: {count:,} predicted tokens, {nats:.4f} nats each, perplexity "
+        f"{math.exp(min(nats, 700)):.4f}"
+    )
+
+
+def _read(path: Path) -> list[str]:
+    r"""The lines of a file, split at `\n` only; none for a final newline."""
+    if not path.is_file():
+        raise NotFound(f"no file {path}; a text file is expected; check --input")
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} (0x{error.object[error.start]:02x}) is not "
+            "UTF-8; convert it with `iconv -t UTF-8`"
+        ) from None
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)
