@@ -24,7 +24,7 @@ from gpt1_jax.interop.weights import Weights
 _CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
 _INDEX_FILE = "model.safetensors.index.json"
 _PREFIX = "transformer."
-_LM_HEAD = "lm_head.weight"
+_TOKEN_TABLE, _LM_HEAD = "tokens_embed.weight", "lm_head.weight"
 _CHOICE_HEAD = {
     "head/kernel": "multiple_choice_head.summary.weight",
     "head/bias": "multiple_choice_head.summary.bias",
@@ -56,6 +56,9 @@ def read(directory: Path) -> Weights:
         bare = name.removeprefix(_PREFIX)
         if not _NO_PARAMETER.fullmatch(bare):
             tensors[bare] = tensor
+    # Of tied tensors transformers stores one: of a double-heads model, the head.
+    if _TOKEN_TABLE not in tensors and _LM_HEAD in tensors:
+        tensors[_TOKEN_TABLE] = tensors[_LM_HEAD]
     names = _names(model.num_layers)
     expected = weights.expected_shapes(model, vocab_size)
     params = {}
@@ -110,7 +113,7 @@ def _names(num_layers: int) -> dict[str, str]:
     """The name in transformers, without its prefix, of each parameter."""
     names = {
         "embed/position": "positions_embed.weight",
-        "embed/token": "tokens_embed.weight",
+        "embed/token": _TOKEN_TABLE,
     }
     for layer in range(num_layers):
         for path, name in weights.BLOCK_NAMES.items():

@@ -60,6 +60,13 @@ def test_masks_of_old_versions_are_skipped_and_a_tied_head_is_no_parameter(tmp_p
     assert set(found.params) == set(weights.paths(2))
 
 
+def test_a_tied_head_may_stand_for_the_table(tmp_path):
+    tied = tensors()
+    tied["lm_head.weight"] = tied.pop("transformer.tokens_embed.weight")
+    found = huggingface.read(save(tmp_path, tied))
+    np.testing.assert_array_equal(found.params["embed/token"], tied["lm_head.weight"])
+
+
 def test_shards_are_read_as_one(tmp_path):
     whole = tensors()
     names = sorted(whole)

@@ -1,0 +1,198 @@
+"""Generation beside transformers: its OpenAIGPT, and its GPT-2 of the same size.
+
+    pip install -e '.[benchmarks]'
+    python -m benchmarks.generate --new_tokens 256
+
+Each continues the same prompt greedily, in a process of its own, with random weights of
+the paper's size (transformers' OpenAIGPT has no cache; its GPT-2 has one). They take
+turns, --rounds times; medians, and their ratios to this project, are printed. First
+the time from the start of `gpt1_jax.generate` to its first token, without and with
+programs compiled before.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, files, terminal
+
+_FLAGS = flags.FlagValues()
+_NEW_TOKENS = flags.DEFINE_integer("new_tokens", 256, "To add.", 1, flag_values=_FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Of all sides.", 1, flag_values=_FLAGS)
+_PROMPT_LENGTH = flags.DEFINE_integer(
+    "prompt_length", 16, "Tokens.", 1, flag_values=_FLAGS
+)
+_LAYERS = flags.DEFINE_integer("num_layers", 12, "Of all.", 1, flag_values=_FLAGS)
+_SIDE = flags.DEFINE_string(
+    "side", "", "For this script's own use.", flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "JSON file for all numbers; empty: none.", flag_values=_FLAGS
+)
+
+_VOCAB = 40478
+_SIDES = ("gpt1_jax", "transformers OpenAIGPT", "transformers GPT-2")
+
+
+def main() -> None:
+    """Runs the command."""
+    if _SIDE.value:
+        print(json.dumps(_seconds(_SIDE.value)))
+        return
+    terminal.say(f"{_ROUNDS.value} rounds of {_NEW_TOKENS.value} tokens")
+    first_token = _first_token()
+    for name, seconds in first_token.items():
+        terminal.say(f"start to first token, {name}: {seconds:.1f} s")
+    seconds: dict[str, list[float]] = {side: [] for side in _SIDES}
+    for number in range(1, _ROUNDS.value + 1):
+        for side in _SIDES:
+            seconds[side].append(_in_own_process(side))
+        shown = ", ".join(f"{side} {seconds[side][-1]:.1f} s" for side in _SIDES)
+        terminal.say(f"round {number}/{_ROUNDS.value}: {shown}")
+    ours = statistics.median(seconds[_SIDES[0]])
+    for side in _SIDES:
+        median = statistics.median(seconds[side])
+        rate = _NEW_TOKENS.value / median
+        terminal.say(
+            f"{side:<24} {median:7.2f} s, {rate:6.1f} tokens/s, {median / ours:5.2f} x"
+        )
+    if _OUTPUT.value:
+        report = {
+            "seconds": seconds,
+            "start_to_first_token_seconds": first_token,
+            "new_tokens": _NEW_TOKENS.value,
+            "prompt_length": _PROMPT_LENGTH.value,
+            "num_layers": _LAYERS.value,
+            "cpus": os.cpu_count(),
+        }
+        files.write_atomically(Path(_OUTPUT.value), json.dumps(report, indent=1) + "\n")
+
+
+def _in_own_process(side: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.generate", f"--side={side}"]
+        + [f"--{flag.name}={flag.value}" for flag in (_NEW_TOKENS, _PROMPT_LENGTH)]
+        + [f"--num_layers={_LAYERS.value}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _seconds(side: str) -> float:
+    """The time of one generation, after one that compiles or warms up."""
+    if side == _SIDES[0]:
+        generate = _ours()
+        generate(_NEW_TOKENS.value)
+    else:
+        generate = _theirs(side)
+        generate(2)
+    began = time.perf_counter()
+    generate(_NEW_TOKENS.value)
+    return time.perf_counter() - began
+
+
+def _ours():
+    import jax
+    import numpy as np
+
+    from gpt1_jax.config import ModelConfig
+    from gpt1_jax.evaluation import decode
+    from gpt1_jax.models.transformer import Transformer
+
+    cfg = ModelConfig(num_layers=_LAYERS.value, compute_dtype="float32")
+    model = Transformer(cfg, _VOCAB)
+    tokens = np.ones((1, 1), np.int32)
+    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
+    decoder = decode.Decoder(model, cfg.context_length)
+    prompts = [np.arange(_PROMPT_LENGTH.value)]
+    greedy = decode.Sampling(temperature=0.0)
+    return lambda count: decoder.generate(params, prompts, count, greedy)
+
+
+def _theirs(side: str):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": _VOCAB, "n_layer": _LAYERS.value, "n_positions": 512}
+    if "GPT-2" in side:
+        config = transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
+        model = transformers.GPT2LMHeadModel(config).eval()
+    else:
+        model = transformers.OpenAIGPTLMHeadModel(
+            transformers.OpenAIGPTConfig(**sizes)
+        ).eval()
+    prompt = torch.arange(_PROMPT_LENGTH.value)[None]
+
+    def generate(count: int) -> None:
+        out = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        assert out.shape[1] == _PROMPT_LENGTH.value + count
+
+    return generate
+
+
+def _first_token() -> dict[str, float]:
+    """Seconds from the start of the command to its first 16 tokens, which come at once.
+
+    The model is a workdir of random weights with a tokenizer of single characters.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        _make_workdir(directory / "run")
+        environment = os.environ | {"HOME": name}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        found = {}
+        for state in ("nothing compiled before", "compiled before"):
+            began = time.perf_counter()
+            subprocess.run(
+                [
+                    *(sys.executable, "-m", "gpt1_jax.generate", "--prompt", "the"),
+                    *(f"--checkpoint={directory / 'run'}", "--max_new_tokens=1"),
+                ],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            found[state] = time.perf_counter() - began
+        shutil.rmtree(directory / "run")
+    return found
+
+
+def _make_workdir(workdir: Path) -> None:
+    import numpy as np
+
+    from gpt1_jax import pretrained
+    from gpt1_jax.config import ModelConfig, RunConfig
+    from gpt1_jax.data import tokenizers
+    from gpt1_jax.interop import weights
+
+    model = ModelConfig(num_layers=_LAYERS.value)
+    rng = np.random.default_rng(0)
+    params = {
+        path: 0.02 * rng.standard_normal(shape, dtype=np.float32)
+        for path, shape in weights.expected_shapes(model, _VOCAB).items()
+    }
+    tokenizer = tokenizers.learn(["the old boat sank in the bay . " * 50], 300)
+    tree = weights.Weights(params, model).tree
+    pretrained.create(workdir, RunConfig(model=model), tree, tokenizer, {})
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)

@@ -1,0 +1,134 @@
+"""Live beside transformers' OpenAIGPT, at the paper's size, on random weights.
+
+Needs the extra [parity]; without it these tests are skipped.
+"""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from gpt1_jax.evaluation import decode
+from gpt1_jax.interop import huggingface
+from gpt1_jax.models import heads
+from gpt1_jax.models.transformer import Transformer
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TOKENS = np.random.default_rng(0).integers(0, 40478, (2, 128))
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """The paper's model in transformers, its random weights large enough to matter."""
+    torch.manual_seed(0)
+    config = transformers.OpenAIGPTConfig(initializer_range=0.05)
+    model = transformers.OpenAIGPTLMHeadModel(config).eval()
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.ndim == 1:
+                value.add_(0.1 * torch.randn_like(value))
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(theirs, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("saved")
+    theirs.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def ours(saved):
+    """The model that was saved, and its parameters, as we read them."""
+    found = huggingface.read(saved)
+    cfg = dataclasses.replace(found.model, compute_dtype="float32")
+    return Transformer(cfg, found.num_rows), found.tree
+
+
+def test_logits_agree_at_full_size(theirs, ours):
+    model, params = ours
+    with torch.no_grad():
+        expected = theirs(torch.tensor(TOKENS)).logits.numpy()
+    found = jax.jit(model.apply)({"params": params}, TOKENS.astype(np.int32))
+    assert np.abs(expected).max() > 3
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_greedy_continuations_are_equal(theirs, ours):
+    model, params = ours
+    prompts = [TOKENS[0, :5], TOKENS[1, :17]]
+    greedy = decode.Sampling(temperature=0.0)
+    found = decode.Decoder(model, 512).generate(params, prompts, 20, greedy)
+    for prompt, new in zip(prompts, found, strict=True):
+        expected = theirs.generate(
+            torch.tensor(prompt[None]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=20,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        np.testing.assert_array_equal(new, expected[0, len(prompt) :].numpy())
+
+
+def load_all(model_class, directory):
+    """A model of transformers whose parameters all came from the files, and no more."""
+    model, told = model_class.from_pretrained(directory, output_loading_info=True)
+    assert not any(told[key] for key in told), told
+    return model.eval()
+
+
+def test_what_we_write_is_what_they_read(theirs, saved, tmp_path):
+    huggingface.write(huggingface.read(saved), tmp_path)
+    model = load_all(transformers.OpenAIGPTLMHeadModel, tmp_path)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_double_heads_agree_and_come_back(tmp_path):
+    torch.manual_seed(1)
+    config = transformers.OpenAIGPTConfig(
+        vocab_size=103, n_positions=24, n_embd=64, n_layer=2, n_head=4, num_labels=1
+    )
+    model = transformers.OpenAIGPTDoubleHeadsModel(config).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    found = huggingface.read(tmp_path / "theirs")
+    tokens = np.random.default_rng(0).integers(0, 103, (3, 2, 11))
+    lengths = np.array([[11, 7], [5, 11], [11, 11]])
+    with torch.no_grad():
+        out = model(torch.tensor(tokens), mc_token_ids=torch.tensor(lengths - 1))
+    cfg = dataclasses.replace(found.model, compute_dtype="float32")
+    h = Transformer(cfg, 103).apply(
+        {"params": heads.backbone_of(found.tree)},
+        tokens.reshape(6, 11).astype(np.int32),
+        method="encode",
+    )
+    logits = heads.task_logits(
+        found.tree["head"], heads.at_last(h, lengths), is_choice=True
+    )
+    np.testing.assert_allclose(logits, out.mc_logits.numpy(), atol=1e-5)
+    huggingface.write(found, tmp_path / "ours")
+    again = load_all(transformers.OpenAIGPTDoubleHeadsModel, tmp_path / "ours")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_pickled_weights_become_readable_by_the_command_that_is_told(
+    theirs, tmp_path, monkeypatch
+):
+    small = transformers.OpenAIGPTConfig(
+        vocab_size=31, n_positions=8, n_embd=16, n_layer=1, n_head=2
+    )
+    model = transformers.OpenAIGPTLMHeadModel(small)
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="is a pickle") as error:
+        huggingface.read(tmp_path)
+    command = str(error.value).split("where you trust it: ")[1]
+    program = command.removeprefix('python -c "').removesuffix('"')
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert huggingface.read(tmp_path).num_rows == 31
