@@ -2,7 +2,7 @@ r"""Prepares books for pre-training: UTF-8 text files to a token store.
 
     python -m gpt1_jax.prepare --corpus '/data/books/*.txt' --output /data/store
 
-Then: python -m gpt1_jax.main --config experiments/pretrain.py \
+Then: python -m gpt1_jax.main --config experiments/pretrain.py:paper \
           --config.data.corpus=/data/store
 One book a file. Learns a byte-pair encoding from the training books, unless
 --tokenizer names a directory with one. Stopped, the same command goes on.

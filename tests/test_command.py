@@ -162,7 +162,7 @@ BUGS = {
     "bad_attribute": ("bad_attribute.py", "no_such_attribute"),
 }
 
-HELPS = ("main", "prepare", "generate")
+HELPS = ("main", "prepare", "generate", "score", "predict", "convert")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """A trained model from Python: what it returns is what the model says."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import pretrained
+from gpt1_jax.evaluation import decode
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,30 @@ def test_the_seed_decides_what_is_drawn(model):
         model.generate("the boat", 8, temperature=1.0, seed=seed) for seed in (0, 0, 1)
     )
     assert first == again != other
+
+
+def test_text_is_told_as_it_grows(model, monkeypatch):
+    monkeypatch.setattr(decode, "_TOKENS_AT_ONCE", 4)
+    told = {0: "", 1: ""}
+    pieces = []
+
+    def on_text(number, text):
+        told[number] += text
+        pieces.append(number)
+
+    fresh = dataclasses.replace(model)
+    texts = fresh.generate(["the boat", "it"], 11, on_text=on_text, seed=1)
+    assert list(told.values()) == texts
+    assert len(pieces) > 2
+
+
+def test_a_character_is_told_once_it_is_whole(model):
+    cut = model.tokenizer.encode("é日")  # bytes, as no piece has them
+    assert len(cut) > 4
+    growing = pretrained._Continuation(model.tokenizer, np.array([], np.uint32))
+    pieces = [growing.add(cut[n : n + 1]) for n in range(len(cut))]
+    assert "".join(pieces) + growing.rest() == model.tokenizer.decode(cut)
+    assert "\ufffd" not in "".join(pieces)
 
 
 def test_a_prompt_that_ends_within_a_character_is_not_repeated(model):

@@ -192,9 +192,16 @@ def test_a_run_without_predictions_is_refused(tmp_path):
     (workdir / "predictions/ax.jsonl").unlink()
     with pytest.raises(
         ValueError,
-        match=r"ax.jsonl; .*: test_matched, test_mismatched; .*: run its command again",
+        match=r"ax.jsonl; .*: test_matched, test_mismatched; .* run its command again",
     ):
         run(tmp_path / "a.zip", workdir)
+
+
+def test_a_partial_submission_may_lack_one_of_a_runs_files(tmp_path):
+    workdir = make_run(tmp_path, "mnli")
+    (workdir / "predictions/ax.jsonl").unlink()
+    run(tmp_path / "a.zip", workdir, allow_partial=True)
+    assert set(texts_of(tmp_path / "a.zip")) == {"MNLI-m.tsv", "MNLI-mm.tsv"}
 
 
 @pytest.mark.parametrize(

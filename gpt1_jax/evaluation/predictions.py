@@ -77,8 +77,8 @@ def read(workdir: Path, split: str) -> list[Prediction]:
         found = sorted(file.stem for file in path.parent.glob("*.jsonl"))
         raise NotFound(
             f"no predictions in {path}; splits with predictions there: "
-            f"{', '.join(found) or 'none'}; a finished fine-tuning run has them: run "
-            "its command again"
+            f"{', '.join(found) or 'none'}; put the test set beside the task's other "
+            "files and run its command again, which predicts what is missing"
         )
     lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     return [

@@ -79,7 +79,9 @@ def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
 
 def _data(own: DataConfig, given: DataConfig) -> DataConfig:
     """The data that the evaluation names; if it names none, the model's own."""
-    if given.task_dir or given.source != own.source:
+    default = DataConfig()
+    names = ("task_dir", "source", "tfds_dir")
+    if any(getattr(given, name) != getattr(default, name) for name in names):
         return given
     return dataclasses.replace(own, cache_dir=given.cache_dir)
 

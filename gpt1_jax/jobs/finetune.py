@@ -140,6 +140,12 @@ def _tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
     source = preparation.tokenizer_source(config.data)
     if source != "sentencepiece":
         return tokenizers.load(Path(source))
+    if not config.data.corpus:
+        raise UserError(
+            "config.init.path=none, and config.data.corpus is empty; a pre-trained "
+            "workdir, or books to learn a tokenizer from, are expected; set it, as in "
+            "--config.init.path=runs/pretrain"
+        )
     return preparation.open_corpus(config.data).tokenizer
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gpt1_jax import finetuned, pretrained, submit
+from gpt1_jax.config import DataConfig
 from gpt1_jax.data import batches, cached, task_data
 from gpt1_jax.data.examples import Example
 from gpt1_jax.data.task_rows import TASKS
@@ -253,6 +254,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tune, tmp_path, make_config
         ({"data__task_dir": ""}, "config.data.task_dir is empty"),
         ({"data__task_dir": "/nowhere"}, "'/nowhere' is no directory"),
         ({"init__path": "/nowhere"}, "no run in /nowhere"),
+        (
+            {"init__path": "none", "data__corpus": ""},
+            "init.path=none, and config.data.corpus is empty; a pre-trained workdir",
+        ),
         ({"init__num_layers": 2}, "num_layers=2; the model in .* has 1 layers"),
         ({"train__batch_size": 4096}, "training examples fill no batch"),
     ],
@@ -334,6 +339,26 @@ def test_evaluation_reads_the_data_that_it_names(score, tmp_path, make_config):
     assert found["metrics"]["eval/accuracy"] * 240 == pytest.approx(
         round(found["metrics"]["eval/accuracy"] * 240)
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"source": "tfds", "tfds_dir": "/own"}),
+        ({"cache_dir": "/c"}, {"source": "tfds", "tfds_dir": "/own"}),
+        ({"task_dir": "/other"}, {"source": "files", "task_dir": "/other"}),
+        (
+            {"source": "tfds", "tfds_dir": "/other"},
+            {"source": "tfds", "tfds_dir": "/other"},
+        ),
+    ],
+)
+def test_the_models_own_data_is_read_unless_another_is_named(given, expected):
+    own = DataConfig(source="tfds", tfds_dir="/own")
+    found = evaluate._data(own, DataConfig(**given))
+    for name, value in expected.items():
+        assert getattr(found, name) == value
+    assert found.cache_dir == DataConfig(**given).cache_dir
 
 
 def copied(workdir: Path, to: Path) -> Path:

@@ -323,6 +323,33 @@ def test_every_site_of_every_layer_draws_its_own_mask(monkeypatch, make_params):
     np.testing.assert_array_equal(turned, found[:, ::-1])
 
 
+def test_states_of_next_tokens_are_those_of_the_whole_text(tiny):
+    """Read in parts, rows of other lengths, places beyond the room among them."""
+    model, params = tiny
+    whole = tokens(3, 11)
+    expected = encode(model, params, whole)
+
+    @jax.jit
+    def encode_next(params, *arguments):
+        return model.apply({"params": params}, *arguments, method="encode_next")
+
+    lengths = np.array([5, 2, 4])
+    memory = model.apply({}, 3, 11, method="init_memory")
+    # Rows shorter than the first part have padding, which what follows overwrites.
+    padded = np.where(np.arange(5)[None] < lengths[:, None], whole[:, :5], 1)
+    h, memory = encode_next(params, padded, memory, np.zeros(3, np.int32))
+    for row, length in enumerate(lengths):
+        np.testing.assert_allclose(h[row, :length], expected[row, :length], atol=1e-4)
+    for step in range(9):
+        place = lengths + step
+        there = place < 11
+        new = whole[np.arange(3), np.minimum(place, 10)]
+        h, memory = encode_next(params, new[:, None], memory, place)
+        np.testing.assert_allclose(
+            h[there, 0], expected[there, place[there]], atol=1e-4
+        )
+
+
 def test_rows_are_numbered_from_zero_unless_said_otherwise(tiny):
     model, params = tiny
 

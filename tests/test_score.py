@@ -1,0 +1,56 @@
+"""Scores of the user's lines, by the command."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+import gpt1_jax
+from gpt1_jax import score
+
+
+def run(workdir, text: bytes, tmp_path) -> list[dict]:
+    given, output = tmp_path / "given.txt", tmp_path / "out/scores.jsonl"
+    given.write_bytes(text)
+    score._FLAGS(
+        ["score", f"--checkpoint={workdir}", f"--input={given}", f"--output={output}"]
+    )
+    score.main()
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, tmp_path, capsys):
+    long = "the boat sank . " * 60  # longer than the context
+    text = f"The boat.\n\nit\u2028was\n{long}\n"
+    rows = run(pretrained_workdir, text.encode(), tmp_path)
+    assert [row["text"] for row in rows] == ["The boat.", "", "it\u2028was", long]
+    model = gpt1_jax.load(pretrained_workdir)
+    for row in rows:
+        assert set(row) == {"text", "tokens", "logprobs"}
+        assert row["tokens"] == model.tokenizer.encode(row["text"]).tolist()
+        assert len(row["logprobs"]) == max(0, len(row["tokens"]) - 1)
+    assert len(rows[-1]["tokens"]) > model.config.model.context_length
+    logps = np.concatenate([row["logprobs"] for row in rows])
+    said = capsys.readouterr().out
+    perplexity = float(re.search(r"perplexity ([0-9.]+)", said)[1])
+    assert perplexity == pytest.approx(math.exp(-logps.mean()), rel=1e-4)
+    assert f"{len(logps):,} predicted tokens" in said
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_nothing_to_predict_has_no_perplexity(
+    text, pretrained_workdir, tmp_path, capsys
+):
+    rows = run(pretrained_workdir, text.encode(), tmp_path)
+    assert len(rows) == len(text)
+    assert "no line has two tokens" in capsys.readouterr().out
+
+
+def test_what_is_no_text_is_refused(pretrained_workdir, tmp_path):
+    with pytest.raises(ValueError, match=r"given.txt: byte 4 \(0xff\) is not UTF-8"):
+        run(pretrained_workdir, b"the \xff", tmp_path)
+    score._FLAGS(["score", "--checkpoint=a", "--input=nowhere", "--output=b"])
+    with pytest.raises(FileNotFoundError, match="no file nowhere; a text file is exp"):
+        score.main()
