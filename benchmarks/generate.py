@@ -10,6 +10,7 @@ the time from the start of `gpt1_jax.generate` to its first token, without and w
 programs compiled before.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -151,7 +152,7 @@ def _theirs(side: str):
 def _first_token() -> dict[str, float]:
     """Seconds from the start of the command to its first 16 tokens, which come at once.
 
-    The model is a workdir of random weights with a tokenizer of single characters.
+    The model is a workdir of random weights, its tokenizer as large as the released.
     """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -180,7 +181,7 @@ def _make_workdir(workdir: Path) -> None:
 
     from gpt1_jax import pretrained
     from gpt1_jax.config import ModelConfig, RunConfig
-    from gpt1_jax.data import tokenizers
+    from gpt1_jax.data.openai_bpe import OpenAITokenizer
     from gpt1_jax.interop import weights
 
     model = ModelConfig(num_layers=_LAYERS.value)
@@ -189,7 +190,13 @@ def _make_workdir(workdir: Path) -> None:
         path: 0.02 * rng.standard_normal(shape, dtype=np.float32)
         for path, shape in weights.expected_shapes(model, _VOCAB).items()
     }
-    tokenizer = tokenizers.learn(["the old boat sank in the bay . " * 50], 300)
+    characters = [chr(ord("!") + number) for number in range(238)]
+    merges = list(itertools.product(characters[:200], repeat=2))
+    pieces = ["<unk>", *characters, *(f"{c}</w>" for c in characters)]
+    pieces += [*map("".join, merges), "\n</w>"]
+    id_of = {piece: number for number, piece in enumerate(pieces)}
+    lines = ["#version: 0.2", *map(" ".join, merges), ""]
+    tokenizer = OpenAITokenizer(json.dumps(id_of).encode(), "\n".join(lines).encode())
     tree = weights.Weights(params, model).tree
     pretrained.create(workdir, RunConfig(model=model), tree, tokenizer, {})
 

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(workdir: str) -> "Pretrained":
+def load(workdir: str, compute_dtype: str = "") -> "Pretrained":
     """The trained model in `workdir`, or in one of its checkpoints/STEP.
 
+    Args:    compute_dtype: another than the run's, as float32 on an accelerator.
     Returns: an object with config, params, tokenizer, logits(tokens), generate(prompts)
              and score(texts); see gpt1_jax.pretrained.Pretrained.
     Raises:  exits.NotFound, a FileNotFoundError, if there is none.
@@ -21,4 +22,4 @@ def load(workdir: str) -> "Pretrained":
     # Imported here: worker processes that only tokenise do without jax.
     from gpt1_jax import pretrained
 
-    return pretrained.load(workdir)
+    return pretrained.load(workdir, compute_dtype)

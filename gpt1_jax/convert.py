@@ -9,10 +9,11 @@ found in --input go with it. --to writes what a workdir, or its checkpoints/STEP
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
-from gpt1_jax import command, pretrained, terminal
+from gpt1_jax import command, files, pretrained, terminal
 from gpt1_jax.config import DataConfig, RunConfig
 from gpt1_jax.data import openai_bpe, tokenizers
 from gpt1_jax.exits import NotFound, UserError
@@ -54,23 +55,26 @@ def main() -> None:
 
 def _import(given: Path, output: Path) -> None:
     """Makes the workdir `output` of another system's files."""
-    origin = {"from": _FROM.value}
+    origin: dict[str, Any] = {"from": _FROM.value}
     if _FROM.value == "openai":
-        found, origin["pieces"] = openai.read(given)
+        found, origin["layout"] = openai.read(given)
     else:
         found = huggingface.read(given)
     terminal.say(_describe(found))
+    if doubtful := weights.doubtful_gains(found):
+        terminal.warn(
+            f"{doubtful} is no gain of a trained model, whose mean is well above 0; if "
+            "these are trained weights, the pieces are in another order"
+        )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
         tokenizer = tokenizers.load(given)
-        if tokenizer.vocab_size > found.num_rows:
-            raise UserError(
-                f"{given}: the tokenizer has {tokenizer.vocab_size:,} entries, the "
-                f"model {found.num_rows:,} rows; at most as many are expected; bring "
-                "the model's own"
-            )
+        pretrained.check_vocabulary(tokenizer, found.num_rows, str(given))
     vocab_size = tokenizer.vocab_size if tokenizer else found.num_rows
-    config = RunConfig(model=found.model, data=DataConfig(vocab_size=vocab_size))
+    is_released = isinstance(tokenizer, openai_bpe.OpenAITokenizer)
+    name = "openai" if is_released else DataConfig.tokenizer
+    data = DataConfig(tokenizer=name, vocab_size=vocab_size)
+    config = RunConfig(model=found.model, data=data)
     pretrained.create(output, config, found.tree, tokenizer, origin)
     terminal.say(f"{output}: a workdir to fine-tune, score and generate from")
     if tokenizer is None:
@@ -94,21 +98,33 @@ def _export(given: Path, output: Path) -> None:
         )
         del params["head/kernel"], params["head/bias"]
     exported = Weights(params, found.config.model)
-    if _TO.value == "openai":
-        if tokenizer:  # the released table ends with the vocabulary
-            params["embed/token"] = params["embed/token"][: tokenizer.vocab_size]
-        openai.write(exported, output, found.origin.get("pieces"))
-    else:
-        huggingface.write(exported, output)
+    with files.directory_made_whole(output) as part:
+        if _TO.value == "openai":
+            if tokenizer:  # the released table ends with the vocabulary
+                params["embed/token"] = params["embed/token"][: tokenizer.vocab_size]
+            openai.write(exported, part, found.origin.get("layout"))
+        else:
+            huggingface.write(exported, part)
+        _export_tokenizer(tokenizer, part)
+    terminal.say(f"{output}: {_describe(exported)}")
+
+
+def _export_tokenizer(tokenizer: tokenizers.Tokenizer | None, directory: Path) -> None:
+    """Writes the tokenizer's files, if there is one, and says what is to be known."""
+    is_huggingface = _TO.value == "huggingface"
     if isinstance(tokenizer, openai_bpe.OpenAITokenizer):
-        tokenizer.save(output, as_huggingface=_TO.value == "huggingface")
+        tokenizer.save(directory, as_huggingface=is_huggingface)
+        if is_huggingface:
+            terminal.warn(
+                "transformers' own tokenizer makes other ids of the same files: no "
+                "line breaks, <unk> for curly quotes"
+            )
     elif tokenizer:
-        tokenizer.save(output)
+        tokenizer.save(directory)
         terminal.warn(
             "this tokenizer is SentencePiece's, which neither format knows; its model "
             "file lies beside the weights"
         )
-    terminal.say(f"{output}: {_describe(exported)}")
 
 
 def _describe(found: Weights) -> str:

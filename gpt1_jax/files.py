@@ -6,19 +6,48 @@ Atomic replacement and exclusive locks; nothing here knows what is in a file.
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces `path` by a file with `text`: a reader sees all of it or none."""
+    with file_made_whole(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def file_made_whole(path: Path) -> Iterator[TextIO]:
+    """A text file to write over a block, which replaces `path` at its end, or never."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def directory_made_whole(path: Path) -> Iterator[Path]:
+    """A directory to fill over a block, which becomes `path` at its end, or nothing.
+
+    `path` may be an empty directory, or not be there.
+    """
+    path = path.absolute()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from absl import flags
 
 import gpt1_jax
 from gpt1_jax import command, terminal
+from gpt1_jax.config import COMPUTE_DTYPES
 from gpt1_jax.training import mesh, process
 
 _FLAGS = flags.FlagValues()
@@ -41,30 +42,44 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer(
     "seed", 0, "The same seed, the same text.", 0, flag_values=_FLAGS
 )
+_COMPUTE_DTYPE = flags.DEFINE_enum(
+    "compute_dtype",
+    "",
+    ("", *COMPUTE_DTYPES),
+    "Another than the run's.",
+    flag_values=_FLAGS,
+)
 
 
 def main() -> None:
     """Runs the command."""
     process.prepare()
-    model = gpt1_jax.load(_CHECKPOINT.value)
+    model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     devices = mesh.describe(model.model.cfg)
     terminal.say(f"{devices}; {_CHECKPOINT.value}: step {model.step:,}")
     prompt, count = _PROMPT.value.rstrip(), _NUM_SAMPLES.value
-    shows_growth = count == 1
-    if shows_growth:
-        terminal.write(prompt)
+    shown = ""
+
+    def show(number: int, text: str) -> None:
+        nonlocal shown
+        if count == 1:
+            terminal.write(text if shown else f"{prompt}{text}")
+            shown += text
+
     samples = model.generate(
         [_PROMPT.value] * count,
         _MAX_NEW_TOKENS.value,
-        on_text=lambda _, text: terminal.write(text) if shows_growth else None,
+        on_text=show,
         temperature=_TEMPERATURE.value,
         top_k=_TOP_K.value,
         top_p=_TOP_P.value,
         seed=_SEED.value,
     )
-    terminal.write("\n" if shows_growth else "")
-    for text in samples if not shows_growth else ():
-        terminal.say(f"{prompt}{text}\n")
+    if shown:
+        terminal.write("\n")
+    else:
+        for text in samples:
+            terminal.say(f"{prompt}{text}\n")
     context = model.config.model.context_length
     room = context - len(model.tokenizer.encode(_PROMPT.value))
     if room < _MAX_NEW_TOKENS.value:

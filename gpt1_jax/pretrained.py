@@ -6,8 +6,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -16,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt1_jax import terminal
+from gpt1_jax import files
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
@@ -27,6 +25,9 @@ from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import mesh
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
 from gpt1_jax.training.state import TrainState
+
+# Rows after the vocabulary: three here, other counts in models from elsewhere.
+_MOST_SPECIALS = 16
 
 
 class Score(TypedDict):
@@ -122,15 +123,12 @@ class Pretrained:
         if isinstance(texts, str):
             raise UserError("score was given a string; a list of texts is expected")
         ids = [self.tokenizer.encode(text) for text in texts]
-        total = sum(max(0, len(tokens) - 1) for tokens in ids)
-        with terminal.progress("scoring", total, unit="tokens") as bar:
-            logps = scoring.score(
-                self._token_logp,
-                self.params,
-                ids,
-                context_length=self.config.model.context_length,
-                advance=bar.advance,
-            )
+        logps = scoring.score(
+            self._token_logp,
+            self.params,
+            ids,
+            context_length=self.config.model.context_length,
+        )
         return [
             Score(text=text, tokens=tokens.tolist(), logprobs=logp.tolist())
             for text, tokens, logp in zip(texts, ids, logps, strict=True)
@@ -174,10 +172,11 @@ def _num_equal(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def load(path: str | Path) -> Pretrained:
+def load(path: str | Path, compute_dtype: str = "") -> Pretrained:
     """The language model in a workdir, or in one of its checkpoints/STEP.
 
     Of a workdir: the best step if its job keeps one, else the newest.
+    Args:   compute_dtype: another than the run's, as float32 on an accelerator.
     Raises: UserError, NotFound: no run or no checkpoint there.
     """
     found = restore(path)
@@ -185,7 +184,10 @@ def load(path: str | Path) -> Pretrained:
     embed = found.params["embed"]
     params = heads.backbone_of(found.params)
     params["embed"] = embed | {"token": embed["token"][:vocab_size]}
-    model = Transformer(mesh.resolve_dtype(found.config.model), vocab_size)
+    cfg = found.config.model
+    if compute_dtype:
+        cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
+    model = Transformer(mesh.resolve_dtype(cfg), vocab_size)
     return Pretrained(found.config, model, params, found.tokenizer, found.step)
 
 
@@ -207,11 +209,9 @@ def restore(path: str | Path) -> Restored:
 
     Raises: UserError, NotFound: no run or no checkpoint there, no or another tokenizer.
     """
+    read_config(path)  # raises where there is no run at all
+    tokenizer = tokenizer_of(path)
     found = restore_weights(path)
-    tokenizer = found.tokenizer
-    if tokenizer is None:
-        directory, _ = _workdir_and_step(path)
-        tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)  # raises
     return Restored(found.config, found.params, tokenizer, found.step)
 
 
@@ -242,8 +242,22 @@ def restore_weights(path: str | Path) -> RestoredWeights:
             checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
         )
         params = checkpoints.restore_params(step, like)
+    if tokenizer:
+        check_vocabulary(tokenizer, len(params["embed"]["token"]), str(directory))
     result = workdir_lib.read_result(directory) or {}
     return RestoredWeights(config, params, tokenizer, step, result.get("origin", {}))
+
+
+def check_vocabulary(
+    tokenizer: tokenizers.Tokenizer, num_rows: int, where: str
+) -> None:
+    """Raises UserError unless a token table may be that of `tokenizer`."""
+    if not 0 <= num_rows - tokenizer.vocab_size <= _MOST_SPECIALS:
+        raise UserError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size:,} entries, the model "
+            f"{num_rows:,} rows of tokens; as many rows, and up to {_MOST_SPECIALS} of "
+            "specials, are expected; bring the model's own tokenizer"
+        )
 
 
 @contextlib.contextmanager
@@ -281,10 +295,7 @@ def create(
 
     Args: params: as the model takes them, on the host. origin: noted in result.json.
     """
-    part = workdir.with_name(f".{workdir.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
+    with files.directory_made_whole(workdir) as part:
         with Checkpoints(part / workdir_lib.CHECKPOINTS_DIR) as checkpoints:
             state = TrainState(jnp.zeros((), jnp.int32), params, {})
             facts = _facts(tokenizer) | {"weights": _digest(params)}
@@ -293,9 +304,6 @@ def create(
             tokenizer.save(part / workdir_lib.TOKENIZER_DIR)
         workdir_lib.write_config(part, config)
         workdir_lib.write_result(part, {"job": "convert", "steps": 0, "origin": origin})
-        part.replace(workdir)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _digest(params: Any) -> str:

@@ -16,8 +16,13 @@ from absl import flags
 
 import gpt1_jax
 from gpt1_jax import command, files, terminal
+from gpt1_jax.config import COMPUTE_DTYPES
+from gpt1_jax.evaluation import evaluate
 from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import mesh, process
+
+# Scored and written before the next are tokenised.
+_LINES_AT_ONCE = 2000
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -33,28 +38,43 @@ _INPUT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
 )
+_COMPUTE_DTYPE = flags.DEFINE_enum(
+    "compute_dtype",
+    "",
+    ("", *COMPUTE_DTYPES),
+    "Another than the run's.",
+    flag_values=_FLAGS,
+)
 
 
 def main() -> None:
     """Runs the command."""
     process.prepare()
     texts = _read(Path(_INPUT.value).expanduser())
-    model = gpt1_jax.load(_CHECKPOINT.value)
+    model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     terminal.say(
         f"{mesh.describe(model.model.cfg)}; {_CHECKPOINT.value}: step {model.step:,}"
     )
     terminal.say(f"{_INPUT.value}: {len(texts):,} lines")
-    scores = model.score(texts)
     output = Path(_OUTPUT.value).expanduser()
-    files.write_atomically(output, "".join(f"{json.dumps(row)}\n" for row in scores))
-    count = sum(len(row["logprobs"]) for row in scores)
+    count, nats = 0, 0.0
+    with (
+        files.file_made_whole(output) as file,
+        terminal.progress("scoring", len(texts), unit="lines") as bar,
+    ):
+        for first in range(0, len(texts), _LINES_AT_ONCE):
+            block = texts[first : first + _LINES_AT_ONCE]
+            for row in model.score(block):
+                file.write(f"{json.dumps(row)}\n")
+                count += len(row["logprobs"])
+                nats -= math.fsum(row["logprobs"])
+            bar.advance(len(block))
     if not count:
         terminal.say(f"{output}: no line has two tokens, so there is no perplexity")
         return
-    nats = -sum(sum(row["logprobs"]) for row in scores) / count
     terminal.say(
-        f"{output}: {count:,} predicted tokens, {nats:.4f} nats each, perplexity "
-        f"{math.exp(min(nats, 700)):.4f}"
+        f"{output}: {count:,} predicted tokens, {nats / count:.4f} nats each, "
+        f"perplexity {evaluate.perplexity(nats / count):.4f}"
     )
 
 

@@ -100,6 +100,7 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
     shutil.copytree(workdir, moved)
     model = gpt1_jax.load(moved)
     assert model.step == 0
+    assert model.config.data.tokenizer == "openai"
     assert model.config.model == MODEL
     (scored,) = model.score(["ab cd"])
     assert len(scored["logprobs"]) == len(scored["tokens"]) - 1 == 3
@@ -201,6 +202,37 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(release, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no config.json in"):
         run(release, tmp_path / "out", **{"from": "huggingface"})
     assert {path.name for path in tmp_path.iterdir()} == {"there"}
+
+
+@pytest.mark.parametrize("num_more", [-1, 17])
+def test_a_tokenizer_that_comes_later_must_fit(num_more, tmp_path):
+    openai.write(random_weights(bpe().vocab_size + num_more), tmp_path / "bare")
+    made = run(tmp_path / "bare", tmp_path / "made", **{"from": "openai"})
+    bpe().save(made / "tokenizer")
+    with pytest.raises(
+        ValueError, match=r"tokenizer has 55 entries, the model \d\d rows of tokens"
+    ):
+        gpt1_jax.load(made)
+
+
+def test_gains_that_are_none_are_warned_about(release, tmp_path, capsys):
+    run(release, tmp_path / "made", **{"from": "openai"})
+    assert "pieces are in another order" in " ".join(capsys.readouterr().out.split())
+    found = random_weights(bpe().vocab_size)
+    params = {
+        path: 1 + value if path.endswith("/scale") else value
+        for path, value in found.params.items()
+    }
+    openai.write(weights.Weights(params, MODEL), tmp_path / "good")
+    run(tmp_path / "good", tmp_path / "good_made", **{"from": "openai"})
+    assert "another order" not in capsys.readouterr().out
+
+
+def test_what_can_not_be_written_leaves_nothing(pretrained_workdir, tmp_path):
+    # Its heads are 8 wide, which the release has no way to say.
+    with pytest.raises(ValueError, match=r"2 heads of width 8; .* --to huggingface"):
+        run(pretrained_workdir, tmp_path / "out", to="openai")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_larger_tokenizer_than_the_model_is_refused(release, tmp_path):

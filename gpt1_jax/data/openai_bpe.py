@@ -24,6 +24,8 @@ FILE_NAMES = (
     ("vocab.json", "merges.txt"),
 )
 INSTALL = "pip install 'gpt1_jax[openai]'"
+# Where newer versions of transformers keep both.
+_ONE_FILE = "tokenizer.json"
 _END_OF_WORD = "</w>"
 _NEWLINE = f"\n{_END_OF_WORD}"
 _UNKNOWN_ID = 0
@@ -61,7 +63,8 @@ class OpenAITokenizer:
             ) from None
         self.vocab_size = len(id_of)
         self.newline_id: int = id_of.get(_NEWLINE, _UNKNOWN_ID)
-        self.fingerprint = hashlib.sha256(b"\0".join(self._files)).hexdigest()
+        facts = [[self._piece_of[n] for n in range(self.vocab_size)], pairs]
+        self.fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         self._words: _Words | None = None
 
     def encode(self, text: str) -> np.ndarray:
@@ -86,6 +89,8 @@ class OpenAITokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`: words with a space between, a line break for its id."""
         pieces = "".join(self._piece_of.get(int(number), "") for number in ids)
+        unknown = self._piece_of[_UNKNOWN_ID]
+        pieces = pieces.replace(unknown, f"{unknown} ")
         lines = pieces.replace(_END_OF_WORD, " ").split("\n")
         return "\n".join(line.strip(" ") for line in lines)
 
@@ -172,8 +177,8 @@ def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def find(directory: Path) -> tuple[Path, Path] | None:
-    """Vocabulary and merges in `directory`, under either pair of names; None: not both.
+def find(directory: Path) -> tuple[Path, ...]:
+    """Vocabulary and merges in `directory`, or the file of both; (): neither.
 
     Raises: UserError where one of a pair is there without the other.
     """
@@ -188,10 +193,33 @@ def find(directory: Path) -> tuple[Path, Path] | None:
                 f"{there[0]} is there, but no {missing.name}; the tokenizer needs "
                 "both; add it"
             )
-    return None
+    one = directory / _ONE_FILE
+    return (one,) if one.is_file() else ()
 
 
-def load(paths: tuple[Path, Path]) -> OpenAITokenizer:
-    """The tokenizer of a vocabulary file and a merges file."""
-    vocabulary, merges = (path.read_bytes() for path in paths)
+def load(paths: tuple[Path, ...]) -> OpenAITokenizer:
+    """The tokenizer of the files that `find` found."""
+    contents = [path.read_bytes() for path in paths]
+    if len(contents) == 1:
+        contents = _split(contents[0], str(paths[0]))
+    vocabulary, merges = contents
     return OpenAITokenizer(vocabulary, merges, str(paths[0].parent))
+
+
+def _split(content: bytes, origin: str) -> list[bytes]:
+    """The vocabulary and the merges of a tokenizer.json, as files of their own."""
+    try:
+        model = json.loads(content.decode("utf-8"))["model"]
+        merges = [
+            pair if isinstance(pair, str) else " ".join(pair)
+            for pair in model["merges"]
+        ]
+        if model["end_of_word_suffix"] == _END_OF_WORD:
+            lines = "\n".join(["#version: 0.2", *merges, ""])
+            return [json.dumps(model["vocab"]).encode(), lines.encode()]
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UserError(
+        f"{origin} is no tokenizer of GPT-1: byte pairs whose words end in "
+        f"{_END_OF_WORD} are expected; bring {' and '.join(FILE_NAMES[0])}"
+    )

@@ -46,13 +46,11 @@ def score(
     texts: Sequence[np.ndarray],
     *,
     context_length: int,
-    advance: Callable[[int], None] = lambda num_tokens: None,
 ) -> list[np.ndarray]:
     """For each sequence, the log-probabilities (nats) of all tokens but the first.
 
     Sequences longer than the context are read in windows that overlap by half, so that
     a token is conditioned on at least half a context of those before it.
-    Args: advance: told of tokens that have been scored.
     """
     windows = list(_windows([len(tokens) for tokens in texts], context_length))
     logps = [np.zeros(max(0, len(tokens) - 1), np.float32) for tokens in texts]
@@ -70,7 +68,6 @@ def score(
                 begin, end = (place - window.start - 1 for place in window[3:1:-1])
                 new = logp_L[begin:end]
                 logps[window.text][window.scored - 1 : window.end - 1] = new
-                advance(len(new))
     return logps
 
 

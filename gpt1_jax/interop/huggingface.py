@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401, gives numpy bfloat16
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -54,6 +55,11 @@ def read(directory: Path) -> Weights:
     tensors: dict[str, np.ndarray] = {}
     for name, tensor in _tensors(directory):
         bare = name.removeprefix(_PREFIX)
+        if bare in tensors:
+            raise UserError(
+                f"{directory} has the tensor {bare} twice; once is expected; leave one "
+                "set of weights there"
+            )
         if not _NO_PARAMETER.fullmatch(bare):
             tensors[bare] = tensor
     # Of tied tensors transformers stores one: of a double-heads model, the head.
@@ -148,7 +154,11 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
             attention_dropout=float(fields.get("attn_pdrop", 0.1)),
             classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
         )
-        return model, int(fields["vocab_size"])
+        vocab_size = int(fields["vocab_size"])
+        sizes = (vocab_size, model.num_layers, model.width, model.context_length)
+        if min(sizes) < 1 or model.num_heads < 1 or model.width % model.num_heads:
+            raise ValueError("sizes must be at least 1, n_head a divisor of n_embd")
+        return model, vocab_size
     except UserError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -166,7 +176,7 @@ def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
                     yield name, file.get_tensor(name)
         except (safetensors.SafetensorError, OSError, TypeError) as error:
             raise UserError(
-                f"{path} can't be read: {error}; safetensors of float32 are expected; "
+                f"{path} can't be read: {error}; floats are expected; "
                 "fetch the file anew"
             ) from None
 
@@ -182,7 +192,8 @@ def _shards(directory: Path) -> list[Path]:
             raise UserError(f"{index} is no index of shards; fetch it anew") from None
         paths = [directory / Path(name).name for name in sorted(names)]
     else:
-        paths = sorted(directory.glob("*.safetensors"))
+        whole = directory / _WEIGHTS_FILE
+        paths = [whole] if whole.is_file() else sorted(directory.glob("*.safetensors"))
     for path in paths:
         if not path.is_file():
             raise NotFound(f"no {path.name} in {directory}; {index.name} names it")

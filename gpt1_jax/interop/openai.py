@@ -5,11 +5,11 @@ then twelve arrays a block, whose matrices are (1, in, out).
 Source: finetune-transformer-lm, model/ and train.py.
 """
 
-import itertools
 import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +24,8 @@ _NUM_PIECES = 10
 _PER_BLOCK = len(weights.BLOCK_NAMES)
 
 
-def read(directory: Path) -> tuple[Weights, list[int]]:
-    """The weights in `directory`, and how many floats each piece has.
+def read(directory: Path) -> tuple[Weights, dict[str, Any]]:
+    """The weights in `directory`, and what else the bytes of its files say.
 
     Raises: UserError, NotFound: a file that is missing, damaged, too many or too few,
             or a shape that does not fit, by name.
@@ -43,8 +43,7 @@ def read(directory: Path) -> tuple[Weights, list[int]]:
             )
     pieces = _open_pieces(directory)
     total = sum(math.prod(shape) for shape in shapes)
-    sizes = [len(piece) for piece in pieces]
-    _check_sizes(directory, sizes, total)
+    _check_sizes(directory, [len(piece) for piece in pieces], total)
     flat = np.concatenate(pieces)
     params, start = {}, 0
     for path, shape in expected.items():
@@ -54,13 +53,22 @@ def read(directory: Path) -> tuple[Weights, list[int]]:
         params[path] = flat[start:end].reshape(squeezed)
         start = end
     weights.check_finite(params, str(directory))
-    return Weights(params, model), sizes
+    layout = {
+        "sizes": [len(piece) for piece in pieces],
+        # Other versions of numpy, and of Python, wrote other ones.
+        "headers": [_header(directory, number) for number in range(len(pieces))],
+        "shapes": (directory / _SHAPES_FILE).read_text(encoding="utf-8"),
+    }
+    return Weights(params, model), layout
 
 
-def write(found: Weights, directory: Path, sizes: list[int] | None = None) -> None:
+def write(
+    found: Weights, directory: Path, layout: dict[str, Any] | None = None
+) -> None:
     """Writes weights, without a head, as `read` reads them.
 
-    Args:   sizes: of the pieces; ten of like size if None.
+    Args:   layout: as `read` returns it, for the same bytes as there; ten pieces of
+            like size if None, or if these weights have other shapes by now.
     Raises: UserError: the heads are not 64 wide, which the format can't say.
     """
     if found.model.width != 64 * found.model.num_heads:
@@ -73,14 +81,32 @@ def write(found: Weights, directory: Path, sizes: list[int] | None = None) -> No
     flat = np.concatenate(
         [np.asarray(found.params[path], np.float32).reshape(-1) for path in shapes]
     )
-    if sizes is None or sum(sizes) != len(flat):
-        sizes = _like_sizes(len(flat), _NUM_PIECES)
-    directory.mkdir(parents=True, exist_ok=True)
-    ends = itertools.accumulate(sizes)
-    for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-        np.save(directory / f"params_{number}.npy", flat[end - size : end])
     text = json.dumps([list(shape) for shape in shapes.values()])
-    write_atomically(directory / _SHAPES_FILE, text)
+    if layout is None or json.loads(layout["shapes"]) != json.loads(text):
+        sizes = _like_sizes(len(flat), _NUM_PIECES)
+        layout = {"sizes": sizes, "headers": [""] * len(sizes), "shapes": text}
+    directory.mkdir(parents=True, exist_ok=True)
+    end = 0
+    for number, (size, header) in enumerate(
+        zip(layout["sizes"], layout["headers"], strict=True)
+    ):
+        start, end = end, end + size
+        path = directory / f"params_{number}.npy"
+        if header:
+            with path.open("wb") as file:
+                file.write(bytes.fromhex(header))
+                file.write(flat[start:end])
+        else:
+            np.save(path, flat[start:end])
+    write_atomically(directory / _SHAPES_FILE, layout["shapes"])
+
+
+def _header(directory: Path, number: int) -> str:
+    """The bytes before the floats of a piece, in hexadecimal digits."""
+    path = directory / f"params_{number}.npy"
+    size = len(np.load(path, mmap_mode="r", allow_pickle=False))
+    with path.open("rb") as file:
+        return file.read(path.stat().st_size - 4 * size).hex()
 
 
 def _read_shapes(path: Path) -> list[list[int]]:
@@ -92,7 +118,7 @@ def _read_shapes(path: Path) -> list[list[int]]:
     try:
         shapes = json.loads(path.read_text(encoding="utf-8"))
         is_good = all(
-            isinstance(size, int) and size > 0 for shape in shapes for size in shape
+            type(size) is int and size > 0 for shape in shapes for size in shape
         )
     except (ValueError, TypeError):
         is_good, shapes = False, []
@@ -160,6 +186,8 @@ def _open_piece(path: Path) -> np.ndarray:
             f"{path} can't be read: {error}; a .npy file of float32 is expected; fetch "
             "it anew"
         ) from None
+    if not isinstance(piece, np.ndarray):
+        raise UserError(f"{path} is an archive of arrays; one is expected; fetch it")
     if piece.dtype != np.float32 or piece.ndim != 1:
         raise UserError(
             f"{path} holds {piece.dtype} of shape {list(piece.shape)}; float32 in one "

@@ -86,6 +86,14 @@ def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
             )
 
 
+def doubtful_gains(found: Weights) -> str:
+    """The path of the first gain whose mean is near 0, as no trained one's is."""
+    for path, value in found.params.items():
+        if path.endswith("/scale") and np.mean(value) < 0.05:
+            return path
+    return ""
+
+
 def num_heads(width: int, where: str) -> int:
     """The heads of a model whose files don't say it: 64 features each, as released."""
     if width % 64:

@@ -21,6 +21,7 @@ from hypothesis import strategies
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import openai_bpe, preparation, tokenizers
 from gpt1_jax.data import text as text_rules
+from gpt1_jax.exits import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/openai_bpe.json").read_text())
 FIRST_MERGE = len(GOLDEN["symbols"])
@@ -197,6 +198,24 @@ def test_files_are_found_under_both_pairs_of_names(names, tmp_path, tokenizer):
         openai_bpe.FILE_NAMES[0]
     )
     assert tokenizers.load(tmp_path / "copy").fingerprint == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("as_pairs", [True, False])
+def test_the_one_file_of_newer_versions_is_the_same(as_pairs, tmp_path, tokenizer):
+    vocabulary, merges = small_files()
+    lines = merges.decode().split("\n")[1:-1]
+    model = {
+        "type": "BPE",
+        "vocab": json.loads(vocabulary),
+        "merges": [line.split() for line in lines] if as_pairs else lines,
+        "end_of_word_suffix": "</w>",
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    assert tokenizers.load(tmp_path).fingerprint == tokenizer.fingerprint
+    model["end_of_word_suffix"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    with pytest.raises(UserError, match=r"tokenizer.json is no tokenizer of GPT-1: b"):
+        tokenizers.load(tmp_path)
 
 
 def test_half_a_pair_is_refused(tmp_path):

@@ -69,11 +69,13 @@ def test_what_is_not_finite_is_refused_and_the_old_file_stays(tmp_path, number):
 
 
 def test_missing_file_is_told_with_those_that_are_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"test\.jsonl; .* there: none; a fini"):
+    with pytest.raises(
+        FileNotFoundError, match=r"test\.jsonl; .* there: none; put the"
+    ):
         predictions.read(tmp_path, "test")
     predictions.write(tmp_path, "dev", [NAMED])
     predictions.write(tmp_path, "ax", [NAMED])
-    with pytest.raises(FileNotFoundError, match="there: ax, dev; a finished"):
+    with pytest.raises(FileNotFoundError, match="there: ax, dev; put the test"):
         predictions.read(tmp_path, "test")
 
 

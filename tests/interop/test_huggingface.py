@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -109,10 +110,20 @@ def test_what_is_written_comes_back(has_head, tmp_path):
     assert fields["architectures"] == [name]
 
 
-def test_half_precision_becomes_float32(tmp_path):
-    half = {name: value.astype(np.float16) for name, value in tensors().items()}
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_becomes_float32(dtype, tmp_path):
+    half = {name: value.astype(dtype) for name, value in tensors().items()}
     found = huggingface.read(save(tmp_path, half))
     assert {value.dtype for value in found.params.values()} == {np.dtype(np.float32)}
+    position = tensors()["transformer.positions_embed.weight"]
+    np.testing.assert_allclose(found.params["embed/position"], position, rtol=1e-2)
+
+
+def test_the_whole_file_wins_over_others(tmp_path):
+    save(tmp_path, tensors())
+    other = {"score.weight": np.zeros(3, np.float32)}
+    safetensors.numpy.save_file(other, tmp_path / "adapter.safetensors")
+    assert huggingface.read(tmp_path).num_rows == 99
 
 
 def without(name):
@@ -151,6 +162,13 @@ def pickled(directory):
         (with_content("model.safetensors", b"abc"), "model.safetensors can't be read"),
         (with_field(model_type="gpt2"), "model_type is 'gpt2'; 'openai-gpt' is exp"),
         (with_field(afn="relu"), "afn is 'relu'; 'gelu' or 'gelu_new' is expected"),
+        (with_field(n_head=5), "n_head a divisor of n_embd"),
+        (with_field(n_head=0), "n_head a divisor of n_embd"),
+        (with_field(n_positions=-3), "sizes must be at least 1"),
+        (
+            with_tensor("h.0.ln_1.bias", np.zeros(32)),
+            "has the tensor h.0.ln_1.bias twice",
+        ),
         (with_field(n_layer=3), "no tensor h.2.attn.c_attn.weight; .* of 3 layers"),
         (with_field(vocab_size=98), r"tokens_embed.weight is \[99, 32\]; \[98, 32\]"),
         (without("h.1.ln_2.bias"), "no tensor h.1.ln_2.bias"),

@@ -1,5 +1,6 @@
 """The released format: written, read back to the byte, and refused when it is wrong."""
 
+import dataclasses
 import json
 
 import jax
@@ -36,12 +37,13 @@ def contents(directory) -> dict[str, bytes]:
 
 
 def test_what_is_written_comes_back(released, found):
-    again, sizes = openai.read(released)
+    again, layout = openai.read(released)
     assert again.model == MODEL
     assert again.num_rows == NUM_ROWS
     assert set(again.params) == set(found.params)
     for path, value in found.params.items():
         np.testing.assert_array_equal(again.params[path], value)
+    sizes = layout["sizes"]
     assert len(sizes) == 10
     assert max(sizes) - min(sizes) == 1
 
@@ -68,10 +70,33 @@ def test_pieces_keep_their_sizes(released, found, tmp_path, count):
     )
     for number, piece in enumerate(np.split(flat, [11, 500][: count - 1])):
         np.save(other / f"params_{number}.npy", piece)
-    again, sizes = openai.read(other)
-    assert len(sizes) == count
-    openai.write(again, tmp_path / "again", sizes)
+    again, layout = openai.read(other)
+    assert len(layout["sizes"]) == count
+    openai.write(again, tmp_path / "again", layout)
     assert contents(tmp_path / "again") == contents(other)
+
+
+def test_bytes_of_older_numpy_come_back(released, tmp_path):
+    old = b"\x93NUMPY\x01\x00F\x00{'descr': '<f4', 'fortran_order': False, "
+    old += b"'shape': (%d,), }"
+    for path in released.glob("*.npy"):
+        floats = np.load(path)
+        header = old % len(floats)
+        path.write_bytes(header.ljust(79) + b"\n" + floats.tobytes())
+    shapes = json.loads((released / "params_shapes.json").read_text())
+    (released / "params_shapes.json").write_text(json.dumps(shapes, indent=1))
+    again, layout = openai.read(released)
+    openai.write(again, tmp_path / "again", layout)
+    assert contents(tmp_path / "again") == contents(released)
+
+
+def test_other_shapes_have_a_layout_of_their_own(released, found, tmp_path):
+    _, layout = openai.read(released)
+    table = found.params["embed/token"][:-1]
+    fewer = dataclasses.replace(found, params={**found.params, "embed/token": table})
+    openai.write(fewer, tmp_path / "fewer", layout)
+    again, _ = openai.read(tmp_path / "fewer")
+    assert again.num_rows == NUM_ROWS - 1
 
 
 def test_released_sizes_are_the_paper_s():
@@ -128,6 +153,11 @@ def replace_piece(value):
     return spoil
 
 
+def archive(directory):
+    with (directory / "params_2.npy").open("wb") as file:
+        np.savez(file, np.zeros(3, np.float32))
+
+
 def put_nan(directory):
     piece = np.load(directory / "params_0.npy")
     piece[5] = np.nan
@@ -156,6 +186,7 @@ def put_nan(directory):
         (swap, r"params_0.npy has .* floats; .* the pieces are in another order"),
         (replace_piece(np.zeros(5)), "params_2.npy holds float64 of shape"),
         (replace_piece(np.array([object()])), "params_2.npy can't be read"),
+        (archive, r"params_2.npy is an archive of arrays; one is expected"),
         (put_nan, "embed/position holds values that are infinite or no number"),
     ],
 )
@@ -166,8 +197,6 @@ def test_what_is_wrong_is_refused_by_name(released, spoil, message):
 
 
 def test_heads_of_another_width_can_not_be_written(found, tmp_path):
-    import dataclasses
-
     other = dataclasses.replace(found, model=dataclasses.replace(MODEL, num_heads=2))
     with pytest.raises(ValueError, match=r"2 heads of width 32; .* --to huggingface"):
         openai.write(other, tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from gpt1_jax import config, pretrained
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.corpus import LMBatch
+from gpt1_jax.evaluation import decode
 from gpt1_jax.models import dropout, heads
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses, mesh
@@ -147,6 +148,25 @@ def test_token_losses_equal_transformers(golden, found, x64):
 def test_likeliest_continuation_equals_transformers(golden, found):
     likeliest_L = found["logits"][3].argmax(-1)
     np.testing.assert_array_equal(likeliest_L[3:-1], golden["greedy"][0, 4:])
+
+
+def test_a_choice_equals_that_of_transformers_double_heads(golden, x64):
+    model = Transformer(GOLDEN_CONFIG, 99)
+    ids = golden["mc_ids"]
+    h_NLD = encode(model, golden_tree(golden, "param"), ids.reshape(-1, ids.shape[-1]))
+    h_BAD = heads.at_last(h_NLD, jnp.asarray(golden["mc_token_ids"]) + 1)
+    head = {"kernel": golden["mc_w"].T, "bias": golden["mc_b"]}
+    logits_BC = heads.task_logits(head, h_BAD, is_choice=True)
+    np.testing.assert_allclose(logits_BC, golden["mc_logits"], rtol=0, atol=1e-10)
+
+
+def test_greedy_decoding_equals_transformers(golden, x64):
+    """From a memory, in float64, as the golden continuation was made without one."""
+    decoder = decode.Decoder(Transformer(GOLDEN_CONFIG, 99), 24)
+    greedy = decode.Sampling(temperature=0.0)
+    params = jax.tree.map(jnp.asarray, golden_tree(golden, "param"))
+    (new,) = decoder.generate(params, [golden["greedy"][0, :4]], 12, greedy)
+    np.testing.assert_array_equal(new, golden["greedy"][0, 4:])
 
 
 def test_loss_and_all_gradients_equal_transformers(golden, x64):
@@ -348,6 +368,32 @@ def test_states_of_next_tokens_are_those_of_the_whole_text(tiny):
         np.testing.assert_allclose(
             h[there, 0], expected[there, place[there]], atol=1e-4
         )
+
+
+def test_states_from_a_memory_in_bfloat16_are_as_exact_as_others(tiny):
+    model, params = tiny
+    exact = np.asarray(encode(model, params, tokens(2, 11)))
+    half = Transformer(dataclasses.replace(TINY, compute_dtype="bfloat16"), VOCAB)
+    at_once = np.asarray(encode(half, params, tokens(2, 11)), np.float32)
+
+    @jax.jit
+    def one_by_one(params):
+        memory, found = half.apply({}, 2, 11, method="init_memory"), []
+        for place in range(11):
+            h, memory = half.apply(
+                {"params": params},
+                tokens(2, 11)[:, place : place + 1],
+                memory,
+                np.full(2, place),
+                method="encode_next",
+            )
+            found.append(h[:, 0])
+        return jnp.stack(found, axis=1)
+
+    cached = np.asarray(one_by_one(params), np.float32)
+    error = np.abs(at_once - exact).max()
+    assert 0 < error < 0.5
+    assert np.abs(cached - exact).max() < 2 * error
 
 
 def test_rows_are_numbered_from_zero_unless_said_otherwise(tiny):

@@ -4,6 +4,7 @@ Needs the extra [parity]; without it these tests are skipped.
 """
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from gpt1_jax.data import openai_bpe, tokenizers
 from gpt1_jax.evaluation import decode
 from gpt1_jax.interop import huggingface
 from gpt1_jax.models import heads
@@ -115,6 +117,23 @@ def test_double_heads_agree_and_come_back(tmp_path):
     again = load_all(transformers.OpenAIGPTDoubleHeadsModel, tmp_path / "ours")
     for name, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_their_tokenizer_reads_our_files_and_we_read_theirs(tmp_path):
+    letters = "abcdefghijklmnopqrstuvwxyz."
+    pieces = ["<unk>", *letters, *(f"{c}</w>" for c in letters), "th", "the</w>"]
+    pieces.append("\n</w>")
+    id_of = {piece: number for number, piece in enumerate(pieces)}
+    merges = b"#version: 0.2\nt h\nth e</w>\n"
+    ours = openai_bpe.OpenAITokenizer(json.dumps(id_of).encode(), merges)
+    ours.save(tmp_path / "ours", as_huggingface=True)
+    theirs = transformers.OpenAIGPTTokenizer.from_pretrained(tmp_path / "ours")
+    assert theirs.get_vocab() == id_of
+    text = "the other cat ."
+    assert theirs(text)["input_ids"] == ours.encode(text).tolist()
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = tokenizers.load(tmp_path / "theirs")
+    assert again.fingerprint == ours.fingerprint
 
 
 def test_pickled_weights_become_readable_by_the_command_that_is_told(
