@@ -1,6 +1,18 @@
 """Settings of the whole suite."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
+
+# All processes of a run of the suite share what they compile, most of what they do.
+# Before JAX is imported, which reads it; the workers of pytest-xdist inherit it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.mkdtemp(prefix="gpt1_jax-compiled-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import hypothesis
 import jax

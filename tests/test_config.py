@@ -31,6 +31,7 @@ PAPER = {
     "data.source": "files",
     "data.tfds_dir": "~/tensorflow_datasets",
     "data.cache_dir": "~/.cache/gpt1_jax",
+    "data.openai_bpe_dir": "",
     "data.storyworld_seed": 0,
     "data.storyworld_megabytes": 2.0,
     "train.batch_size": 64,

@@ -27,21 +27,12 @@ TRAINABLE = [name for name, task in TASKS.items() if task.train]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compile_little(tmp_path_factory):
-    """One length for all sequences, and programs kept: most tasks share theirs."""
-    fields = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in fields}
+def _compile_little():
+    """One length for all sequences: most tasks share their programs."""
     unit = batches._LENGTH_UNIT
     batches._LENGTH_UNIT = 128
-    for name, value in fields.items():
-        jax.config.update(name, value)
     yield
     batches._LENGTH_UNIT = unit
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="module")
