@@ -2,7 +2,7 @@ r"""Generative pre-training (Radford et al. 2018, Sec. 3.1 and 4.1).
 
     python -m gpt1_jax.main --config experiments/pretrain.py
 A demo on the built-in storyworld: about 2 minutes on 2 CPU cores; the held-out
-perplexity ends near a fourteenth of the unigram's.
+perplexity ends near a twelfth of the unigram's.
 
     python -m gpt1_jax.main --config experiments/pretrain.py:small \
         --config.data.corpus='/data/books/*.txt'
