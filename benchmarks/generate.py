@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import statistics
+import string
 import subprocess
 import sys
 import tempfile
@@ -190,7 +191,8 @@ def _make_workdir(workdir: Path) -> None:
         path: 0.02 * rng.standard_normal(shape, dtype=np.float32)
         for path, shape in weights.expected_shapes(model, _VOCAB).items()
     }
-    characters = [chr(ord("!") + number) for number in range(238)]
+    # Letters, none of them white space.
+    characters = [*string.ascii_lowercase, *map(chr, range(0x100, 0x100 + 212))]
     merges = list(itertools.product(characters[:200], repeat=2))
     pieces = ["<unk>", *characters, *(f"{c}</w>" for c in characters)]
     pieces += [*map("".join, merges), "\n</w>"]
