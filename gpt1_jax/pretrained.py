@@ -211,7 +211,7 @@ def restore(path: str | Path) -> Restored:
     """
     read_config(path)  # raises where there is no run at all
     tokenizer = tokenizer_of(path)
-    found = restore_weights(path)
+    found = _restore_weights(path, tokenizer)
     return Restored(found.config, found.params, tokenizer, found.step)
 
 
@@ -232,10 +232,15 @@ class RestoredWeights:
 def restore_weights(path: str | Path) -> RestoredWeights:
     """As `restore`, of a workdir with or without a tokenizer."""
     directory, _ = _workdir_and_step(path)
+    has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
+    return _restore_weights(path, tokenizer_of(path) if has_tokenizer else None)
+
+
+def _restore_weights(
+    path: str | Path, tokenizer: tokenizers.Tokenizer | None
+) -> RestoredWeights:
+    directory, _ = _workdir_and_step(path)
     config = workdir_lib.read_config(directory)
-    tokenizer = None
-    if tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR):
-        tokenizer = tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
     with _checkpoints_of(path) as (checkpoints, step):
         checkpoints.check(step, _facts(tokenizer))
         like = abstract(

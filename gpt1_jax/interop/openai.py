@@ -56,7 +56,7 @@ def read(directory: Path) -> tuple[Weights, dict[str, Any]]:
     layout = {
         "sizes": [len(piece) for piece in pieces],
         # Other versions of numpy, and of Python, wrote other ones.
-        "headers": [_header(directory, number) for number in range(len(pieces))],
+        "headers": [_header(piece) for piece in pieces],
         "shapes": (directory / _SHAPES_FILE).read_text(encoding="utf-8"),
     }
     return Weights(params, model), layout
@@ -101,12 +101,10 @@ def write(
     write_atomically(directory / _SHAPES_FILE, layout["shapes"])
 
 
-def _header(directory: Path, number: int) -> str:
+def _header(piece: np.memmap) -> str:
     """The bytes before the floats of a piece, in hexadecimal digits."""
-    path = directory / f"params_{number}.npy"
-    size = len(np.load(path, mmap_mode="r", allow_pickle=False))
-    with path.open("rb") as file:
-        return file.read(path.stat().st_size - 4 * size).hex()
+    with open(piece.filename, "rb") as file:
+        return file.read(piece.offset).hex()
 
 
 def _read_shapes(path: Path) -> list[list[int]]:
