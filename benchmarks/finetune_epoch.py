@@ -20,7 +20,15 @@ import numpy as np
 from absl import flags
 
 from experiments import finetune as experiment
-from gpt1_jax import command, config, files, finetuned, pretrained, terminal
+from gpt1_jax import (
+    command,
+    config,
+    files,
+    finetuned,
+    model_store,
+    starting_model,
+    terminal,
+)
 from gpt1_jax.data import batches, task_data, tasks
 from gpt1_jax.training import losses, mesh, optim, process, state, transfer
 
@@ -45,7 +53,7 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> None:
     """Runs the command."""
     process.keep_freed_memory()
-    found = pretrained.restore(_CHECKPOINT.value)
+    found = model_store.restore(_CHECKPOINT.value)
     run_config = _config(found)
     task = tasks.named(_TASK.value)
     recipe = finetuned.Recipe(run_config, task, found.tokenizer)
@@ -95,14 +103,14 @@ def main() -> None:
         files.write_atomically(Path(_OUTPUT.value), json.dumps(report, indent=1) + "\n")
 
 
-def _config(found: pretrained.Restored) -> config.RunConfig:
+def _config(found: model_store.Restored) -> config.RunConfig:
     """The experiment's, with the checkpoint's sizes and room for the padded length."""
     experiment_config = experiment.get_config(_TASK.value)
     experiment_config.data.task_dir = _TASK_DIR.value
     experiment_config.train.batch_size = 32
     experiment_config.optim.schedule = "constant"
     run_config = config.from_mapping(experiment_config)
-    sizes = pretrained.sizes(found.config) | {"context_length": _LENGTH.value}
+    sizes = starting_model.sizes(found.config) | {"context_length": _LENGTH.value}
     model = dataclasses.replace(run_config.model, **sizes)
     return dataclasses.replace(run_config, model=model)
 

@@ -180,7 +180,7 @@ def _first_token() -> dict[str, float]:
 def _make_workdir(workdir: Path) -> None:
     import numpy as np
 
-    from gpt1_jax import pretrained
+    from gpt1_jax import model_store
     from gpt1_jax.config import ModelConfig, RunConfig
     from gpt1_jax.data.openai_bpe import OpenAITokenizer
     from gpt1_jax.interop import weights
@@ -200,7 +200,7 @@ def _make_workdir(workdir: Path) -> None:
     lines = ["#version: 0.2", *map(" ".join, merges), ""]
     tokenizer = OpenAITokenizer(json.dumps(id_of).encode(), "\n".join(lines).encode())
     tree = weights.Weights(params, model).tree
-    pretrained.create(workdir, RunConfig(model=model), tree, tokenizer, {})
+    model_store.create(workdir, RunConfig(model=model), tree, tokenizer, {})
 
 
 if __name__ == "__main__":

@@ -18,11 +18,36 @@ from absl import flags
 from absl import logging as absl_logging
 
 from gpt1_jax import exits, terminal
+from gpt1_jax.config import COMPUTE_DTYPES
 from gpt1_jax.exits import UserError
 
 # How absl and ml_collections quote a ValueError or TypeError of a get_config.
 _TRACEBACK = "Traceback (most recent call last)"
 _QUOTED_USER_ERROR = f"\n{UserError.__module__}.{UserError.__qualname__}: "
+
+
+def define_checkpoint(
+    flag_values: flags.FlagValues, what: str = "A workdir"
+) -> flags.FlagHolder[str]:
+    """The flag of a command that uses a trained model."""
+    return flags.DEFINE_string(
+        "checkpoint",
+        None,
+        f"{what}, or its checkpoints/STEP.",
+        required=True,
+        flag_values=flag_values,
+    )
+
+
+def define_compute_dtype(flag_values: flags.FlagValues) -> flags.FlagHolder[str]:
+    """The flag of a command that may compute in another format than the run."""
+    return flags.DEFINE_enum(
+        "compute_dtype",
+        "",
+        ("", *COMPUTE_DTYPES),
+        "Another than the run's.",
+        flag_values=flag_values,
+    )
 
 
 def run(

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from gpt1_jax import command, files, pretrained, terminal
+from gpt1_jax import command, files, model_store, terminal
 from gpt1_jax.config import DataConfig, RunConfig
 from gpt1_jax.data import openai_bpe, tokenizers
 from gpt1_jax.exits import NotFound, UserError
@@ -69,13 +69,13 @@ def _import(given: Path, output: Path) -> None:
     tokenizer = None
     if tokenizers.is_tokenizer(given):
         tokenizer = tokenizers.load(given)
-        pretrained.check_vocabulary(tokenizer, found.num_rows, str(given))
+        model_store.check_vocabulary(tokenizer, found.num_rows, str(given))
     vocab_size = tokenizer.vocab_size if tokenizer else found.num_rows
     is_released = isinstance(tokenizer, openai_bpe.OpenAITokenizer)
     name = "openai" if is_released else DataConfig.tokenizer
     data = DataConfig(tokenizer=name, vocab_size=vocab_size)
     config = RunConfig(model=found.model, data=data)
-    pretrained.create(output, config, found.tree, tokenizer, origin)
+    model_store.create(output, config, found.tree, tokenizer, origin)
     terminal.say(f"{output}: a workdir to fine-tune, score and generate from")
     if tokenizer is None:
         pair = " and ".join(openai_bpe.FILE_NAMES[0])
@@ -87,7 +87,7 @@ def _import(given: Path, output: Path) -> None:
 
 def _export(given: Path, output: Path) -> None:
     """Writes the model in the workdir `given` as another system's files."""
-    found = pretrained.restore_weights(given)
+    found = model_store.restore(given)
     params = weights.flatten(found.params)
     tokenizer = found.tokenizer
     num_outputs = params["head/bias"].size if "head/bias" in params else 0

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpt1_jax import pretrained, terminal
+from gpt1_jax import model_store, terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import batches, inputs, tasks, tokenizers
 from gpt1_jax.data.examples import Example, Split
@@ -20,7 +20,7 @@ from gpt1_jax.evaluation import classify, metrics
 from gpt1_jax.evaluation.predictions import Answer, Prediction
 from gpt1_jax.exits import UserError
 from gpt1_jax.models import heads
-from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.models.transformer import Transformer, init_params
 from gpt1_jax.training import mesh
 from gpt1_jax.training.losses import TaskObjective
 
@@ -69,7 +69,7 @@ class Recipe:
         head = heads.init_head(
             head_key, self.config.model.width, num_outputs[self.target]
         )
-        return pretrained.init_params(self.model, backbone_key) | {"head": head}
+        return init_params(self.model, backbone_key) | {"head": head}
 
     def records(self, examples: Iterable[Example]) -> Records:
         """The sequences of `examples`; see inputs.make_records."""
@@ -187,11 +187,12 @@ def load(path: str | Path) -> FineTuned:
 
     Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
     """
-    found = pretrained.restore(path)
+    found = model_store.restore(path)
     if "head" not in found.params:
         raise UserError(
             f"{path} holds no fine-tuned model; its job is {found.config.job}; name "
             "the workdir of a run of experiments/finetune.py"
         )
-    recipe = Recipe(found.config, tasks.named(found.config.task.name), found.tokenizer)
+    tokenizer = found.tokenizer or model_store.tokenizer_of(path)
+    recipe = Recipe(found.config, tasks.named(found.config.task.name), tokenizer)
     return FineTuned(recipe, found.params, found.step)

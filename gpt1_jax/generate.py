@@ -10,17 +10,10 @@ from absl import flags
 
 import gpt1_jax
 from gpt1_jax import command, terminal
-from gpt1_jax.config import COMPUTE_DTYPES
 from gpt1_jax.training import mesh, process
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "A workdir, or its checkpoints/STEP.",
-    required=True,
-    flag_values=_FLAGS,
-)
+_CHECKPOINT = command.define_checkpoint(_FLAGS)
 _PROMPT = flags.DEFINE_string(
     "prompt", None, "Text to continue.", required=True, flag_values=_FLAGS
 )
@@ -42,21 +35,15 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer(
     "seed", 0, "The same seed, the same text.", 0, flag_values=_FLAGS
 )
-_COMPUTE_DTYPE = flags.DEFINE_enum(
-    "compute_dtype",
-    "",
-    ("", *COMPUTE_DTYPES),
-    "Another than the run's.",
-    flag_values=_FLAGS,
-)
+_COMPUTE_DTYPE = command.define_compute_dtype(_FLAGS)
 
 
 def main() -> None:
     """Runs the command."""
     process.prepare()
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
-    devices = mesh.describe(model.model.cfg)
-    terminal.say(f"{devices}; {_CHECKPOINT.value}: step {model.step:,}")
+    subject = f"{_CHECKPOINT.value}: step {model.step:,}"
+    terminal.say(mesh.describe(model.model.cfg, subject))
     prompt, count = _PROMPT.value.rstrip(), _NUM_SAMPLES.value
     shown = ""
 

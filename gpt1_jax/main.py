@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from gpt1_jax import command, config, pretrained
+from gpt1_jax import command, config, starting_model
 from gpt1_jax.exits import NotFound, UserError
 
 _FLAGS = flags.FlagValues()
@@ -55,7 +55,7 @@ def main() -> None:
         overridden = config_flags.get_override_values(_FLAGS["config"])
         # A finished run may do without the model that it started from: jobs know.
         with contextlib.suppress(NotFound):
-            pretrained.check_overrides(run_config, overridden)
+            starting_model.check_overrides(run_config, overridden)
     job = importlib.import_module(f"gpt1_jax.jobs.{run_config.job}")
     workdir = Path(_WORKDIR.value or _default_workdir(file, words))
     job.run(run_config, workdir.expanduser())

@@ -18,13 +18,7 @@ from gpt1_jax.data import tasks
 from gpt1_jax.training import mesh, process
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "A fine-tuned workdir, or its checkpoints/STEP.",
-    required=True,
-    flag_values=_FLAGS,
-)
+_CHECKPOINT = command.define_checkpoint(_FLAGS, "A fine-tuned workdir")
 _INPUT = flags.DEFINE_string(
     "input", None, "A file of texts.", required=True, flag_values=_FLAGS
 )
@@ -38,10 +32,8 @@ def main() -> None:
     process.prepare()
     model = finetuned.load(_CHECKPOINT.value)
     recipe = model.recipe
-    terminal.say(
-        f"{mesh.describe(recipe.model.cfg)}; {_CHECKPOINT.value}: step "
-        f"{model.step:,}, {recipe.task.name}"
-    )
+    subject = f"{_CHECKPOINT.value}: step {model.step:,}, {recipe.task.name}"
+    terminal.say(mesh.describe(recipe.model.cfg, subject))
     given = tasks.read_input(recipe.task, Path(_INPUT.value).expanduser())
     for note in given.notes:
         terminal.warn(note)

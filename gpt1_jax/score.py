@@ -16,7 +16,6 @@ from absl import flags
 
 import gpt1_jax
 from gpt1_jax import command, files, terminal
-from gpt1_jax.config import COMPUTE_DTYPES
 from gpt1_jax.evaluation import evaluate
 from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import mesh, process
@@ -25,26 +24,14 @@ from gpt1_jax.training import mesh, process
 _LINES_AT_ONCE = 2000
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "A workdir, or its checkpoints/STEP.",
-    required=True,
-    flag_values=_FLAGS,
-)
+_CHECKPOINT = command.define_checkpoint(_FLAGS)
 _INPUT = flags.DEFINE_string(
     "input", None, "A UTF-8 text file.", required=True, flag_values=_FLAGS
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
 )
-_COMPUTE_DTYPE = flags.DEFINE_enum(
-    "compute_dtype",
-    "",
-    ("", *COMPUTE_DTYPES),
-    "Another than the run's.",
-    flag_values=_FLAGS,
-)
+_COMPUTE_DTYPE = command.define_compute_dtype(_FLAGS)
 
 
 def main() -> None:
@@ -52,9 +39,8 @@ def main() -> None:
     process.prepare()
     texts = _read(Path(_INPUT.value).expanduser())
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
-    terminal.say(
-        f"{mesh.describe(model.model.cfg)}; {_CHECKPOINT.value}: step {model.step:,}"
-    )
+    subject = f"{_CHECKPOINT.value}: step {model.step:,}"
+    terminal.say(mesh.describe(model.model.cfg, subject))
     terminal.say(f"{_INPUT.value}: {len(texts):,} lines")
     output = Path(_OUTPUT.value).expanduser()
     count, nats = 0, 0.0

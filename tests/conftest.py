@@ -32,12 +32,11 @@ def make_params() -> Callable:
     """model -> parameters from N(0, 0.5), so large that every effect shows."""
 
     def make(model, seed: int = 0) -> dict:
-        from gpt1_jax import pretrained  # tests of data alone do without it
+        # Tests of data alone do without it.
+        from gpt1_jax.models.transformer import init_params
 
         rng = np.random.default_rng(seed)
-        shapes = jax.eval_shape(
-            lambda: pretrained.init_params(model, jax.random.key(0))
-        )
+        shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
         return jax.tree.map(
             lambda x: (0.5 * rng.standard_normal(x.shape)).astype(x.dtype), shapes
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpt1_jax
-from gpt1_jax import convert, finetuned, pretrained
+from gpt1_jax import convert, finetuned, model_store
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.data import openai_bpe, tokenizers
 from gpt1_jax.interop import huggingface, openai, weights
@@ -142,7 +142,7 @@ def test_to_huggingface_and_back(workdir, tmp_path):
         "tokenizer_config.json",
     }
     back = run(out, tmp_path / "back", **{"from": "huggingface"})
-    one, other = pretrained.restore(workdir), pretrained.restore(back)
+    one, other = model_store.restore(workdir), model_store.restore(back)
     assert one.tokenizer.fingerprint == other.tokenizer.fingerprint
     for path, value in weights.flatten(one.params).items():
         np.testing.assert_array_equal(weights.flatten(other.params)[path], value)
@@ -168,7 +168,7 @@ def test_a_learnt_tokenizer_goes_with_its_model(pretrained_workdir, tmp_path, ca
     assert "file lies beside the weights" in " ".join(capsys.readouterr().out.split())
     made = run(out, tmp_path / "made", **{"from": "huggingface"})
     fingerprint = tokenizers.load(pretrained_workdir / "tokenizer").fingerprint
-    assert pretrained.restore(made).tokenizer.fingerprint == fingerprint
+    assert model_store.restore(made).tokenizer.fingerprint == fingerprint
 
 
 def test_another_models_weights_are_another_model(release, workdir, tmp_path):
@@ -177,7 +177,7 @@ def test_another_models_weights_are_another_model(release, workdir, tmp_path):
     piece = np.load(other / "params_3.npy")
     np.save(other / "params_3.npy", piece + 1)
     made = run(other, tmp_path / "made", **{"from": "openai"})
-    assert pretrained.identity(made) != pretrained.identity(workdir)
+    assert model_store.identity(made) != model_store.identity(workdir)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ The loop over tokens runs on the device, a fixed number at a time, so that text 
 shown while it grows and programs of few shapes are compiled.
 """
 
-import functools
+import concurrent.futures
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.exits import UserError
+from gpt1_jax.training import mesh
 
 # Tokens drawn before the host looks at them.
-_TOKENS_AT_ONCE = 16
+_TOKENS_AT_ONCE = 8
 
 
 class Sampling(NamedTuple):
@@ -31,12 +32,18 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
     seed: int = 0
 
+    def as_arrays(self) -> "Sampling":
+        """The same, of the dtypes that programs are compiled for."""
+        dtypes = (np.float32, np.int32, np.float32, np.uint32)
+        return Sampling(*(kind(x) for kind, x in zip(dtypes, self, strict=True)))
+
     def check(self) -> None:
         """Raises UserError for a number that means nothing."""
         for name, is_good, allowed in (
             ("temperature", 0 <= self.temperature < float("inf"), "at least 0"),
             ("top_k", self.top_k >= 0, "at least 0, which keeps all"),
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
+            ("seed", 0 <= self.seed < 2**32, "from 0 to 2^32 - 1"),
         ):
             if not is_good:
                 given = getattr(self, name)
@@ -64,6 +71,16 @@ def sample(
     return jnp.take_along_axis(order_NV, rank_N[:, None], axis=-1)[:, 0]
 
 
+class _Shape(NamedTuple):
+    """What decides the programs that continue prompts."""
+
+    num_prompts: int
+    length: int
+    room: int
+    is_greedy: bool
+    keeps_all: bool
+
+
 class Decoder:
     """The compiled programs that draw tokens from one model.
 
@@ -73,12 +90,17 @@ class Decoder:
 
     def __init__(self, model: nn.Module, context_length: int):
         self._model, self._context_length = model, context_length
-        self._read = jax.jit(self._read_prompts, static_argnums=3)
+        everywhere = mesh.replicated(mesh.make_mesh())
+        self._read = jax.jit(
+            self._read_prompts, static_argnums=3, out_shardings=everywhere
+        )
         self._draw = jax.jit(
             self._draw_tokens,
             donate_argnums=1,
             static_argnames=("is_greedy", "keeps_all"),
+            out_shardings=everywhere,
         )
+        self._compiled: dict[_Shape, tuple[Callable, Callable]] = {}
 
     def _apply(self, params: Any, method: str, *arguments: Any) -> Any:
         return self._model.apply({"params": params}, *arguments, method=method)
@@ -100,21 +122,25 @@ class Decoder:
         params: Any,
         carried: tuple[Any, jax.Array],
         lengths_N: jax.Array,
-        key: jax.Array,
-        sampling: tuple[jax.Array, ...],
+        done: jax.Array,
+        sampling: Sampling,
         *,
         is_greedy: bool,
         keeps_all: bool,
     ) -> tuple[tuple[Any, jax.Array], jax.Array]:
-        """The next _TOKENS_AT_ONCE tokens of each row, and what goes on from there."""
+        """The next _TOKENS_AT_ONCE tokens of each row, and what goes on from there.
+
+        Args: lengths_N: of the prompts; done: how many tokens were drawn before.
+        """
+        key = jax.random.key(sampling.seed)
 
         def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
             if is_greedy:
                 return logits_NV.argmax(-1)
             own = jax.random.fold_in(key, number)
             if keeps_all:
-                return jax.random.categorical(own, logits_NV / sampling[0])
-            return sample(logits_NV, own, *sampling)
+                return jax.random.categorical(own, logits_NV / sampling.temperature)
+            return sample(logits_NV, own, *sampling[:3])
 
         def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
             memory, logits_NV = carried
@@ -125,7 +151,9 @@ class Decoder:
             logits_NV = self._apply(params, "lm_logits", h_N1D)[:, 0]
             return (memory, logits_NV), token_N
 
-        carried, tokens_TN = jax.lax.scan(step, carried, jnp.arange(_TOKENS_AT_ONCE))
+        carried, tokens_TN = jax.lax.scan(
+            step, carried, done + jnp.arange(_TOKENS_AT_ONCE)
+        )
         return carried, tokens_TN.T
 
     def generate(
@@ -148,23 +176,26 @@ class Decoder:
             return []
         starts_N = np.array([len(prompt) for prompt in prompts], np.int32)
         wanted_N = np.minimum(max_new_tokens, self._context_length - starts_N)
-        room = self._rounded(int((starts_N + wanted_N).max()))
-        tokens_NL = np.zeros(
-            (len(prompts), self._rounded(int(starts_N.max()))), np.int32
-        )
-        for row, prompt in enumerate(prompts):
-            tokens_NL[row, : len(prompt)] = prompt
-        carried = self._read(params, tokens_NL, starts_N, room)
-        draw = functools.partial(
-            self._draw,
+        shape = _Shape(
+            num_prompts=len(prompts),
+            length=self._rounded(int(starts_N.max())),
+            room=self._rounded(int((starts_N + wanted_N).max())),
             is_greedy=sampling.temperature == 0,
             keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
         )
+        tokens_NL = np.zeros((shape.num_prompts, shape.length), np.int32)
+        for row, prompt in enumerate(prompts):
+            tokens_NL[row, : len(prompt)] = prompt
+        if shape not in self._compiled:
+            self._compiled[shape] = self._compile(params, shape)
+        read, draw = self._compiled[shape]
+        carried = read(params, tokens_NL, starts_N)
+        numbers = sampling.as_arrays()
         found: list[np.ndarray] = []
         for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
-            key = jax.random.fold_in(jax.random.key(sampling.seed), done)
-            numbers = (sampling.temperature, sampling.top_k, sampling.top_p)
-            carried, tokens_NT = draw(params, carried, starts_N + done, key, numbers)
+            carried, tokens_NT = draw(
+                params, carried, starts_N, np.int32(done), numbers
+            )
             found.append(np.asarray(tokens_NT))
             left_N = wanted_N - done
             on_tokens(
@@ -172,6 +203,24 @@ class Decoder:
             )
         whole_NT = np.concatenate(found, axis=1)
         return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
+
+    def _compile(self, params: Any, shape: "_Shape") -> tuple[Callable, Callable]:
+        """What reads prompts of a shape, and what draws; compiled at the same time."""
+        N = shape.num_prompts
+        tokens_NL = jax.ShapeDtypeStruct((N, shape.length), jnp.int32)
+        lengths_N = jax.ShapeDtypeStruct((N,), jnp.int32)
+        read = self._read.lower(params, tokens_NL, lengths_N, shape.room)
+        draw = self._draw.lower(
+            params,
+            read.out_info,
+            lengths_N,
+            np.int32(0),
+            Sampling().as_arrays(),
+            is_greedy=shape.is_greedy,
+            keeps_all=shape.keeps_all,
+        )
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            return tuple(pool.map(lambda program: program.compile(), (read, draw)))
 
     def _rounded(self, length: int) -> int:
         """A power of two that holds `length`, at most the context: few shapes."""

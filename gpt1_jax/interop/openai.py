@@ -5,6 +5,7 @@ then twelve arrays a block, whose matrices are (1, in, out).
 Source: finetune-transformer-lm, model/ and train.py.
 """
 
+import io
 import json
 import math
 import re
@@ -91,14 +92,18 @@ def write(
         zip(layout["sizes"], layout["headers"], strict=True)
     ):
         start, end = end, end + size
-        path = directory / f"params_{number}.npy"
-        if header:
-            with path.open("wb") as file:
-                file.write(bytes.fromhex(header))
-                file.write(flat[start:end])
-        else:
-            np.save(path, flat[start:end])
+        with (directory / f"params_{number}.npy").open("wb") as file:
+            file.write(bytes.fromhex(header) or _new_header(size))
+            file.write(flat[start:end])
     write_atomically(directory / _SHAPES_FILE, layout["shapes"])
+
+
+def _new_header(size: int) -> bytes:
+    """What stands before the floats of a piece in a .npy file of today."""
+    buffer = io.BytesIO()
+    facts = {"descr": "<f4", "fortran_order": False, "shape": (size,)}
+    np.lib.format.write_array_header_1_0(buffer, facts)
+    return buffer.getvalue()
 
 
 def _header(piece: np.memmap) -> str:

@@ -37,10 +37,8 @@ def run(
     workdir_lib.check(workdir, config)
     model = finetuned.load(config.init.path)
     recipe = _recipe(model.recipe, config)
-    terminal.say(
-        f"{mesh.describe(recipe.model.cfg)}; {config.init.path}: step {model.step:,}, "
-        f"{model.recipe.task.name}"
-    )
+    subject = f"{config.init.path}: step {model.step:,}, {model.recipe.task.name}"
+    terminal.say(mesh.describe(recipe.model.cfg, subject))
     data = task_data.open_data(_data(model.recipe.config.data, config.data))
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)

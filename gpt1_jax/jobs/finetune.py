@@ -14,13 +14,13 @@ import jax
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import finetuned, pretrained, terminal
+from gpt1_jax import finetuned, model_store, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import STORYWORLD, RunConfig
-from gpt1_jax.data import batches, preparation, task_data, tasks, tokenizers
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data import batches, task_data, tasks
 from gpt1_jax.data.inputs import Records
 from gpt1_jax.evaluation import predictions
-from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.exits import UserError
 from gpt1_jax.training import (
     checkpoint,
     loop,
@@ -28,7 +28,6 @@ from gpt1_jax.training import (
     mesh,
     metrics_log,
     optim,
-    process,
     session,
     state,
     transfer,
@@ -50,40 +49,29 @@ def run(
             training.loop.fit.
     """
     began = time.monotonic()
-    config = config_lib.checked(config)
+    config, workdir = session.opened(config), Path(workdir)
     task = tasks.named(config.task.name)
     if not task.train:
         raise UserError(
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
             f"on is expected; {_what_instead(task)}"
         )
-    process.prepare(config.data.cache_dir)
-    mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
-    workdir = Path(workdir)
-    config = _with_sizes(config, workdir)
-    workdir_lib.check(workdir, config)
-    result = workdir_lib.read_result(workdir)
-    if result and result["steps"] >= config.train.max_steps:
-        _check_source(config, workdir)
+    config = starting_model.with_sizes(config, workdir)
+    if result := session.finished(workdir, config):
+        starting_model.check_unchanged(config, workdir)
         _predict_missing(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    terminal.say(f"{mesh.describe(mesh.resolve_dtype(config.model))}; run: {workdir}")
-    recipe = finetuned.Recipe(config, task, _tokenizer(config, workdir))
+    recipe = finetuned.Recipe(config, task, starting_model.tokenizer(config, workdir))
     finetuning = _FineTuning(recipe)
-    with workdir_lib.hold(workdir):
-        workdir_lib.check(workdir, config)  # again, as others may have been in it
-        for warning in config_lib.warnings(config, finetuning.total_steps):
-            terminal.warn(warning)
-        scores = finetuning.train(workdir)
-        result = session.write_result(
-            workdir,
-            config.job,
-            steps=finetuning.total_steps,
-            metrics=scores,
-            began=began,
-        )
-    terminal.say(_summary(scores))
+    result = session.complete(
+        workdir,
+        config,
+        lambda: finetuning.train(workdir),
+        total_steps=finetuning.total_steps,
+        began=began,
+    )
+    terminal.say(_summary(result["metrics"]))
     terminal.say(
         f"next: python -m gpt1_jax.predict --checkpoint {shlex.quote(str(workdir))} "
         "--input FILE --output FILE.jsonl"
@@ -95,76 +83,6 @@ def _what_instead(task: tasks.Task) -> str:
     if task.predicted_by:
         return f"fine-tune {task.predicted_by}, whose model predicts it"
     return "it is for zero-shot evaluation only"
-
-
-def _with_sizes(config: RunConfig, workdir: Path) -> RunConfig:
-    """`config` with the sizes of the model that it starts from.
-
-    A run that has begun knows them itself, should that model be gone by now.
-    """
-    path = config.init.path
-    if path == "none":
-        return config
-    try:
-        source = pretrained.read_config(path)
-    except NotFound:
-        if not workdir_lib.has_checkpoint(workdir):
-            raise
-        source = workdir_lib.read_config(workdir)
-    sizes = pretrained.sizes(source)
-    if config.init.num_layers > sizes["num_layers"]:
-        raise UserError(
-            f"config.init.num_layers={config.init.num_layers}; the model in {path} has "
-            f"{sizes['num_layers']} layers; name at most as many"
-        )
-    if source.data.corpus == STORYWORLD and task_data.is_storyworld(config.data):
-        _warn_of_another_world(source.data.storyworld_seed, config)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
-
-
-def _warn_of_another_world(seed: int, config: RunConfig) -> None:
-    if seed != config.data.storyworld_seed:
-        terminal.warn(
-            f"the model has read storyworld {seed}, the task is about storyworld "
-            f"{config.data.storyworld_seed}; config.data.storyworld_seed={seed} makes "
-            "them one"
-        )
-
-
-def _tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of the run: its own by now, its model's, given, or learnt."""
-    if workdir_lib.has_checkpoint(workdir):
-        return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
-    if config.init.path != "none":
-        return pretrained.tokenizer_of(config.init.path)
-    source = preparation.tokenizer_source(config.data)
-    if source != "sentencepiece":
-        return tokenizers.load(Path(source))
-    if not config.data.corpus:
-        raise UserError(
-            "config.init.path=none, and config.data.corpus is empty; a pre-trained "
-            "workdir, or books to learn a tokenizer from, are expected; set it, as in "
-            "--config.init.path=runs/pretrain"
-        )
-    return preparation.open_corpus(config.data).tokenizer
-
-
-def _source_facts(config: RunConfig) -> dict[str, str]:
-    """Which weights config.init.path holds now; {} if it holds none."""
-    if config.init.path == "none":
-        return {}
-    try:
-        return {"model in config.init.path": pretrained.identity(config.init.path)}
-    except NotFound:
-        return {}
-
-
-def _check_source(config: RunConfig, workdir: Path) -> None:
-    """Raises UserError if the finished run started from weights that are no more."""
-    with checkpoint.Checkpoints(
-        workdir / workdir_lib.CHECKPOINTS_DIR, create=False
-    ) as checkpoints:
-        checkpoints.check(checkpoints.latest_step(), _source_facts(config))
 
 
 def _predict_missing(config: RunConfig, workdir: Path) -> None:
@@ -266,7 +184,7 @@ class _FineTuning:
             if config.init.path == "none":
                 terminal.say("from scratch: every parameter is fresh")
                 return fresh
-            source = pretrained.restore(config.init.path)
+            source = model_store.restore(config.init.path)
             terminal.say(f"{config.init.path}: step {source.step:,}")
             moved = transfer.transfer(
                 fresh.params, source.params, config.init.num_layers
@@ -279,7 +197,7 @@ class _FineTuning:
             "tokenizer": self.recipe.tokenizer.fingerprint,
             "task data": task_data.fingerprint(self.train_records),
             "config": config_lib.fingerprint(config),
-        } | _source_facts(config)
+        } | starting_model.facts(config)
         with session.begin(
             workdir,
             config.train,

@@ -17,7 +17,7 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import corpus, preparation
 from gpt1_jax.evaluation import evaluate
 from gpt1_jax.exits import UserError
-from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.models.transformer import Transformer, init_params
 from gpt1_jax.training import (
     checkpoint,
     loop,
@@ -25,7 +25,6 @@ from gpt1_jax.training import (
     mesh,
     metrics_log,
     optim,
-    process,
     session,
     state,
 )
@@ -42,49 +41,31 @@ def run(
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
-    config = config_lib.checked(config)
-    process.prepare(config.data.cache_dir)
-    mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
-    workdir = Path(workdir)
-    workdir_lib.check(workdir, config)
-    result = workdir_lib.read_result(workdir)
-    if result and result["steps"] >= config.train.max_steps:
+    config, workdir = session.opened(config), Path(workdir)
+    if result := session.finished(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    terminal.say(f"{mesh.describe(mesh.resolve_dtype(config.model))}; run: {workdir}")
     store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
-    pretraining = _Pretraining(config, store)
-    with workdir_lib.hold(workdir):
-        workdir_lib.check(workdir, config)  # again, as others may have been in it
-        for warning in _warnings(pretraining):
-            terminal.warn(warning)
-        metrics = pretraining.train(workdir)
-        result = session.write_result(
-            workdir,
-            config.job,
-            steps=pretraining.total_steps,
-            metrics=metrics,
-            began=began,
+    if store.meta["vocab_size"] != config.data.vocab_size:
+        terminal.warn(
+            f"the tokenizer has {store.meta['vocab_size']:,} entries, not config.data."
+            f"vocab_size={config.data.vocab_size:,}, which only a learnt one heeds"
         )
-    terminal.say(_summary(metrics))
+    pretraining = _Pretraining(config, store)
+    result = session.complete(
+        workdir,
+        config,
+        lambda: pretraining.train(workdir),
+        total_steps=pretraining.total_steps,
+        began=began,
+    )
+    terminal.say(_summary(result["metrics"]))
     terminal.say(
         "next: python -m gpt1_jax.generate --checkpoint "
         f"{shlex.quote(str(workdir))} --prompt 'Once upon'"
     )
     return result
-
-
-def _warnings(pretraining: "_Pretraining") -> list[str]:
-    """What is allowed but hardly meant, a sentence each."""
-    config, found = pretraining.config, pretraining.store.meta["vocab_size"]
-    warnings = config_lib.warnings(config, pretraining.total_steps)
-    if found != config.data.vocab_size:
-        warnings.append(
-            f"the tokenizer has {found:,} entries, not config.data.vocab_size="
-            f"{config.data.vocab_size:,}, which only a learnt one heeds"
-        )
-    return warnings
 
 
 def _summary(metrics: dict[str, float]) -> str:
@@ -131,7 +112,7 @@ class _Pretraining:
         cfg = self.config.train
         replicated = mesh.replicated(self.mesh)
         init = state.make_init(
-            functools.partial(pretrained.init_params, self.model),
+            functools.partial(init_params, self.model),
             self.tx,
             self.config.seed,
         )

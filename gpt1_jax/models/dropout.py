@@ -24,14 +24,14 @@ def row_seeds(key: jax.Array, row_N: jax.Array) -> jax.Array:
     return jax.random.key_data(keys_N)
 
 
-def site_seeds(seed_N2: jax.Array, layer: int, site: int) -> jax.Array:
+def site_seeds(seed_N2: jax.Array, layer: jax.Array | int, site: int) -> jax.Array:
     """The seeds of one site in one layer, of the rows' seeds.
 
     Hashed, as a threefry block for each site would be most of what XLA compiles.
     """
-    number = 1 + layer * _SITES_PER_LAYER + site
+    number = jnp.uint32(layer) * _SITES_PER_LAYER + (1 + site)
     odd_2 = jnp.array([0x9E3779B9, 0x85EBCA6B], jnp.uint32)
-    return _mix(seed_N2 + (odd_2 * jnp.uint32(number))[None])
+    return _mix(seed_N2 + (odd_2 * number)[None])
 
 
 def drop_rows(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:

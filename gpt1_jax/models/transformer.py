@@ -18,7 +18,7 @@ to hidden states and hidden states to logits; losses and tasks are elsewhere.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -135,20 +135,20 @@ class Block(nn.Module):
     """
 
     cfg: ModelConfig
-    layer: int
 
     @nn.compact
     def __call__(
         self,
         x_NLD: jax.Array,
-        seed_N2: jax.Array | None,
+        layer: jax.Array | int,
+        seed_N2: jax.Array | None = None,
         memory: KeysValues | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KeysValues | None]:
         def drop(site: int, rate: float, x: jax.Array) -> jax.Array:
             if seed_N2 is None:
                 return x
-            own_N2 = dropout.site_seeds(seed_N2, self.layer, site)
+            own_N2 = dropout.site_seeds(seed_N2, layer, site)
             return dropout.drop_rows(x, rate, own_N2)
 
         cfg = self.cfg
@@ -161,6 +161,18 @@ class Block(nn.Module):
         m_NLD = MLP(cfg, name="mlp")(n_NLD)
         m_NLD = drop(dropout.MLP_OUTPUT, cfg.residual_dropout, m_NLD)
         return Norm(cfg, name="norm_2")(n_NLD + m_NLD), memory
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply_block(
+    cfg: ModelConfig, remat: bool, params: Any, *arguments: Any
+) -> tuple[jax.Array, KeysValues | None]:
+    """A Block's result; jitted, so that one trace of it serves all layers."""
+
+    def apply(params: Any, *arguments: Any) -> tuple[jax.Array, KeysValues | None]:
+        return Block(cfg, parent=None).apply({"params": params}, *arguments)
+
+    return (jax.checkpoint(apply) if remat else apply)(params, *arguments)
 
 
 class Embed(nn.Module):
@@ -199,12 +211,26 @@ class Transformer(nn.Module):
     remat: bool = False
 
     def setup(self):
-        block = nn.remat(Block) if self.remat else Block
         self.embed = Embed(self.cfg, self.vocab_size)
         self.blocks = [
-            block(self.cfg, layer, name=f"block_{layer:02d}")
+            Block(self.cfg, name=f"block_{layer:02d}")
             for layer in range(self.cfg.num_layers)
         ]
+
+    def _run_block(
+        self, layer: int, *arguments: Any
+    ) -> tuple[jax.Array, KeysValues | None]:
+        block = self.blocks[layer]
+        if self.is_initializing():
+            return block(arguments[0], layer, *arguments[1:])
+        return _apply_block(
+            self.cfg,
+            self.remat,
+            block.variables["params"],
+            arguments[0],
+            jnp.uint32(layer),
+            *arguments[1:],
+        )
 
     def encode(
         self,
@@ -229,8 +255,8 @@ class Transformer(nn.Module):
                 row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
-        for block in self.blocks:
-            h_NLD, _ = block(h_NLD, seed_N2)
+        for layer in range(self.cfg.num_layers):
+            h_NLD, _ = self._run_block(layer, h_NLD, seed_N2)
         return h_NLD
 
     def init_memory(self, N: int, M: int) -> Memory:
@@ -253,8 +279,8 @@ class Transformer(nn.Module):
         position_NL = position_N[:, None] + jnp.arange(L)[None]
         h_NLD = self.embed(tokens_NL, position_NL)
         new = []
-        for block, own in zip(self.blocks, memory, strict=True):
-            h_NLD, own = block(h_NLD, None, own, position_NL)
+        for layer, own in enumerate(memory):
+            h_NLD, own = self._run_block(layer, h_NLD, None, own, position_NL)
             new.append(own)
         return h_NLD, tuple(new)
 
@@ -269,3 +295,8 @@ class Transformer(nn.Module):
     def __call__(self, tokens_NL: jax.Array, is_train: bool = False) -> jax.Array:
         """logits_NLV of tokens_NL."""
         return self.lm_logits(self.encode(tokens_NL, is_train))
+
+
+def init_params(model: Transformer, key: jax.Array) -> Any:
+    """Fresh parameters of `model`."""
+    return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]

@@ -118,9 +118,10 @@ def logits_chunk_elements() -> int:
     return jax.device_count() << 28
 
 
-def describe(cfg: ModelConfig) -> str:
-    """One line about devices and precision, for the terminal."""
+def describe(cfg: ModelConfig, subject: str) -> str:
+    """One line for the terminal: devices, precision, and what runs on them."""
     devices = jax.devices()
     kind = devices[0].device_kind
     hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
-    return f"devices: {len(devices)} x {kind}{hosts}; {cfg.compute_dtype}"
+    dtype = resolve_dtype(cfg).compute_dtype
+    return f"devices: {len(devices)} x {kind}{hosts}; {dtype}; {subject}"

@@ -1,4 +1,4 @@
-"""What a job that trains opens in its workdir: checkpoints, log, the state so far."""
+"""What jobs that train have in common: how they open, go on, and end in a workdir."""
 
 import contextlib
 import dataclasses
@@ -8,12 +8,62 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
+from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import TrainConfig
-from gpt1_jax.training import checkpoint, metrics_log
+from gpt1_jax.config import RunConfig, TrainConfig
+from gpt1_jax.training import checkpoint, mesh, metrics_log, process
 from gpt1_jax.training.state import TrainState
+
+
+def opened(config: RunConfig | ConfigDict) -> RunConfig:
+    """What a job was given, once it is known to be possible here; sets the process up.
+
+    Raises: UserError: an impossible config, or one that does not fit the devices.
+    """
+    config = config_lib.checked(config)
+    process.prepare(config.data.cache_dir)
+    mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
+    return config
+
+
+def finished(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
+    """The result.json of the run in `workdir` if nothing is left to do, else None.
+
+    Raises: UserError: the workdir is that of another run.
+    """
+    workdir_lib.check(workdir, config)
+    result = workdir_lib.read_result(workdir)
+    if result and result["steps"] >= config.train.max_steps:
+        return result
+    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
+    return None
+
+
+def complete(
+    workdir: Path,
+    config: RunConfig,
+    train: Callable[[], dict[str, float]],
+    *,
+    total_steps: int,
+    began: float,
+) -> dict[str, Any]:
+    """Trains in `workdir`, with nobody else in it; writes result.json, returns it.
+
+    Args:   train: gives the metrics. began: when this process began the job, by
+            time.monotonic.
+    Raises: as `finished`, and what `train` raises.
+    """
+    with workdir_lib.hold(workdir):
+        workdir_lib.check(workdir, config)  # again, as others may have been in it
+        for warning in config_lib.warnings(config, total_steps):
+            terminal.warn(warning)
+        metrics = train()
+        return write_result(
+            workdir, config.job, steps=total_steps, metrics=metrics, began=began
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -224,6 +224,7 @@ def test_no_prompts_have_no_continuations(generate):
         ({"top_k": -1}, "top_k=-1; at least 0, which keeps all"),
         ({"top_p": 0.0}, "top_p=0.0; above 0, at most 1"),
         ({"top_p": 1.1}, "top_p=1.1; above 0, at most 1"),
+        ({"seed": 2**32}, r"seed=4294967296; from 0 to 2\^32 - 1"),
     ],
 )
 def test_impossible_numbers_are_refused(generate, changes, message):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpt1_jax import finetuned, pretrained, submit
+from gpt1_jax import finetuned, model_store, submit
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import batches, cached, task_data
 from gpt1_jax.data.examples import Example
@@ -193,9 +193,9 @@ def test_rows_are_the_models_own_and_padding_is_none_of_them(tune):
 
 def test_without_pre_training_the_same_sizes_start_fresh(tune, pretrained_workdir):
     still = {"optim__peak_learning_rate": 1e-30, "train__max_steps": 1}
-    trained = pretrained.restore(pretrained_workdir).params
+    trained = model_store.restore(pretrained_workdir).params
     taken, fresh = (
-        pretrained.restore(tune("rte", init__num_layers=n, **still)[0]).params
+        model_store.restore(tune("rte", init__num_layers=n, **still)[0]).params
         for n in (-1, -2)
     )
     rows = len(trained["embed"]["token"])

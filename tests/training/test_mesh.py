@@ -83,5 +83,5 @@ def test_float64_turns_64_bit_mode_on():
 
 def test_the_terminal_line_names_devices_and_precision():
     kind = jax.devices()[0].device_kind
-    line = mesh.describe(ModelConfig(compute_dtype="bfloat16"))
-    assert line == f"devices: {jax.device_count()} x {kind}; bfloat16"
+    line = mesh.describe(ModelConfig(compute_dtype="bfloat16"), "a run")
+    assert line == f"devices: {jax.device_count()} x {kind}; bfloat16; a run"

@@ -99,7 +99,7 @@ def test_scoring_and_decoding(model):
     read = jax.jit(lambda *given: decoder._read_prompts(*given, L))
     carried = jax.eval_shape(read, params, tokens, lengths)
     exported(read, params, tokens, lengths)
-    numbers = (np.float32(0.8), np.int32(5), np.float32(0.9))
+    numbers = decode.Sampling(0.8, 5, 0.9).as_arrays()
     for flags in ((True, True), (False, True), (False, False)):
 
         def draw(params, carried, lengths, numbers, flags=flags):
@@ -108,7 +108,7 @@ def test_scoring_and_decoding(model):
                 params,
                 carried,
                 lengths,
-                jax.random.key(0),
+                np.int32(0),
                 numbers,
                 is_greedy=is_greedy,
                 keeps_all=keeps_all,
