@@ -138,6 +138,22 @@ class InitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """The devices of a run, on one host or many; results change by rounding only."""
+
+    # Parameters and optimizer state shared out over the devices, not copied to each.
+    fsdp: bool = False
+    # Whether this is one of several processes: `auto` asks SLURM, Open MPI, a TPU pod's
+    # environment and coordinator_address.
+    distributed: str = "auto"
+    # HOST:PORT of the first process; "": JAX finds it.
+    coordinator_address: str = ""
+    # With an address: how many processes there are, and which of them this is, from 0.
+    num_processes: int = 1
+    process_id: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything that, with the data, determines a run."""
 
@@ -149,6 +165,7 @@ class RunConfig:
     optim: OptimConfig = OptimConfig()
     task: TaskConfig = TaskConfig()
     init: InitConfig = InitConfig()
+    mesh: MeshConfig = MeshConfig()
 
 
 JOBS = ("pretrain", "finetune", "evaluate")
@@ -156,6 +173,7 @@ SOURCES = ("files", "tfds")
 GRADED_TARGETS = ("soft6", "mse")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float64")
 OPTIMIZERS = ("openai_adam", "adamw")
+DISTRIBUTED = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear", "constant")
 
 # A workdir's run may be continued under another value of these: they change what is
@@ -168,6 +186,11 @@ _FREE_FIELDS = (
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.keep_at_steps",
+    "mesh.fsdp",
+    "mesh.distributed",
+    "mesh.coordinator_address",
+    "mesh.num_processes",
+    "mesh.process_id",
 )
 
 
@@ -294,6 +317,11 @@ def validate(config: RunConfig) -> None:
             f"config.train.accumulation_steps={train.accumulation_steps}; must divide "
             f"config.train.batch_size={train.batch_size}; change one of the two"
         )
+    if config.mesh.process_id >= config.mesh.num_processes:
+        raise UserError(
+            f"config.mesh.process_id={config.mesh.process_id}; below config.mesh."
+            f"num_processes={config.mesh.num_processes}; number processes from 0"
+        )
     if optim.warmup_steps and optim.warmup_fraction:
         raise UserError(
             f"config.optim.warmup_steps={optim.warmup_steps} and config.optim."
@@ -309,6 +337,7 @@ _CHOICES = {
     "task.graded_target": GRADED_TARGETS,
     "optim.name": OPTIMIZERS,
     "optim.schedule": SCHEDULES,
+    "mesh.distributed": DISTRIBUTED,
 }
 
 # Closed intervals; an int or float field that is not named here must be >= 1 or > 0.
@@ -334,6 +363,7 @@ _RANGES = {
     "model.classifier_dropout": (0.0, 0.99),
     "task.lm_coef": (0.0, 100.0),
     "init.num_layers": (-2, 2**31 - 1),
+    "mesh.process_id": (0, 2**31 - 1),
 }
 
 

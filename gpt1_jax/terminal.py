@@ -20,6 +20,11 @@ _Item = TypeVar("_Item")
 _console = rich.console.Console(highlight=False, soft_wrap=True)
 
 
+def silence() -> None:
+    """Shows nothing from now on; errors that end a command are not shown here."""
+    _console.quiet = True
+
+
 def say(text: str) -> None:
     """Prints a line above whatever bar is running."""
     _console.print(text, markup=False)
@@ -27,8 +32,9 @@ def say(text: str) -> None:
 
 def write(text: str) -> None:
     """Shows a piece of a line that goes on, at once."""
-    _console.file.write(text)
-    _console.file.flush()
+    if not _console.quiet:
+        _console.file.write(text)
+        _console.file.flush()
 
 
 def warn(text: str) -> None:

@@ -61,6 +61,11 @@ PAPER = {
     "task.split": "dev",
     "init.path": "none",
     "init.num_layers": -1,
+    "mesh.fsdp": False,
+    "mesh.distributed": "auto",
+    "mesh.coordinator_address": "",
+    "mesh.num_processes": 1,
+    "mesh.process_id": 0,
 }
 
 

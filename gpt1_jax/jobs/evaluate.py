@@ -1,5 +1,6 @@
 """Evaluation of a fine-tuned model on any labelled split: scores and predictions."""
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from gpt1_jax.config import DataConfig, RunConfig
 from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
-from gpt1_jax.training import mesh, process, session
+from gpt1_jax.training import hosts, mesh, process, session
 
 
 def run(
@@ -32,7 +33,7 @@ def run(
             "config.init.path=none; a fine-tuned workdir or its checkpoints/STEP is "
             "expected; set it, as in --config.init.path=runs/finetune-rte"
         )
-    process.prepare(config.data.cache_dir)
+    process.prepare(config.data.cache_dir, config.mesh)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
     model = finetuned.load(config.init.path)
@@ -43,14 +44,16 @@ def run(
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
-    with workdir_lib.hold(workdir):
+    with workdir_lib.hold(workdir) if hosts.is_first() else contextlib.nullcontext():
         for infix, split in splits.items():
             records[infix] = recipe.load_records(data, split, must_have_labels=True)
             answers[infix] = recipe.answers(model.params, records[infix])
             rows = recipe.predictions(records[infix], answers[infix])
-            predictions.write(workdir, split, rows)
+            if hosts.is_first():
+                predictions.write(workdir, split, rows)
         scores = recipe.scores(records, answers)
-        workdir_lib.write_config(workdir, config)
+        if hosts.is_first():
+            workdir_lib.write_config(workdir, config)
         result = session.write_result(
             workdir,
             config.job,

@@ -22,7 +22,7 @@ from gpt1_jax.data.inputs import Records
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
 from gpt1_jax.training import (
-    checkpoint,
+    hosts,
     loop,
     losses,
     mesh,
@@ -62,8 +62,9 @@ def run(
         _predict_missing(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    recipe = finetuned.Recipe(config, task, starting_model.tokenizer(config, workdir))
-    finetuning = _FineTuning(recipe)
+    with hosts.first_before_others("the data is prepared"):
+        tokenizer = starting_model.tokenizer(config, workdir)
+        finetuning = _FineTuning(finetuned.Recipe(config, task, tokenizer))
     result = session.complete(
         workdir,
         config,
@@ -119,7 +120,8 @@ def _write(
     """Writes predictions/NAME.jsonl for each of `records`."""
     for name, found in records.items():
         rows = recipe.predictions(found, recipe.answers(params, found))
-        predictions.write(workdir, name, rows)
+        if hosts.is_first():
+            predictions.write(workdir, name, rows)
 
 
 def _summary(scores: dict[str, float]) -> str:
@@ -171,16 +173,16 @@ class _FineTuning:
     def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
         config = self.recipe.config
-        replicated = mesh.replicated(self.mesh)
         init = state.make_init(self.recipe.init_params, self.tx, config.seed)
-        like = checkpoint.abstract(jax.eval_shape(init), replicated)
+        like = session.state_like(init, self.mesh, config.mesh)
+        shardings = session.shardings_of(like)
         terminal.say(
             f"model: {session.num_parameters(like.params):,} parameters; "
             f"{self.total_steps:,} steps of {config.train.batch_size} examples"
         )
 
         def make_state() -> state.TrainState:
-            fresh = jax.jit(init, out_shardings=replicated)()
+            fresh = jax.jit(init, out_shardings=shardings)()
             if config.init.path == "none":
                 terminal.say("from scratch: every parameter is fresh")
                 return fresh
@@ -190,7 +192,7 @@ class _FineTuning:
                 fresh.params, source.params, config.init.num_layers
             )
             terminal.say(transfer.describe(moved))
-            params = jax.device_put(moved.params, replicated)
+            params = jax.device_put(moved.params, shardings.params)
             return dataclasses.replace(fresh, params=params)
 
         fingerprint = {
@@ -206,8 +208,10 @@ class _FineTuning:
             fingerprint=fingerprint,
             keeps_best=True,
         ) as run:
-            workdir_lib.begin(workdir, config, self.recipe.tokenizer)
-            loop.fit(run.state, self._job(run.save), config.train, run.log)
+            if hosts.is_first():
+                workdir_lib.begin(workdir, config, self.recipe.tokenizer)
+            job = self._job(run.save, shardings)
+            loop.fit(run.state, job, config.train, run.log)
             best = run.checkpoints.best_step()
             params = run.checkpoints.restore_params(best, like.params)
             self._write_predictions(workdir, params)
@@ -215,7 +219,11 @@ class _FineTuning:
             metrics_log.read(workdir / workdir_lib.METRICS_FILE), best
         )
 
-    def _job(self, save: Callable[[state.TrainState, float | None], None]) -> loop.Job:
+    def _job(
+        self,
+        save: Callable[[state.TrainState, float | None], None],
+        shardings: state.TrainState,
+    ) -> loop.Job:
         """What the loop runs and calls."""
         config, recipe = self.recipe.config, self.recipe
         loss_fn = losses.make_task_loss(
@@ -224,7 +232,7 @@ class _FineTuning:
             chunk_elements=mesh.logits_chunk_elements(),
         )
         train_step = state.make_train_step(
-            loss_fn,
+            mesh.with_whole_params(loss_fn, self.mesh),
             self.tx,
             self.schedule,
             seed=config.seed,
@@ -232,7 +240,7 @@ class _FineTuning:
         )
         lengths_RA = self.train_records.lengths_RA
         return loop.Job(
-            train_step=mesh.jit_step(train_step, self.mesh),
+            train_step=mesh.jit_step(train_step, self.mesh, shardings),
             batch_at=self._batch_at,
             evaluate=self._evaluate,
             save=save,

@@ -20,6 +20,7 @@ from gpt1_jax.exits import UserError
 from gpt1_jax.models.transformer import Transformer, init_params
 from gpt1_jax.training import (
     checkpoint,
+    hosts,
     loop,
     losses,
     mesh,
@@ -45,7 +46,8 @@ def run(
     if result := session.finished(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    store = preparation.open_corpus(config.data)
+    with hosts.first_before_others("the corpus is prepared"):
+        store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
@@ -110,13 +112,12 @@ class _Pretraining:
     def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
         cfg = self.config.train
-        replicated = mesh.replicated(self.mesh)
         init = state.make_init(
             functools.partial(init_params, self.model),
             self.tx,
             self.config.seed,
         )
-        like = checkpoint.abstract(jax.eval_shape(init), replicated)
+        like = session.state_like(init, self.mesh, self.config.mesh)
         terminal.say(
             f"model: {session.num_parameters(like.params):,} parameters; "
             f"{self.total_steps:,} steps of {cfg.batch_size} x "
@@ -125,11 +126,12 @@ class _Pretraining:
         with session.begin(
             workdir,
             cfg,
-            make_state=jax.jit(init, out_shardings=replicated),
+            make_state=jax.jit(init, out_shardings=session.shardings_of(like)),
             like=like,
             fingerprint=self.fingerprint,
         ) as run:
-            workdir_lib.begin(workdir, self.config, self.store.tokenizer)
+            if hosts.is_first():
+                workdir_lib.begin(workdir, self.config, self.store.tokenizer)
             end = loop.fit(run.state, self._job(like, run.save), cfg, run.log)
             run.log.write_text(self.total_steps, "samples", self._show_samples(end))
         metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
@@ -153,13 +155,12 @@ class _Pretraining:
             accumulation_steps=cfg.accumulation_steps,
         )
         batch_like = checkpoint.abstract(self._batch_at(0), mesh.by_rows(self.mesh))
-        compiled = (
-            mesh.jit_step(train_step, self.mesh).lower(like, batch_like).compile()
-        )
+        jitted = mesh.jit_step(train_step, self.mesh, session.shardings_of(like))
+        compiled = jitted.lower(like, batch_like).compile()
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
         eval_step = jax.jit(
             evaluate.make_eval_step(self._loss(is_train=False)),
-            in_shardings=(mesh.replicated(self.mesh), mesh.by_rows(self.mesh)),
+            in_shardings=(session.shardings_of(like.params), mesh.by_rows(self.mesh)),
             out_shardings=mesh.replicated(self.mesh),
         )
 
@@ -180,11 +181,12 @@ class _Pretraining:
         )
 
     def _loss(self, *, is_train: bool) -> losses.LossFn:
-        return losses.make_lm_loss(
+        loss_fn = losses.make_lm_loss(
             self.model,
             is_train=is_train,
             chunk_elements=mesh.logits_chunk_elements(),
         )
+        return mesh.with_whole_params(loss_fn, self.mesh)
 
     def _batch_at(self, step: int) -> corpus.LMBatch:
         """The sharded batch of training step `step`; each process loads its rows."""

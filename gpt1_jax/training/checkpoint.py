@@ -159,8 +159,15 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
     return metrics["score"], -metrics["step"]
 
 
-def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """The leaves' shapes and dtypes, with `sharding`: what restoring needs to know."""
+def abstract(tree: Any, shardings: Any) -> Any:
+    """The leaves' shapes, dtypes and shardings: what restoring needs to know.
+
+    Args: shardings: one for all leaves, or a tree of them.
+    """
+    if isinstance(shardings, jax.sharding.Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        shardings,
     )

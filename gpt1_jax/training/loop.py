@@ -18,9 +18,13 @@ import jax
 
 from gpt1_jax import exits, terminal
 from gpt1_jax.config import TrainConfig
+from gpt1_jax.training import hosts
 from gpt1_jax.training.losses import Sums
-from gpt1_jax.training.metrics_log import MetricsLog
+from gpt1_jax.training.metrics_log import MetricsLog, NoLog
 from gpt1_jax.training.state import TrainState
+
+# Several processes ask each other whether to stop; it makes them wait for a step.
+_AGREE_EVERY_STEPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,9 @@ class Job:
     best_by: str = ""
 
 
-def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> TrainState:
+def fit(
+    state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog | NoLog
+) -> TrainState:
     """Trains from `state` to exactly `job.total_steps` updates.
 
     A row of metrics.jsonl is written before the checkpoint of its step is, so that no
@@ -57,6 +63,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
     with _stop_requests() as stop, _progress(job, first) as bar:
         reporter = _Reporter(job, cfg, log, bar, first)
         unread: tuple[int, Sums] | None = None
+        agree_every = 1 if jax.process_count() == 1 else _AGREE_EVERY_STEPS
         for step in range(first + 1, job.total_steps + 1):
             state, sums = job.train_step(state, job.batch_at(step - 1))
             if unread:
@@ -64,7 +71,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog) -> Train
             unread = (step, sums)
             is_last = step == job.total_steps
             # Read once: a signal that comes later is for the next step to save.
-            is_stop = stop.is_requested
+            is_stop = _divides(agree_every, step) and hosts.any_says(stop.is_requested)
             is_eval = (
                 is_last
                 or _divides(cfg.eval_every_steps, step)
@@ -101,7 +108,12 @@ class _Reporter:
     """Reads a step's metrics, refuses what is not finite, writes row and bar."""
 
     def __init__(
-        self, job: Job, cfg: TrainConfig, log: MetricsLog, bar: Any, first: int
+        self,
+        job: Job,
+        cfg: TrainConfig,
+        log: MetricsLog | NoLog,
+        bar: Any,
+        first: int,
     ):
         self._job, self._cfg, self._log, self._bar = job, cfg, log, bar
         self._shown_rate = ""

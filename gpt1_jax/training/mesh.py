@@ -29,6 +29,38 @@ def by_rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(_DATA_AXIS))
 
 
+def state_shardings(state_like: Any, mesh: Mesh, *, is_fsdp: bool) -> Any:
+    """Where each array of a train state lies: on every device, or shared out evenly.
+
+    Shared out along its longest axis that all devices can have equal parts of; an array
+    without one, a count or a small odd vector, is on every device.
+    """
+    devices = mesh.size
+
+    def sharding(x: Any) -> NamedSharding:
+        even = [axis for axis, size in enumerate(x.shape) if size % devices == 0]
+        if not is_fsdp or not even:
+            return replicated(mesh)
+        longest = max(even, key=lambda axis: x.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, _DATA_AXIS))
+
+    return jax.tree.map(sharding, state_like)
+
+
+def with_whole_params(loss_fn: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`loss_fn` on every device's own rows with whole parameters, however they lie.
+
+    Without it XLA may share out the computation as the parameters are. It gathers an
+    array where it is used and shares its gradient out again.
+    """
+
+    def on_whole(params: Any, *arguments: Any) -> Any:
+        whole = jax.lax.with_sharding_constraint(params, replicated(mesh))
+        return loss_fn(whole, *arguments)
+
+    return on_whole
+
+
 def check_batch_size(batch_size: int, accumulation_steps: int) -> None:
     """Raises UserError unless every device gets equal shares of every microbatch."""
     devices = jax.device_count()
@@ -61,13 +93,19 @@ def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
     )
 
 
-def jit_step(train_step: Callable[[Any, Any], Any], mesh: Mesh) -> Any:
-    """A training step (state, batch) jitted over `mesh`, its state donated."""
+def jit_step(
+    train_step: Callable[[Any, Any], Any], mesh: Mesh, shardings: Any = None
+) -> Any:
+    """A training step (state, batch) jitted over `mesh`, its state donated.
+
+    Args: shardings: of the state, see state_shardings; None: on every device.
+    """
+    shardings = shardings or replicated(mesh)
     return jax.jit(
         train_step,
         donate_argnums=0,
-        in_shardings=(replicated(mesh), by_rows(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
+        in_shardings=(shardings, by_rows(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
     )
 
 

@@ -4,6 +4,7 @@ Keys that depend on clock or machine contain `seconds`, `per_second` or `time`; 
 others are functions of (config, data, seed), also across a resume.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +19,9 @@ class MetricsLog:
     """Appends rows; on opening, forgets rows behind the step that a run resumes at."""
 
     def __init__(self, workdir: Path, resumed_step: int):
-        self._path = workdir / workdir_lib.METRICS_FILE
-        _truncate(self._path, resumed_step)
-        self._file = self._path.open("a", encoding="utf-8")
+        path = workdir / workdir_lib.METRICS_FILE
+        _truncate(path, resumed_step)
+        self._file = path.open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(
             str(workdir), purge_step=resumed_step + 1, flush_secs=10
         )
@@ -47,6 +48,19 @@ class MetricsLog:
     def write_text(self, step: int, name: str, text: str) -> None:
         """Shows `text` in TensorBoard; metrics.jsonl holds numbers only."""
         self._board.add_text(name, text, step)
+
+
+class NoLog(contextlib.nullcontext):
+    """What the processes that leave writing to the first have for a MetricsLog."""
+
+    def __enter__(self) -> "NoLog":
+        return self
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def write_text(self, step: int, name: str, text: str) -> None:
+        """Nothing."""
 
 
 def read(path: Path) -> list[dict[str, float]]:

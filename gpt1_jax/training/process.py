@@ -1,4 +1,4 @@
-"""What a process is set to before JAX starts: it keeps memory and compiled programs.
+"""What a process is set to before JAX starts: peers, memory, compiled programs.
 
 It changes how long things take, not any number that is computed.
 """
@@ -13,17 +13,20 @@ from pathlib import Path
 
 import jax
 
-from gpt1_jax.config import DataConfig
+from gpt1_jax.config import DataConfig, MeshConfig
+from gpt1_jax.training import hosts
 
 # Of glibc's malloc.h; a library without mallopt, as musl or macOS's, is left alone.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _LARGEST_INT = 2**31 - 1
+_ALONE = MeshConfig(distributed="off")
 
 
-def prepare(cache_dir: str = DataConfig.cache_dir) -> None:
-    """Both of the below; every job and command that runs a model begins with it."""
+def prepare(cache_dir: str = DataConfig.cache_dir, mesh: MeshConfig = _ALONE) -> None:
+    """All of the below; every job and command that runs a model begins with it."""
     keep_freed_memory()
     keep_compiled_programs(cache_dir)
+    hosts.join(mesh)
 
 
 def keep_compiled_programs(cache_dir: str) -> None:

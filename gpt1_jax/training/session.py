@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import RunConfig, TrainConfig
-from gpt1_jax.training import checkpoint, mesh, metrics_log, process
+from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
+from gpt1_jax.training import checkpoint, hosts, mesh, metrics_log, process
 from gpt1_jax.training.state import TrainState
 
 
@@ -24,7 +24,7 @@ def opened(config: RunConfig | ConfigDict) -> RunConfig:
     Raises: UserError: an impossible config, or one that does not fit the devices.
     """
     config = config_lib.checked(config)
-    process.prepare(config.data.cache_dir)
+    process.prepare(config.data.cache_dir, config.mesh)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
     return config
 
@@ -56,7 +56,7 @@ def complete(
             time.monotonic.
     Raises: as `finished`, and what `train` raises.
     """
-    with workdir_lib.hold(workdir):
+    with workdir_lib.hold(workdir) if hosts.is_first() else contextlib.nullcontext():
         workdir_lib.check(workdir, config)  # again, as others may have been in it
         for warning in config_lib.warnings(config, total_steps):
             terminal.warn(warning)
@@ -72,7 +72,7 @@ class Session:
 
     state: TrainState
     save: Callable[[TrainState, float | None], None]
-    log: metrics_log.MetricsLog
+    log: metrics_log.MetricsLog | metrics_log.NoLog
     checkpoints: checkpoint.Checkpoints
 
 
@@ -108,8 +108,13 @@ def begin(
         def save(state: TrainState, score: float | None) -> None:
             checkpoints.save(state, fingerprint, score)
 
-        with metrics_log.MetricsLog(workdir, latest or 0) as log:
+        with (
+            metrics_log.MetricsLog(workdir, latest or 0)
+            if hosts.is_first()
+            else metrics_log.NoLog()
+        ) as log:
             yield Session(state, save, log, checkpoints)
+    hosts.wait_for_all("what was logged is written")
 
 
 def write_result(
@@ -126,8 +131,23 @@ def write_result(
         "seconds": round(time.monotonic() - began, 1),
         "devices": [device.device_kind for device in jax.devices()],
     }
-    workdir_lib.write_result(workdir, result)
+    if hosts.is_first():
+        workdir_lib.write_result(workdir, result)
     return result
+
+
+def state_like(
+    init: Callable[[], TrainState], devices: jax.sharding.Mesh, cfg: MeshConfig
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state that `init` makes."""
+    shapes = jax.eval_shape(init)
+    shardings = mesh.state_shardings(shapes, devices, is_fsdp=cfg.fsdp)
+    return checkpoint.abstract(shapes, shardings)
+
+
+def shardings_of(like: Any) -> Any:
+    """The shardings of abstract arrays."""
+    return jax.tree.map(lambda x: x.sharding, like)
 
 
 def num_parameters(params: Any) -> int:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.training import mesh
@@ -85,3 +86,24 @@ def test_the_terminal_line_names_devices_and_precision():
     kind = jax.devices()[0].device_kind
     line = mesh.describe(ModelConfig(compute_dtype="bfloat16"), "a run")
     assert line == f"devices: {jax.device_count()} x {kind}; bfloat16; a run"
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((6, 20), (None, "data")),
+        ((20, 12), ("data",)),
+        ((7, 12), (None, "data")),
+        ((8,), ("data",)),
+        ((7,), ()),
+        ((), ()),
+    ],
+)
+def test_a_state_is_shared_out_along_its_longest_even_axis(shape, axes):
+    four = jax.sharding.AbstractMesh((4,), ("data",))
+    like = {"x": jax.ShapeDtypeStruct(shape, jnp.float32)}
+    shared = mesh.state_shardings(like, four, is_fsdp=True)["x"]
+    copied = mesh.state_shardings(like, four, is_fsdp=False)["x"]
+    assert (shared.spec, copied.spec) == (PartitionSpec(*axes), PartitionSpec())
+    if axes:
+        assert shared.shard_shape(shape)[len(axes) - 1] == shape[len(axes) - 1] // 4

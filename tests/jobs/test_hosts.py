@@ -1,0 +1,91 @@
+"""A run of several processes, as README starts one, beside the same run of one."""
+
+import signal
+import socket
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gpt1_jax
+from tests.jobs.runs import finish, losses, rows_without_clock, start, wait_for_rows
+
+LONGER = {"train__max_steps": 30, "train__checkpoint_every_steps": 0}
+
+
+def start_together(
+    count: int, workdir: Path, cache_dir: Path, devices: int, **overrides
+) -> list:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    return [
+        start(
+            workdir,
+            cache_dir,
+            devices,
+            mesh__coordinator_address=address,
+            mesh__num_processes=count,
+            mesh__process_id=number,
+            **LONGER | overrides,
+        )
+        for number in range(count)
+    ]
+
+
+def printed(output: str) -> list[str]:
+    """The lines that are not the collectives library's."""
+    return [line for line in output.splitlines() if line and "[Gloo]" not in line]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> tuple[Path, Path]:
+    """A finished run, and the cache that it used."""
+    directory = tmp_path_factory.mktemp("one")
+    finish(start(directory / "run", directory / "cache", **LONGER))
+    return directory / "run", directory / "cache"
+
+
+def test_two_processes_stop_together_and_four_go_on_as_one_would(one_process, tmp_path):
+    alone, cache_dir = one_process
+    workdir = tmp_path / "run"
+    # State shared out over four devices of two processes, then a copy on each of four.
+    first, second = start_together(2, workdir, cache_dir, 2, mesh__fsdp=True)
+    wait_for_rows(workdir / "metrics.jsonl", 2)
+    second.send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [75, 75], outputs
+    saved = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
+    assert saved in ([10], [20])
+    assert "devices: 4 x cpu on 2 hosts" in outputs[0]
+    assert f"stopped at step {saved[0]} and saved" in outputs[0]
+    assert printed(outputs[1]) == ["stopping after this step; once more stops at once"]
+    assert len(list(workdir.glob("events.out.tfevents.*"))) == 1
+
+    model = gpt1_jax.load(workdir)  # in this one process
+    assert model.step == saved[0]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
+
+    outputs = [
+        finish(process)
+        for process in start_together(4, workdir, cache_dir, 1, mesh__fsdp=False)
+    ]
+    assert f"resuming {workdir} at step {saved[0]}" in outputs[0]
+    assert [printed(output) for output in outputs[1:]] == [[]] * 3
+    rows = rows_without_clock(workdir)
+    assert [row["step"] for row in rows] == list(range(1, 31))
+    np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-5)
+    assert np.ptp(losses(alone)) > 0.1
+    for name in ("eval/loss", "eval/perplexity"):
+        np.testing.assert_allclose(
+            rows[-1][name], rows_without_clock(alone)[-1][name], rtol=1e-5
+        )
+
+
+def test_a_process_that_finds_no_others_says_what_to_set(tmp_path):
+    process = start(tmp_path / "run", tmp_path / "cache", mesh__distributed="on")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "error: config.mesh.distributed=on, but this process finds no" in output
+    assert "set config.mesh.coordinator_address" in output
