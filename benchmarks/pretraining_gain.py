@@ -43,7 +43,10 @@ _LEARNING_RATE = flags.DEFINE_float(
     "peak_learning_rate", 0.0, "0: the experiment's.", 0.0, flag_values=_FLAGS
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "runs/pretraining_gain", "Where the runs are kept.", flag_values=_FLAGS
+    "workdir",
+    "",
+    "Where the runs are kept; empty: runs/gain-CHECKPOINT.",
+    flag_values=_FLAGS,
 )
 
 # The name of a side: config.init.num_layers.
@@ -63,9 +66,11 @@ def main() -> None:
     terminal.say(render(table))
     minutes = (time.monotonic() - began) / 60
     terminal.say(f"{len(table) * 2 * len(_SEEDS.value)} runs, {minutes:.1f} minutes")
-    files.write_atomically(
-        Path(_WORKDIR.value) / "gain.json", json.dumps(table, indent=1) + "\n"
-    )
+    files.write_atomically(_workdir() / "gain.json", json.dumps(table, indent=1) + "\n")
+
+
+def _workdir() -> Path:
+    return Path(_WORKDIR.value or f"runs/gain-{Path(_CHECKPOINT.value).name}")
 
 
 def _score(task: str, num_layers: int, seed: int) -> float:
@@ -83,7 +88,7 @@ def _score(task: str, num_layers: int, seed: int) -> float:
     if _LEARNING_RATE.value:
         config.optim.peak_learning_rate = _LEARNING_RATE.value
     side = "pretrained" if num_layers == -1 else "scratch"
-    run_dir = Path(_WORKDIR.value) / f"{task}-{side}-seed{seed}"
+    run_dir = _workdir() / f"{task}-{side}-seed{seed}"
     result = finetune.run(config, run_dir)
     return 100 * result["metrics"][f"eval/{TASKS[task].metrics[0]}"]
 

@@ -18,7 +18,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from gpt1_jax import exits, terminal
-from gpt1_jax.config import COMPUTE_DTYPES
+from gpt1_jax.config import COMPUTE_DTYPES, RunConfig, flatten
 from gpt1_jax.exits import UserError
 
 # How absl and ml_collections quote a ValueError or TypeError of a get_config.
@@ -45,18 +45,23 @@ def define_compute_dtype(flag_values: flags.FlagValues) -> flags.FlagHolder[str]
         "compute_dtype",
         "",
         ("", *COMPUTE_DTYPES),
-        "Another than the run's.",
+        "Number format; empty: the run's.",
         flag_values=flag_values,
     )
 
 
 def run(
-    main: Callable[..., None], flag_values: flags.FlagValues, *, positionals: str = ""
+    main: Callable[..., None],
+    flag_values: flags.FlagValues,
+    *,
+    positionals: str = "",
+    is_resumable: bool = False,
 ) -> None:
     """Parses sys.argv into `flag_values`, runs `main`, exits.
 
     Args: positionals: what each argument that is no flag stands for, as WORKDIR; `main`
           then takes the list of them, at least one. "": `main` takes nothing.
+          is_resumable: whether the same command goes on where one was stopped.
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
@@ -68,7 +73,9 @@ def run(
         if code == exits.DONE:
             code = _run(functools.partial(main, arguments) if positionals else main)
     except KeyboardInterrupt:
-        terminal.say("interrupted; the same command goes on where this one stopped")
+        goes_on = "the same command goes on where this one stopped"
+        nothing = "what it was to write has not been written"
+        terminal.say(f"interrupted; {goes_on if is_resumable else nothing}")
         code = exits.PREEMPTED
     sys.exit(code)
 
@@ -123,8 +130,23 @@ def _readable(error: Exception) -> str:
         return message.rpartition(_QUOTED_USER_ERROR)[2]
     last = message.splitlines()[-1].strip() if message else repr(error)
     if isinstance(error, OSError):
-        return f"no experiment file: {last}; check the path after --config"
+        return (
+            f"no experiment file: {last}; run from the repository's root, or give the "
+            "whole path after --config"
+        )
+    if "invalid literal for int()" in message:
+        return f"{' '.join(message.split())}; an integer is expected; write 1000"
+    if isinstance(error, flags.UnrecognizedFlagError) and "Did you" not in message:
+        return f"unknown flag --{error.flagname}; {_nearest_field(error.flagname)}"
     return " ".join(message.split())
+
+
+def _nearest_field(name: str) -> str:
+    """What a flag that there is not may have been meant to be."""
+    paths = [path for path in flatten(RunConfig()) if path.split(".")[-1] == name]
+    if paths:
+        return f"did you mean {' or '.join(f'--config.{path}' for path in paths)}?"
+    return "--help lists them"
 
 
 def _run(main: Callable[[], None]) -> int:
@@ -168,5 +190,7 @@ def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:
     lines = [inspect.getdoc(module) or "", "", "Flags:"]
     for flag in (flag_values[name] for name in flag_values):
         default = "" if flag.default in (None, "") else f" (default: {flag.default})"
-        lines.append(f"  --{flag.name}: {flag.help}{default}")
+        # Only a flag that must be given has a validator: that it is no None.
+        must = " (required)" if flag.validators else ""
+        lines.append(f"  --{flag.name}: {flag.help}{default or must}")
     return "\n".join(lines)

@@ -181,6 +181,8 @@ SCHEDULES = ("cosine", "linear", "constant")
 _FREE_FIELDS = (
     "data.cache_dir",
     "train.accumulation_steps",
+    "train.eval_batch_size",
+    "train.remat",
     "train.log_every_steps",
     "train.eval_every_steps",
     "train.checkpoint_every_steps",

@@ -15,7 +15,7 @@ from absl import flags
 
 from gpt1_jax import command, files, model_store, terminal
 from gpt1_jax.config import DataConfig, RunConfig
-from gpt1_jax.data import openai_bpe, tokenizers
+from gpt1_jax.data import openai_bpe, tasks, tokenizers
 from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.interop import huggingface, openai, weights
 from gpt1_jax.interop.weights import Weights
@@ -87,26 +87,40 @@ def _import(given: Path, output: Path) -> None:
 
 def _export(given: Path, output: Path) -> None:
     """Writes the model in the workdir `given` as another system's files."""
-    found = model_store.restore(given)
+    found = model_store.restore(given, needs_tokenizer=False)
     params = weights.flatten(found.params)
     tokenizer = found.tokenizer
-    num_outputs = params["head/bias"].size if "head/bias" in params else 0
-    if num_outputs and (_TO.value == "openai" or num_outputs > 1):
+    if "head/bias" in params and (_TO.value == "openai" or not _is_choice(found)):
         terminal.warn(
-            f"the head of {num_outputs} outputs is left out; only Hugging Face's "
-            "double-heads model has one, of 1 output, for multiple choice"
+            "the task's head is left out; only Hugging Face's double-heads model has "
+            "one, for multiple choice"
         )
         del params["head/kernel"], params["head/bias"]
+    if _TO.value == "openai" and tokenizer:
+        params["embed/token"] = _vocabulary_only(
+            params["embed/token"], tokenizer.vocab_size
+        )
     exported = Weights(params, found.config.model)
     with files.directory_made_whole(output) as part:
         if _TO.value == "openai":
-            if tokenizer:  # the released table ends with the vocabulary
-                params["embed/token"] = params["embed/token"][: tokenizer.vocab_size]
             openai.write(exported, part, found.origin.get("layout"))
         else:
             huggingface.write(exported, part)
         _export_tokenizer(tokenizer, part)
     terminal.say(f"{output}: {_describe(exported)}")
+
+
+def _is_choice(found: model_store.Restored) -> bool:
+    """Whether the head, if there is one, gives each of several texts a logit."""
+    task = found.config.task.name
+    return tasks.named(task).kind == "choice" if task else bool(found.origin)
+
+
+def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:
+    """The rows of the vocabulary, with which the released table ends."""
+    if rows := len(table_VD) - vocab_size:
+        terminal.warn(f"{rows} rows of specials are left out; the release has none")
+    return table_VD[:vocab_size]
 
 
 def _export_tokenizer(tokenizer: tokenizers.Tokenizer | None, directory: Path) -> None:

@@ -188,11 +188,11 @@ def load(path: str | Path) -> FineTuned:
     Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
     """
     found = model_store.restore(path)
-    if "head" not in found.params:
+    if "head" not in found.params or not found.config.task.name:
         raise UserError(
-            f"{path} holds no fine-tuned model; its job is {found.config.job}; name "
-            "the workdir of a run of experiments/finetune.py"
+            f"{path} holds no model that was fine-tuned here; its job is "
+            f"{found.config.job}; name the workdir of a run of experiments/finetune.py"
         )
-    tokenizer = found.tokenizer or model_store.tokenizer_of(path)
-    recipe = Recipe(found.config, tasks.named(found.config.task.name), tokenizer)
+    assert found.tokenizer  # restore needs one
+    recipe = Recipe(found.config, tasks.named(found.config.task.name), found.tokenizer)
     return FineTuned(recipe, found.params, found.step)

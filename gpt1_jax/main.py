@@ -75,4 +75,4 @@ def _default_workdir(file: Path, words: str) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    command.run(main, _FLAGS, is_resumable=True)

@@ -34,7 +34,7 @@ class Restored:
     """A run's checkpoint: its parameters as they were trained, and what explains them.
 
     After fine-tuning these have rows for the specials, and a head.
-    tokenizer: None if the workdir has none, as a converted model's may not.
+    tokenizer: None if none was needed and the workdir has none, as a converted one's.
     origin: what `create` was told of where the weights came from; {}: trained here.
     """
 
@@ -45,15 +45,16 @@ class Restored:
     origin: dict[str, Any]
 
 
-def restore(path: str | Path) -> Restored:
+def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
     """What PATH holds.
 
-    Raises: UserError, NotFound: no run or no checkpoint there, another's tokenizer.
+    Raises: UserError, NotFound: no run or no checkpoint there, another's tokenizer; no
+            tokenizer where one is needed, with what to do about it.
     """
     directory, _ = _workdir_and_step(path)
     config = workdir_lib.read_config(directory)
     has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
-    tokenizer = tokenizer_of(directory) if has_tokenizer else None
+    tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
     with _checkpoints_of(path) as (checkpoints, step):
         checkpoints.check(step, _facts(tokenizer))
         like = abstract(
@@ -86,17 +87,21 @@ def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
     """
     directory, step = _workdir_and_step(path)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
-    wanted = "checkpoint" if step is None else f"checkpoint {step}"
     missing = NotFound(
-        f"no {wanted} in {checkpoints_dir}; a run that has saved one is expected; "
+        f"no checkpoint in {checkpoints_dir}; a run that has saved one is expected; "
         "train first, or check the path"
     )
     if not checkpoints_dir.is_dir():
         raise missing
     with Checkpoints(checkpoints_dir, create=False) as checkpoints:
         steps = checkpoints.all_steps()
-        if not steps or (step is not None and step not in steps):
+        if not steps:
             raise missing
+        if step is not None and step not in steps:
+            raise NotFound(
+                f"no checkpoint {step} in {checkpoints_dir}; there are "
+                f"{', '.join(map(str, steps))}; name one of them"
+            )
         if step is None:
             step = checkpoints.best_step() or steps[-1]
         yield checkpoints, step
@@ -162,6 +167,11 @@ def identity(path: str | Path) -> str:
 def _workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
     """The workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
     path = Path(path).expanduser()
+    if path.name == workdir_lib.CHECKPOINTS_DIR:
+        raise UserError(
+            f"{path} holds all checkpoints of a run; the workdir, or one checkpoint, "
+            f"is expected; name {path.parent} or {path}/STEP"
+        )
     if path.parent.name == workdir_lib.CHECKPOINTS_DIR and path.name.isdigit():
         return path.parent.parent, int(path.name)
     return path, None

@@ -4,8 +4,8 @@ r"""Labels the user's own text with a fine-tuned model.
         --input reviews.txt --output labels.jsonl
 
 --input is a tsv whose first line names the task's columns, as `sentence1`; for a task
-about single sentences also one text a line. Each row of --output has `label` and
-`probabilities`, by class or choice, in the order of --input.
+about single sentences also one text a line. Each row of --output, in the order of
+--input, has `label` and `probabilities`; it is said which class each of these is of.
 """
 
 import json
@@ -44,7 +44,16 @@ def main() -> None:
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
     output = Path(_OUTPUT.value).expanduser()
     files.write_atomically(output, text)
-    terminal.say(f"{output}: {len(rows):,} labels")
+    terminal.say(f"{output}: {len(rows):,} labels; probabilities of {_order(recipe)}")
+
+
+def _order(recipe: finetuned.Recipe) -> str:
+    """What the probabilities of a row are of, in their order."""
+    if recipe.is_choice:
+        return "the choices in their order; a label is the number of one, from 0"
+    if recipe.target == "soft6":
+        return "the grades 0 to 5; a label is the mean grade"
+    return ", ".join(recipe.task.classes) or "nothing, as grades have none"
 
 
 if __name__ == "__main__":

@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    command.run(main, _FLAGS, is_resumable=True)

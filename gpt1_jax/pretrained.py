@@ -167,10 +167,11 @@ def load(path: str | Path, compute_dtype: str = "") -> Pretrained:
 
     Of a workdir: the best step if its job keeps one, else the newest.
     Args:   compute_dtype: another than the run's, as float32 on an accelerator.
-    Raises: UserError, NotFound: no run or no checkpoint there.
+    Raises: UserError, NotFound: as model_store.restore.
     """
     found = model_store.restore(path)
-    tokenizer = found.tokenizer or model_store.tokenizer_of(path)
+    tokenizer = found.tokenizer
+    assert tokenizer  # restore needs one
     vocab_size = tokenizer.vocab_size
     embed = found.params["embed"]
     params = heads.backbone_of(found.params)

@@ -21,7 +21,7 @@ from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import mesh, process
 
 # Scored and written before the next are tokenised.
-_LINES_AT_ONCE = 2000
+_LINES_AT_ONCE = 20_000
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = command.define_checkpoint(_FLAGS)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from gpt1_jax import model_store, terminal
 from gpt1_jax import workdir as workdir_lib
@@ -90,6 +91,20 @@ def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
             "--config.init.path=runs/pretrain"
         )
     return preparation.open_corpus(config.data).tokenizer
+
+
+def params(source: model_store.Restored) -> tuple[Any, int]:
+    """The parameters to start from, and how many rows of tokens were left out.
+
+    Rows after the vocabulary are this project's specials only if it fine-tuned the
+    model; elsewhere they are others'.
+    """
+    table_VD = source.params["embed"]["token"]
+    vocab_size = source.tokenizer.vocab_size if source.tokenizer else len(table_VD)
+    if source.config.job == "finetune" or len(table_VD) == vocab_size:
+        return source.params, 0
+    embed = source.params["embed"] | {"token": table_VD[:vocab_size]}
+    return source.params | {"embed": embed}, len(table_VD) - vocab_size
 
 
 def facts(config: RunConfig) -> dict[str, str]:

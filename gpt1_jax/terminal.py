@@ -17,7 +17,7 @@ _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
-_console = rich.console.Console(highlight=False, soft_wrap=True)
+_console = rich.console.Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def silence() -> None:

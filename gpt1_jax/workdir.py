@@ -96,7 +96,8 @@ def read_config(workdir: Path) -> RunConfig:
     if not path.is_file():
         raise NotFound(
             f"no run in {workdir}: {_CONFIG_FILE} is missing; a workdir of "
-            "gpt1_jax.main is expected; check the path"
+            "gpt1_jax.main is expected, as experiments/pretrain.py makes one; check "
+            "the path, or train first"
         )
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
@@ -108,7 +109,15 @@ def read_config(workdir: Path) -> RunConfig:
 def read_result(workdir: Path) -> dict[str, Any] | None:
     """What a finished run's result.json says; None if the run has not finished."""
     path = workdir / _RESULT_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged: {error}; delete it, and the run's command makes it "
+            "again"
+        ) from None
 
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:

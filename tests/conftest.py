@@ -28,6 +28,21 @@ hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
+def run_command() -> Callable:
+    """(command module, flags) -> None: what the command line does, in this process."""
+
+    def run(command, **flags) -> None:
+        values = command._FLAGS
+        values.unparse_flags()
+        for name in values:
+            values[name].unparse()
+        values(["command", *(f"--{name}={value}" for name, value in flags.items())])
+        command.main()
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def make_params() -> Callable:
     """model -> parameters from N(0, 0.5), so large that every effect shows."""
 

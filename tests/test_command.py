@@ -87,6 +87,10 @@ MISTAKES = {
         "error: word tiny; none is allowed; drop it",
     ),
     "unknown flag": ([*PRETRAIN, "--wrkdir=x"], "'wrkdir'. Did you mean: workdir ?"),
+    "field for a flag": (
+        [*PRETRAIN, "--batch_size=3"],
+        "unknown flag --batch_size; did you mean --config.train.batch_size?",
+    ),
     "stray argument": ([*PRETRAIN, "stray"], "unexpected argument 'stray'"),
     "no corpus": (
         ["main", "--config", f"{ROOT}/experiments/pretrain.py:paper"],
@@ -251,7 +255,7 @@ def test_help_shows_flags_and_an_example(name):
 def test_help_shows_defaults_but_no_empty_ones(ended):
     lines = ended["prepare --help"].stdout.splitlines()
     assert ("  --vocab_size: Entries of a learnt vocabulary. (default: 40478)") in lines
-    assert "  --output: Directory to write." in lines
+    assert "  --output: Directory to write. (required)" in lines
 
 
 def test_user_error_is_the_users_mistake(capsys):

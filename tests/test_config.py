@@ -288,6 +288,13 @@ def test_run_goes_on_under_other_logging_and_keeping():
         {
             "data.cache_dir": "/elsewhere",
             "train.accumulation_steps": 2,
+            "train.eval_batch_size": 7,
+            "train.remat": True,
+            "mesh.fsdp": True,
+            "mesh.distributed": "off",
+            "mesh.coordinator_address": "here:1",
+            "mesh.num_processes": 2,
+            "mesh.process_id": 1,
             "train.log_every_steps": 7,
             "train.eval_every_steps": 7,
             "train.checkpoint_every_steps": 7,

@@ -12,7 +12,7 @@ from gpt1_jax import convert, finetuned, model_store
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.data import openai_bpe, tokenizers
 from gpt1_jax.interop import huggingface, openai, weights
-from gpt1_jax.jobs import finetune
+from gpt1_jax.jobs import finetune, pretrain
 
 MODEL = ModelConfig(
     num_layers=1, width=64, num_heads=1, mlp_width=256, context_length=64
@@ -48,15 +48,15 @@ def release(tmp_path_factory) -> Path:
     return directory
 
 
-def run(given: Path, output: Path, **which: str) -> Path:
-    """The command, in this process; returns `output`."""
-    flags = [f"--{name}={value}" for name, value in which.items()]
-    convert._FLAGS.unparse_flags()
-    for name in ("from", "to"):
-        convert._FLAGS[name].unparse()
-    convert._FLAGS(["convert", *flags, f"--input={given}", f"--output={output}"])
-    convert.main()
-    return output
+@pytest.fixture(scope="module")
+def run(run_command):
+    """(input, output, from or to=format) -> output, written by the command."""
+
+    def run(given: Path, output: Path, **which: str) -> Path:
+        run_command(convert, input=given, output=output, **which)
+        return output
+
+    return run
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -68,17 +68,17 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def workdir(release, tmp_path_factory) -> Path:
+def workdir(release, tmp_path_factory, run):
     return run(release, tmp_path_factory.mktemp("run") / "gpt1", **{"from": "openai"})
 
 
-def test_a_release_comes_back_to_the_byte(release, workdir, tmp_path):
+def test_a_release_comes_back_to_the_byte(release, workdir, tmp_path, run):
     again = run(workdir, tmp_path / "again", to="openai")
     assert contents(again) == contents(release)
 
 
 def test_without_a_tokenizer_too_and_what_needs_one_says_which(
-    release, tmp_path, capsys
+    release, tmp_path, capsys, run
 ):
     bare = tmp_path / "bare"
     shutil.copytree(release, bare)
@@ -107,7 +107,7 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
     assert isinstance(model.generate("ab", 5, seed=1), str)
 
 
-def test_it_can_be_fine_tuned(workdir, make_config, tmp_path):
+def test_it_can_be_fine_tuned(workdir, make_config, tmp_path, run):
     config = make_config(
         job="finetune",
         task__name="sst2",
@@ -132,7 +132,7 @@ def test_it_can_be_fine_tuned(workdir, make_config, tmp_path):
     assert "head/kernel" not in found.params
 
 
-def test_to_huggingface_and_back(workdir, tmp_path):
+def test_to_huggingface_and_back(workdir, tmp_path, run):
     out = run(workdir, tmp_path / "hf", to="huggingface")
     assert {path.name for path in out.iterdir()} == {
         "config.json",
@@ -148,7 +148,7 @@ def test_to_huggingface_and_back(workdir, tmp_path):
         np.testing.assert_array_equal(weights.flatten(other.params)[path], value)
 
 
-def test_a_head_of_choice_comes_along(workdir, tmp_path):
+def test_a_head_of_choice_comes_along(workdir, tmp_path, run):
     found = random_weights(bpe().vocab_size + 3)
     head = {
         "head/kernel": np.ones((64, 1), np.float32),
@@ -163,7 +163,9 @@ def test_a_head_of_choice_comes_along(workdir, tmp_path):
     assert contents(again) == contents(tmp_path / "hf")
 
 
-def test_a_learnt_tokenizer_goes_with_its_model(pretrained_workdir, tmp_path, capsys):
+def test_a_learnt_tokenizer_goes_with_its_model(
+    pretrained_workdir, tmp_path, capsys, run
+):
     out = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
     assert "file lies beside the weights" in " ".join(capsys.readouterr().out.split())
     made = run(out, tmp_path / "made", **{"from": "huggingface"})
@@ -171,7 +173,7 @@ def test_a_learnt_tokenizer_goes_with_its_model(pretrained_workdir, tmp_path, ca
     assert model_store.restore(made).tokenizer.fingerprint == fingerprint
 
 
-def test_another_models_weights_are_another_model(release, workdir, tmp_path):
+def test_another_models_weights_are_another_model(release, workdir, tmp_path, run):
     other = tmp_path / "other"
     shutil.copytree(release, other)
     piece = np.load(other / "params_3.npy")
@@ -187,12 +189,12 @@ def test_another_models_weights_are_another_model(release, workdir, tmp_path):
         ({"from": "openai", "to": "openai"}, "--from=openai and --to=openai; one of"),
     ],
 )
-def test_one_direction_is_named(which, message, release, tmp_path):
+def test_one_direction_is_named(which, message, release, tmp_path, run):
     with pytest.raises(ValueError, match=message):
         run(release, tmp_path / "out", **which)
 
 
-def test_nothing_is_overwritten_and_nothing_half_is_left(release, tmp_path):
+def test_nothing_is_overwritten_and_nothing_half_is_left(release, tmp_path, run):
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").write_text("mine")
     with pytest.raises(ValueError, match="there exists; nothing is overwritten"):
@@ -205,7 +207,7 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(release, tmp_path):
 
 
 @pytest.mark.parametrize("num_more", [-1, 17])
-def test_a_tokenizer_that_comes_later_must_fit(num_more, tmp_path):
+def test_a_tokenizer_that_comes_later_must_fit(num_more, tmp_path, run):
     openai.write(random_weights(bpe().vocab_size + num_more), tmp_path / "bare")
     made = run(tmp_path / "bare", tmp_path / "made", **{"from": "openai"})
     bpe().save(made / "tokenizer")
@@ -215,7 +217,7 @@ def test_a_tokenizer_that_comes_later_must_fit(num_more, tmp_path):
         gpt1_jax.load(made)
 
 
-def test_gains_that_are_none_are_warned_about(release, tmp_path, capsys):
+def test_gains_that_are_none_are_warned_about(release, tmp_path, capsys, run):
     run(release, tmp_path / "made", **{"from": "openai"})
     assert "pieces are in another order" in " ".join(capsys.readouterr().out.split())
     found = random_weights(bpe().vocab_size)
@@ -228,16 +230,69 @@ def test_gains_that_are_none_are_warned_about(release, tmp_path, capsys):
     assert "another order" not in capsys.readouterr().out
 
 
-def test_what_can_not_be_written_leaves_nothing(pretrained_workdir, tmp_path):
+def test_what_can_not_be_written_leaves_nothing(pretrained_workdir, tmp_path, run):
     # Its heads are 8 wide, which the release has no way to say.
     with pytest.raises(ValueError, match=r"2 heads of width 8; .* --to huggingface"):
         run(pretrained_workdir, tmp_path / "out", to="openai")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_larger_tokenizer_than_the_model_is_refused(release, tmp_path):
+def test_a_larger_tokenizer_than_the_model_is_refused(release, tmp_path, run):
     small = tmp_path / "small"
     openai.write(random_weights(bpe().vocab_size - 1), small)
     bpe().save(small)
     with pytest.raises(ValueError, match=r"tokenizer has 55 entries, the model 54 row"):
         run(small, tmp_path / "out", **{"from": "openai"})
+
+
+def test_a_graded_head_of_one_output_is_none_of_multiple_choice(
+    pretrained_workdir, make_config, run, tmp_path, capsys
+):
+    """Its output is read off the sum of both orders of two texts."""
+    config = make_config(
+        job="finetune",
+        task__name="stsb",
+        task__graded_target="mse",
+        data__task_dir="storyworld",
+        init__path=str(pretrained_workdir),
+        train__batch_size=4,
+        train__max_steps=1,
+        optim__schedule="linear",
+        optim__warmup_steps=0,
+    )
+    finetune.run(config, tmp_path / "tuned")
+    out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
+    assert "the task's head is left out" in " ".join(capsys.readouterr().out.split())
+    assert "head/kernel" not in huggingface.read(out).params
+
+
+def test_rows_of_specials_from_elsewhere_are_not_taken_for_ours(
+    make_config, run, tmp_path, capsys
+):
+    given = tmp_path / "given"
+    huggingface.write(random_weights(bpe().vocab_size + 2), given)
+    bpe().save(given, as_huggingface=True)
+    workdir = run(given, tmp_path / "run", **{"from": "huggingface"})
+    config = make_config(
+        job="finetune",
+        task__name="sst2",
+        data__task_dir="storyworld",
+        init__path=str(workdir),
+        train__batch_size=4,
+        train__max_steps=1,
+        optim__schedule="linear",
+        optim__warmup_steps=0,
+    )
+    finetune.run(config, tmp_path / "tuned")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 rows of tokens after its vocabulary left out" in said
+    assert "3 rows of embed/token" in said
+
+
+def test_a_workdir_with_converted_weights_is_none_to_pre_train_in(
+    pretrained_workdir, run, tmp_path
+):
+    given = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
+    made = run(given, tmp_path / "made", **{"from": "huggingface"})
+    with pytest.raises(ValueError, match=r"holds the result of the job convert; pre"):
+        pretrain.run(model_store.read_config(made), made)

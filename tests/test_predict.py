@@ -35,19 +35,21 @@ def tuned(make_config, pretrained_workdir, tmp_path_factory):
     return tuned
 
 
-def label(workdir: Path, text: str, tmp_path: Path) -> list[dict]:
-    """The rows that the command writes for a file with `text`."""
-    given, output = tmp_path / "given", tmp_path / "out/labels.jsonl"
-    given.write_text(text)
-    predict._FLAGS(
-        ["predict", f"--checkpoint={workdir}", f"--input={given}", f"--output={output}"]
-    )
-    predict.main()
-    return [json.loads(line) for line in output.read_text().splitlines()]
+@pytest.fixture
+def label(run_command, tmp_path):
+    """(workdir, text) -> the rows that the command writes for a file with `text`."""
+
+    def label(workdir: Path, text: str) -> list[dict]:
+        given, output = tmp_path / "given", tmp_path / "out/labels.jsonl"
+        given.write_text(text)
+        run_command(predict, checkpoint=workdir, input=given, output=output)
+        return [json.loads(line) for line in output.read_text().splitlines()]
+
+    return label
 
 
-def test_single_sentences_come_one_a_line(tuned, tmp_path, capsys):
-    rows = label(tuned("sst2"), "a fine film\nno\na fine film\n", tmp_path)
+def test_single_sentences_come_one_a_line(tuned, label, capsys):
+    rows = label(tuned("sst2"), "a fine film\nno\na fine film\n")
     assert len(rows) == 3
     assert rows[0] == rows[2] != rows[1]
     classes = TASKS["sst2"].classes
@@ -56,10 +58,17 @@ def test_single_sentences_come_one_a_line(tuned, tmp_path, capsys):
         assert sum(row["probabilities"]) == pytest.approx(1)
         likeliest = max(range(2), key=row["probabilities"].__getitem__)
         assert row["label"] == classes[likeliest]
-    assert "labels.jsonl: 3 labels" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"labels.jsonl: 3 labels; probabilities of {', '.join(classes)}" in said
 
 
-def test_a_tsv_may_have_its_columns_in_any_order(tuned, tmp_path):
+def test_empty_texts_are_counted_and_labelled(tuned, label, capsys):
+    rows = label(tuned("rte"), "sentence1\tsentence2\na boat\t\n\t\nb\tc\n\n")
+    assert len(rows) == 3
+    assert "given: 3 texts are empty" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_tsv_may_have_its_columns_in_any_order(tuned, label):
     workdir = tuned("race")
     columns = [
         "question",
@@ -71,10 +80,10 @@ def test_a_tsv_may_have_its_columns_in_any_order(tuned, tmp_path):
         "\t".join(order) + "\n" + "\t".join(cells[name] for name in order) + "\n"
         for order in (columns, columns[::-1])
     )
-    (row,) = label(workdir, text, tmp_path)
+    (row,) = label(workdir, text)
     assert row["label"] in range(4)
     assert len(row["probabilities"]) == 4
-    assert label(workdir, mirrored, tmp_path) == [row]
+    assert label(workdir, mirrored) == [row]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +92,15 @@ def test_a_tsv_may_have_its_columns_in_any_order(tuned, tmp_path):
         ("", r"given is empty"),
         ("premise\tother\na\tb\n", r"line 1: the columns are premise, other; sent"),
         ("sentence1\tsentence2\nonly one\n", r"line 2: 1 columns; 2 are expected"),
+        ("sentence1\tsentence2\na\tb\n \n\nc\td\n", r"line 3 is blank; .* remove it"),
     ],
 )
-def test_what_can_not_be_read_is_told(text, message, tuned, tmp_path):
+def test_what_can_not_be_read_is_told(text, message, tuned, label, tmp_path):
     with pytest.raises(ValueError, match=message):
-        label(tuned("rte"), text, tmp_path)
+        label(tuned("rte"), text)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_without_a_task_is_refused(pretrained_workdir, tmp_path):
-    with pytest.raises(ValueError, match=r"holds no fine-tuned model; its job is pre"):
-        label(pretrained_workdir, "a text\n", tmp_path)
+def test_a_model_without_a_task_is_refused(pretrained_workdir, label):
+    with pytest.raises(ValueError, match=r"that was fine-tuned here; its job is pret"):
+        label(pretrained_workdir, "a text\n")

@@ -11,20 +11,23 @@ import gpt1_jax
 from gpt1_jax import score
 
 
-def run(workdir, text: bytes, tmp_path) -> list[dict]:
-    given, output = tmp_path / "given.txt", tmp_path / "out/scores.jsonl"
-    given.write_bytes(text)
-    score._FLAGS(
-        ["score", f"--checkpoint={workdir}", f"--input={given}", f"--output={output}"]
-    )
-    score.main()
-    return [json.loads(line) for line in output.read_text().splitlines()]
+@pytest.fixture
+def run(run_command, tmp_path):
+    """(workdir, text) -> the rows that the command writes for a file with `text`."""
+
+    def run(workdir, text: bytes) -> list[dict]:
+        given, output = tmp_path / "given.txt", tmp_path / "out/scores.jsonl"
+        given.write_bytes(text)
+        run_command(score, checkpoint=workdir, input=given, output=output)
+        return [json.loads(line) for line in output.read_text().splitlines()]
+
+    return run
 
 
-def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, tmp_path, capsys):
+def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, run, capsys):
     long = "the boat sank . " * 60  # longer than the context
     text = f"The boat.\n\nit\u2028was\n{long}\n"
-    rows = run(pretrained_workdir, text.encode(), tmp_path)
+    rows = run(pretrained_workdir, text.encode())
     assert [row["text"] for row in rows] == ["The boat.", "", "it\u2028was", long]
     model = gpt1_jax.load(pretrained_workdir)
     for row in rows:
@@ -40,17 +43,14 @@ def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, tmp_path, 
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
-def test_nothing_to_predict_has_no_perplexity(
-    text, pretrained_workdir, tmp_path, capsys
-):
-    rows = run(pretrained_workdir, text.encode(), tmp_path)
+def test_nothing_to_predict_has_no_perplexity(text, pretrained_workdir, run, capsys):
+    rows = run(pretrained_workdir, text.encode())
     assert len(rows) == len(text)
     assert "no line has two tokens" in capsys.readouterr().out
 
 
-def test_what_is_no_text_is_refused(pretrained_workdir, tmp_path):
+def test_what_is_no_text_is_refused(pretrained_workdir, run, run_command):
     with pytest.raises(ValueError, match=r"given.txt: byte 4 \(0xff\) is not UTF-8"):
-        run(pretrained_workdir, b"the \xff", tmp_path)
-    score._FLAGS(["score", "--checkpoint=a", "--input=nowhere", "--output=b"])
+        run(pretrained_workdir, b"the \xff")
     with pytest.raises(FileNotFoundError, match="no file nowhere; a text file is exp"):
-        score.main()
+        run_command(score, checkpoint="a", input="nowhere", output="b")

@@ -108,7 +108,7 @@ def _find_columns(
     if missing:
         raise UserError(
             f"{path}: line 1: the columns are {found}; {', '.join(missing)} must be "
-            "among them; use the official file, or correct the first line"
+            "among them; correct the first line, or use the official file"
         )
     return {column: header.index(column) for column in columns.needed}
 

@@ -146,8 +146,24 @@ def read_input(task: Task, path: Path) -> Split:
         lines = readers.read_lines(path, keeps_blank=True)
         examples = tuple(Example((line,), None) for _, line in lines)
     else:
+        _refuse_blank(path)
         skipped: collections.Counter[str] = collections.Counter()
         examples = tuple(readers.read_tsv(path, skipped, columns=columns))
     if not any(text.strip() for example in examples for text in example.parts):
         raise UserError(f"{path} holds no text; one a line is expected; add some")
-    return Split(examples, ())
+    empty = sum(not text.strip() for example in examples for text in example.parts)
+    notes = (f"{path}: {empty:,} texts are empty",) if empty else ()
+    return Split(examples, notes)
+
+
+def _refuse_blank(path: Path) -> None:
+    """Raises UserError for a blank line before the last text: a row for each is due."""
+    blank = 0
+    for number, line in readers.read_lines(path, keeps_blank=True):
+        if not line.strip(" "):
+            blank = blank or number
+        elif blank:
+            raise UserError(
+                f"{path}: line {blank} is blank; each line after the first gets a "
+                "label; remove it"
+            )

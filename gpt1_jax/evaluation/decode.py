@@ -41,13 +41,18 @@ class Sampling(NamedTuple):
         """Raises UserError for a number that means nothing."""
         for name, is_good, allowed in (
             ("temperature", 0 <= self.temperature < float("inf"), "at least 0"),
-            ("top_k", self.top_k >= 0, "at least 0, which keeps all"),
+            ("top_k", 0 <= self.top_k < 2**31, "at least 0, which keeps all"),
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
             ("seed", 0 <= self.seed < 2**32, "from 0 to 2^32 - 1"),
         ):
             if not is_good:
                 given = getattr(self, name)
                 raise UserError(f"{name}={given}; {allowed}; change it")
+
+
+def _scaled(logits_NV: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Logits over the temperature, the largest 0: a low one overflows none."""
+    return (logits_NV - logits_NV.max(-1, keepdims=True)) / temperature
 
 
 def sample(
@@ -59,7 +64,7 @@ def sample(
 ) -> jax.Array:
     """Tokens drawn as `Sampling` says, for a temperature above 0: token_N."""
     V = logits_NV.shape[-1]
-    scaled_NV = logits_NV / temperature
+    scaled_NV = _scaled(logits_NV, temperature)
     order_NV = jnp.argsort(-scaled_NV, axis=-1)
     ranked_NV = jnp.take_along_axis(scaled_NV, order_NV, axis=-1)
     probability_NV = jax.nn.softmax(ranked_NV, axis=-1)
@@ -90,17 +95,7 @@ class Decoder:
 
     def __init__(self, model: nn.Module, context_length: int):
         self._model, self._context_length = model, context_length
-        everywhere = mesh.replicated(mesh.make_mesh())
-        self._read = jax.jit(
-            self._read_prompts, static_argnums=3, out_shardings=everywhere
-        )
-        self._draw = jax.jit(
-            self._draw_tokens,
-            donate_argnums=1,
-            static_argnames=("is_greedy", "keeps_all"),
-            out_shardings=everywhere,
-        )
-        self._compiled: dict[_Shape, tuple[Callable, Callable]] = {}
+        self._compiled: dict[Any, tuple[Callable, Callable]] = {}
 
     def _apply(self, params: Any, method: str, *arguments: Any) -> Any:
         return self._model.apply({"params": params}, *arguments, method=method)
@@ -139,7 +134,8 @@ class Decoder:
                 return logits_NV.argmax(-1)
             own = jax.random.fold_in(key, number)
             if keeps_all:
-                return jax.random.categorical(own, logits_NV / sampling.temperature)
+                scaled_NV = _scaled(logits_NV, sampling.temperature)
+                return jax.random.categorical(own, scaled_NV)
             return sample(logits_NV, own, *sampling[:3])
 
         def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
@@ -180,37 +176,55 @@ class Decoder:
             num_prompts=len(prompts),
             length=self._rounded(int(starts_N.max())),
             room=self._rounded(int((starts_N + wanted_N).max())),
-            is_greedy=sampling.temperature == 0,
+            is_greedy=bool(np.float32(sampling.temperature) == 0),
             keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
         )
         tokens_NL = np.zeros((shape.num_prompts, shape.length), np.int32)
         for row, prompt in enumerate(prompts):
             tokens_NL[row, : len(prompt)] = prompt
-        if shape not in self._compiled:
-            self._compiled[shape] = self._compile(params, shape)
-        read, draw = self._compiled[shape]
+        one = jax.tree.leaves(params)[0]
+        case = shape, one.dtype, getattr(one, "sharding", None)
+        if case not in self._compiled:
+            self._compiled[case] = self._compile(params, shape)
+        read, draw = self._compiled[case]
         carried = read(params, tokens_NL, starts_N)
         numbers = sampling.as_arrays()
         found: list[np.ndarray] = []
+
+        def read_back(tokens_NT: jax.Array) -> None:
+            left_N = wanted_N - len(found) * _TOKENS_AT_ONCE
+            found.append(np.asarray(tokens_NT))
+            on_tokens(
+                [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
+            )
+
+        # The devices draw the next tokens while the host looks at the last ones.
+        unread: list[jax.Array] = []
         for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
             carried, tokens_NT = draw(
                 params, carried, starts_N, np.int32(done), numbers
             )
-            found.append(np.asarray(tokens_NT))
-            left_N = wanted_N - done
-            on_tokens(
-                [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
-            )
+            for before in unread:
+                read_back(before)
+            unread = [tokens_NT]
+        read_back(*unread)
         whole_NT = np.concatenate(found, axis=1)
         return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
 
     def _compile(self, params: Any, shape: "_Shape") -> tuple[Callable, Callable]:
         """What reads prompts of a shape, and what draws; compiled at the same time."""
-        N = shape.num_prompts
+        N, everywhere = shape.num_prompts, mesh.whole_beside(params)
         tokens_NL = jax.ShapeDtypeStruct((N, shape.length), jnp.int32)
         lengths_N = jax.ShapeDtypeStruct((N,), jnp.int32)
-        read = self._read.lower(params, tokens_NL, lengths_N, shape.room)
-        draw = self._draw.lower(
+        read = jax.jit(
+            self._read_prompts, static_argnums=3, out_shardings=everywhere
+        ).lower(params, tokens_NL, lengths_N, shape.room)
+        draw = jax.jit(
+            self._draw_tokens,
+            donate_argnums=1,
+            static_argnames=("is_greedy", "keeps_all"),
+            out_shardings=everywhere,
+        ).lower(
             params,
             read.out_info,
             lengths_N,

@@ -7,6 +7,7 @@ task of multiple choice. Names are those of transformers 5.
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,6 @@ _REQUIRED = {
     "afn": ("gelu", "gelu_new"),
     "layer_norm_epsilon": (1e-5,),
 }
-_PICKLE_REMEDY = (
-    'python -c "import torch, safetensors.torch as s; w = torch.load('
-    "'pytorch_model.bin', weights_only=True, map_location='cpu'); s.save_file({k: "
-    "v.clone() for k, v in w.items()}, 'model.safetensors')\""
-)
 
 
 def read(directory: Path) -> Weights:
@@ -202,13 +198,25 @@ def _shards(directory: Path) -> list[Path]:
         if pickled:
             raise UserError(
                 f"{pickled[0]} is a pickle, which may run code when it is read; "
-                f"safetensors are expected; where you trust it: {_PICKLE_REMEDY}"
+                "safetensors are expected; where you trust it: "
+                f"{_unpickling_command(pickled[0].absolute())}"
             )
         raise NotFound(
             f"no {_WEIGHTS_FILE} in {directory}; the directory that transformers saved "
             "is expected; check --input"
         )
     return paths
+
+
+def _unpickling_command(pickled: Path) -> str:
+    """What writes a pickled file's tensors as safetensors beside it."""
+    program = (
+        "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], "
+        "weights_only=True, map_location='cpu'); s.save_file({k: v.clone() for k, v in "
+        "w.items()}, sys.argv[2])"
+    )
+    safe = pickled.with_name(pickled.stem.replace("pytorch_", "") + ".safetensors")
+    return shlex.join(["python", "-c", program, str(pickled), str(safe)])
 
 
 def _checked(

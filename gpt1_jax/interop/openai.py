@@ -6,6 +6,7 @@ Source: finetune-transformer-lm, model/ and train.py.
 """
 
 import io
+import itertools
 import json
 import math
 import re
@@ -202,10 +203,13 @@ def _open_piece(path: Path) -> np.ndarray:
 def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
     """Raises UserError for pieces too large, too small, or in another order."""
     if sum(sizes) != total:
+        wanted = _like_sizes(total, max(len(sizes), _NUM_PIECES))
+        pieces = itertools.zip_longest(sizes, wanted, fillvalue=0)
+        wrong = [f"params_{n}.npy" for n, (a, b) in enumerate(pieces) if a != b]
         raise UserError(
             f"{directory}: params_0.npy to params_{len(sizes) - 1}.npy hold "
-            f"{sum(sizes):,} floats; {_SHAPES_FILE} asks for {total:,}; fetch the "
-            "piece of another size anew"
+            f"{sum(sizes):,} floats; {_SHAPES_FILE} asks for {total:,}; fetch "
+            f"{', '.join(wrong)} anew"
         )
     like = _like_sizes(total, len(sizes))
     if sorted(sizes) == sorted(like) and sizes != like:

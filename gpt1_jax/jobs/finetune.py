@@ -49,19 +49,26 @@ def run(
             training.loop.fit.
     """
     began = time.monotonic()
-    config, workdir = session.opened(config), Path(workdir)
+    config, workdir = config_lib.checked(config), Path(workdir)
     task = tasks.named(config.task.name)
     if not task.train:
         raise UserError(
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
             f"on is expected; {_what_instead(task)}"
         )
+    session.prepare(config)
     config = starting_model.with_sizes(config, workdir)
-    if result := session.finished(workdir, config):
+    if result := session.finished_result(workdir, config):
         starting_model.check_unchanged(config, workdir)
         _predict_missing(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
+    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
+    if config.init.path == "none":
+        terminal.warn(
+            "config.init.path=none: from scratch, without pre-training; "
+            "--config.init.path=runs/pretrain starts from that model"
+        )
     with hosts.first_before_others("the data is prepared"):
         tokenizer = starting_model.tokenizer(config, workdir)
         finetuning = _FineTuning(finetuned.Recipe(config, task, tokenizer))
@@ -188,9 +195,10 @@ class _FineTuning:
                 return fresh
             source = model_store.restore(config.init.path)
             terminal.say(f"{config.init.path}: step {source.step:,}")
-            moved = transfer.transfer(
-                fresh.params, source.params, config.init.num_layers
-            )
+            trained, left_out = starting_model.params(source)
+            if left_out:
+                terminal.say(f"{left_out} rows of tokens after its vocabulary left out")
+            moved = transfer.transfer(fresh.params, trained, config.init.num_layers)
             terminal.say(transfer.describe(moved))
             params = jax.device_put(moved.params, shardings.params)
             return dataclasses.replace(fresh, params=params)

@@ -42,17 +42,20 @@ def run(
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
-    config, workdir = session.opened(config), Path(workdir)
-    if result := session.finished(workdir, config):
+    config, workdir = config_lib.checked(config), Path(workdir)
+    session.prepare(config)
+    if result := session.finished_result(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
+    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
     with hosts.first_before_others("the corpus is prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
             f"the tokenizer has {store.meta['vocab_size']:,} entries, not config.data."
-            f"vocab_size={config.data.vocab_size:,}, which only a learnt one heeds"
+            f"vocab_size={config.data.vocab_size:,}, which only a learnt one heeds; "
+            "the model has as many rows of tokens as the tokenizer entries"
         )
     pretraining = _Pretraining(config, store)
     result = session.complete(

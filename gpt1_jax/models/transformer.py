@@ -203,7 +203,8 @@ class Transformer(nn.Module):
 
     cfg.compute_dtype must be a dtype by now, not `auto`. Parameters are float32, or
     float64 where the computation is. Embedding dropout is on the parameters, see
-    dropout.drop_embeddings: whoever trains applies it before both methods.
+    dropout.drop_embeddings: whoever trains applies it before both methods. What flax
+    captures or sows inside a block is not seen outside: blocks are jitted functions.
     """
 
     cfg: ModelConfig
@@ -218,19 +219,19 @@ class Transformer(nn.Module):
         ]
 
     def _run_block(
-        self, layer: int, *arguments: Any
+        self,
+        layer: int,
+        x_NLD: jax.Array,
+        seed_N2: jax.Array | None,
+        memory: KeysValues | None = None,
+        position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KeysValues | None]:
         block = self.blocks[layer]
         if self.is_initializing():
-            return block(arguments[0], layer, *arguments[1:])
-        return _apply_block(
-            self.cfg,
-            self.remat,
-            block.variables["params"],
-            arguments[0],
-            jnp.uint32(layer),
-            *arguments[1:],
-        )
+            return block(x_NLD, layer, seed_N2, memory, position_NL)
+        params = block.variables["params"]
+        rest = (x_NLD, jnp.uint32(layer), seed_N2, memory, position_NL)
+        return _apply_block(self.cfg, self.remat, params, *rest)
 
     def encode(
         self,

@@ -61,6 +61,15 @@ def with_whole_params(loss_fn: Callable[..., Any], mesh: Mesh) -> Callable[..., 
     return on_whole
 
 
+def whole_beside(params: Any) -> NamedSharding | None:
+    """Every device that `params` are on, for what is computed from them.
+
+    None where they lie on the one device that JAX uses, or on the host.
+    """
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    return replicated(sharding.mesh) if isinstance(sharding, NamedSharding) else None
+
+
 def check_batch_size(batch_size: int, accumulation_steps: int) -> None:
     """Raises UserError unless every device gets equal shares of every microbatch."""
     devices = jax.device_count()

@@ -8,38 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
+from gpt1_jax.exits import UserError
 from gpt1_jax.training import checkpoint, hosts, mesh, metrics_log, process
 from gpt1_jax.training.state import TrainState
 
 
-def opened(config: RunConfig | ConfigDict) -> RunConfig:
-    """What a job was given, once it is known to be possible here; sets the process up.
+def prepare(config: RunConfig) -> None:
+    """Sets the process up for a job that trains.
 
-    Raises: UserError: an impossible config, or one that does not fit the devices.
+    Raises: UserError: the config does not fit the devices.
     """
-    config = config_lib.checked(config)
     process.prepare(config.data.cache_dir, config.mesh)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
-    return config
 
 
-def finished(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
+def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
     """The result.json of the run in `workdir` if nothing is left to do, else None.
 
     Raises: UserError: the workdir is that of another run.
     """
     workdir_lib.check(workdir, config)
     result = workdir_lib.read_result(workdir)
-    if result and result["steps"] >= config.train.max_steps:
-        return result
-    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
-    return None
+    if result and result["job"] != config.job:
+        raise UserError(
+            f"{workdir} holds the result of the job {result['job']}; {config.job} "
+            "needs a workdir of its own; name another --workdir"
+        )
+    is_done = result and result["steps"] >= config.train.max_steps
+    return result if is_done else None
 
 
 def complete(
