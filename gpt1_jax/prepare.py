@@ -74,6 +74,11 @@ _WORKERS = flags.DEFINE_integer(
 )
 
 
+_DASK = flags.DEFINE_string(
+    "dask", "", "HOST:PORT of a Dask scheduler to encode there.", flag_values=_FLAGS
+)
+
+
 def main() -> None:
     """Runs the command."""
     began = time.monotonic()
@@ -89,7 +94,7 @@ def main() -> None:
     )
     recipe = preparation.recipe_of(config)
     output = Path(_OUTPUT.value).expanduser().resolve()
-    store = preparation.prepare(recipe, output, _WORKERS.value)
+    store = preparation.prepare(recipe, output, _WORKERS.value, dask=_DASK.value)
     terminal.say(preparation.describe(store))
     megabytes = sum(book.num_bytes for book in recipe.books) / 1e6
     elapsed = terminal.duration(time.monotonic() - began)

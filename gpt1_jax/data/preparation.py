@@ -9,11 +9,8 @@ import dataclasses
 import glob
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +19,7 @@ import numpy as np
 
 from gpt1_jax import terminal
 from gpt1_jax.config import STORYWORLD, DataConfig
-from gpt1_jax.data import books, cached, corpus, openai_bpe, text, tokenizers
+from gpt1_jax.data import books, cached, corpus, executors, openai_bpe, text, tokenizers
 from gpt1_jax.data.books import Book
 from gpt1_jax.exits import UserError
 from gpt1_jax.files import exclusive, write_atomically
@@ -32,7 +29,6 @@ _RULES_VERSION = 2
 _GROUP_BYTES = 4 << 20
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
-_MAX_DEFAULT_WORKERS = 6
 # What a corpus begins with that TFDS has prepared, before its name.
 _TFDS = "tfds:"
 
@@ -144,10 +140,13 @@ def make_recipe(
     return Recipe(found, tokenizer, vocab_size)
 
 
-def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenStore:
+def prepare(
+    recipe: Recipe, directory: Path, workers: int = 0, *, dask: str = ""
+) -> corpus.TokenStore:
     """The token store that `recipe` describes, in `directory`.
 
-    Args:   workers: processes; 0: one for each core, at most 6.
+    Args:   workers: processes; 0: one for each core, at most 6. dask: the address of a
+            scheduler whose workers encode instead, and see all paths.
     Raises: UserError: `directory` holds something else, or books without text.
     """
     partial = directory.with_name(f".{directory.name}.partial")
@@ -158,19 +157,13 @@ def prepare(recipe: Recipe, directory: Path, workers: int = 0) -> corpus.TokenSt
         if not _is_prepared(recipe, directory):  # by the process that was waited for
             _begin(recipe, partial)
             tokenizer = _make_tokenizer(recipe, partial)
-            counts = _encode_books(recipe, partial, workers or _default_workers())
+            counts = _encode_books(recipe, partial, workers, dask)
             _assemble(recipe, tokenizer, counts, partial)
             (partial / "store").replace(directory)
         shutil.rmtree(partial, ignore_errors=True)
         # Who waits for it finds the store prepared.
         lock.unlink(missing_ok=True)
     return corpus.open_store(directory)
-
-
-def _default_workers() -> int:
-    """A process for each core that this one may use, within 2 GB of memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    return min(cores or os.cpu_count() or 1, _MAX_DEFAULT_WORKERS)
 
 
 def _is_prepared(recipe: Recipe, directory: Path) -> bool:
@@ -212,7 +205,7 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
     return tokenizers.load(directory)
 
 
-def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
+def _encode_books(recipe: Recipe, partial: Path, workers: int, dask: str) -> list[int]:
     """Encodes every group of books into its own part; returns each book's tokens."""
     parts = partial / "parts"
     parts.mkdir(exist_ok=True)
@@ -224,17 +217,20 @@ def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
         began = time.monotonic()
         total = sum(sizes) / 1e6
         done = total - sum(sizes[n] for n in todo) / 1e6
+        is_worth_processes = sum(sizes[n] for n in todo) >= _WORTH_PROCESSES_BYTES
         with (
             terminal.progress("encoding", total, done=done, unit="MB") as bar,
-            _executor(workers, sum(sizes[n] for n in todo)) as pool,
+            executors.choose(
+                workers, dask, is_worth_processes=is_worth_processes
+            ) as pool,
         ):
             futures = {
                 pool.submit(
                     encode_group,
-                    [book.path for book in groups[n]],
-                    partial / corpus.TOKENIZER_DIR,
+                    [book.path.absolute() for book in groups[n]],
+                    (partial / corpus.TOKENIZER_DIR).absolute(),
                     dtype,
-                    _part(parts, n, "bin"),
+                    _part(parts, n, "bin").absolute(),
                 ): n
                 for n in sorted(todo, key=lambda n: -sizes[n])
             }
@@ -243,7 +239,8 @@ def _encode_books(recipe: Recipe, partial: Path, workers: int) -> list[int]:
                     future.result()
                     bar.advance(sizes[futures[future]] / 1e6)
             except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
+                for future in futures:
+                    future.cancel()
                 raise
         seconds = time.monotonic() - began
         terminal.say(
@@ -280,26 +277,6 @@ def _groups(books: tuple[Book, ...]) -> list[list[Book]]:
         groups[-1].append(book)
         size += book.num_bytes
     return groups
-
-
-def _executor(workers: int, num_bytes: int) -> concurrent.futures.Executor:
-    if workers == 1 or num_bytes < _WORTH_PROCESSES_BYTES:
-        return concurrent.futures.ThreadPoolExecutor(1)
-    # Spawned, as a fork of a process that runs JAX's threads may hang.
-    return concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _follow_parent
-    )
-
-
-def _follow_parent() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that ends, however."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end_with_parent() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def encode_group(
