@@ -1,16 +1,14 @@
-"""The same network, loss and update in eager PyTorch: what train_step compares with.
+"""The same network and loss in PyTorch: what train_step compares with.
 
-Written as PyTorch is usually written, with its own fused attention, cross entropy and
-optimizer. It does not load, save or evaluate.
+Written as PyTorch is usually written, with its own fused attention and cross entropy.
+It does not load, save or evaluate.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from gpt1_jax.config import ModelConfig, OptimConfig
+from gpt1_jax.config import ModelConfig
 
 
 class Block(nn.Module):
@@ -80,32 +78,3 @@ class Twin(nn.Module):
             h_NLD = block(h_NLD)
         logits_NLV = h_NLD @ token_VD.T
         return functional.cross_entropy(logits_NLV.flatten(0, 1), targets_NL.flatten())
-
-
-def make_train_step(twin: Twin, cfg: OptimConfig) -> Callable[[torch.Tensor], float]:
-    """An update of `twin` from tokens_NL, as a function that returns the loss.
-
-    Differs: torch.optim.AdamW corrects the moments where openai_adam corrects the rate;
-    the rate stays at its peak.
-    """
-    matrices = [p for p in twin.parameters() if p.ndim > 1]
-    vectors = [p for p in twin.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": cfg.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=cfg.peak_learning_rate,
-        betas=(cfg.b1, cfg.b2),
-        eps=cfg.eps,
-    )
-
-    def train_step(tokens_NL: torch.Tensor) -> float:
-        optimizer.zero_grad()
-        loss = twin(tokens_NL)
-        loss.backward()
-        nn.utils.clip_grad_norm_(twin.parameters(), cfg.clip_norm)
-        optimizer.step()
-        return loss.item()
-
-    return train_step

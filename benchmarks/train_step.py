@@ -1,11 +1,12 @@
-"""Compares a training step with the same step in eager PyTorch, on this CPU.
+"""Compares a training step with PyTorch's and transformers', on this CPU.
 
     python -m benchmarks.train_step
-    python -m benchmarks.train_step --config experiments/pretrain.py:small --rounds 7
+    python -m benchmarks.train_step --config experiments/pretrain.py:paper \
+        --config.train.batch_size=4 --config.model.context_length=128
 
-Sizes, dropout and optimizer come from the experiment; tokens are random. Both sides run
-in float32 on all cores, one update on the whole batch at a time, each measurement in a
-process of its own, 5 seconds or 10 steps, whichever is longer, and the sides in turn.
+Sizes, dropout and optimizer come from the experiment; tokens are random. All sides run
+on all cores, one update on the whole batch at a time, each measurement in a process of
+its own, 5 seconds or 3 steps, whichever is longer, and the sides in turn.
 Needs the extra: pip install -e '.[benchmarks]'
 """
 
@@ -46,22 +47,37 @@ _ROUNDS = flags.DEFINE_integer(
 _OUTPUT = flags.DEFINE_string(
     "output", "", "JSON file for all numbers; empty: none.", flag_values=_FLAGS
 )
+# The names of benchmarks.torch_sides.
+_PEERS = (
+    "torch",
+    "torch_bf16",
+    "torch_compile",
+    "transformers",
+    "transformers_bf16",
+)
+_SIDES = flags.DEFINE_list(
+    "sides",
+    ["jax", "torch", "torch_compile", "transformers"],
+    f"jax, and any of {', '.join(_PEERS)}.",
+    flag_values=_FLAGS,
+)
 _SIDE = flags.DEFINE_enum(
     "side",
     None,
-    ["jax", "torch"],
+    ["jax", *_PEERS],
     "Measure one side here; print a JSON line.",
     flag_values=_FLAGS,
 )
 
-_WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 3, 10, 5.0
+_WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 2, 3, 5.0
 _FLOP_CONVENTION = (
     "per token, forward and backward: 6 x weights in matrix products (tied output "
     "included, embedding look-ups not) + 12 x layers x context x width for attention, "
     "masked positions included"
 )
 _NOTES = (
-    "both sides: float32, the same sizes, dropout, clipping and tokens; torch is eager",
+    "all sides: the same sizes, dropout, clipping and tokens; float32 but for _bf16, "
+    "which is autocast",
     "the update rule differs slightly, torch.optim.AdamW there (its defaults), and is "
     "a small share of a step: elementwise over the parameters",
 )
@@ -81,14 +97,19 @@ def main() -> None:
     given = _FLAGS["config"].present
     config = _benchmark_config(_CONFIG.value if given else pretrain.get_config())
     if _SIDE.value:
-        print(json.dumps(measure(_SIDES[_SIDE.value](config), config)))
+        print(json.dumps(measure(_make_side(_SIDE.value, config), config)))
         return
+    if "jax" not in _SIDES.value or not set(_SIDES.value) <= {"jax", *_PEERS}:
+        raise exits.UserError(
+            f"--sides={','.join(_SIDES.value)}; jax, and any of {', '.join(_PEERS)}; "
+            "name these"
+        )
     if not importlib.util.find_spec("torch"):
         raise exits.RunFailed(
             "torch is not installed; the comparison needs it; run pip install -e "
             "'.[benchmarks]'"
         )
-    rounds = {side: [] for side in _SIDES}
+    rounds = {side: [] for side in _SIDES.value}
     for number in range(1, _ROUNDS.value + 1):
         for side, measurements in rounds.items():
             measurements.append(_measure_in_process(side))
@@ -150,24 +171,19 @@ def _make_jax_side(config: RunConfig) -> Side:
     return Side(jax.__version__, sum(x.size for x in jax.tree.leaves(now.params)), step)
 
 
-def _make_torch_side(config: RunConfig) -> Side:
-    """The step in eager PyTorch."""
+def _make_side(name: str, config: RunConfig) -> Side:
+    if name == "jax":
+        return _make_jax_side(config)
     import torch
 
-    from benchmarks import torch_twin
+    from benchmarks import torch_sides
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    torch.manual_seed(config.seed)
-    twin = torch_twin.Twin(config.model, config.data.vocab_size)
-    train_step = torch_twin.make_train_step(twin, config.optim)
+    num_parameters, train_step = torch_sides.make(name, config)
     return Side(
         torch.__version__,
-        sum(parameter.numel() for parameter in twin.parameters()),
+        num_parameters,
         lambda tokens_BL: train_step(torch.from_numpy(tokens_BL)),
     )
-
-
-_SIDES = {"jax": _make_jax_side, "torch": _make_torch_side}
 
 
 def measure(side: Side, config: RunConfig) -> dict[str, Any]:
@@ -249,13 +265,20 @@ def make_report(config: RunConfig, rounds: dict[str, list[dict]]) -> dict[str, A
             "gflop_per_second": flop / median / 1e9,
             "rounds": runs,
         }
-    ratios = [
-        torch["seconds"] / jax["seconds"]
-        for jax, torch in zip(rounds["jax"], rounds["torch"], strict=True)
-    ]
+    over_jax = {
+        side: [
+            theirs["seconds"] / ours["seconds"]
+            for ours, theirs in zip(rounds["jax"], runs, strict=True)
+        ]
+        for side, runs in rounds.items()
+        if side != "jax"
+    }
     return {
-        "torch_over_jax": sides["torch"]["median_ms"] / sides["jax"]["median_ms"],
-        "torch_over_jax_rounds": ratios,
+        "over_jax": {
+            side: sides[side]["median_ms"] / sides["jax"]["median_ms"]
+            for side in over_jax
+        },
+        "over_jax_rounds": over_jax,
         "sides": sides,
         "num_parameters": counts["jax"],
         "tokens_per_step": tokens,
@@ -284,22 +307,24 @@ def _cpu_name() -> str:
 def render(report: dict[str, Any]) -> str:
     """The report as lines for the terminal."""
     config, machine, sides = report["config"], report["machine"], report["sides"]
-    ratios = report["torch_over_jax_rounds"]
     lines = [
-        f"{'side':<6} {'median ms':>10} {'min ms':>9} {'tokens/s':>10} {'GFLOP/s':>8}"
+        f"{'side':<17} {'median ms':>10} {'min ms':>9} {'tokens/s':>10} {'GFLOP/s':>8}"
     ]
     for side, row in sides.items():
         lines.append(
-            f"{side:<6} {row['median_ms']:>10,.1f} {row['min_ms']:>9,.1f} "
+            f"{side:<17} {row['median_ms']:>10,.1f} {row['min_ms']:>9,.1f} "
             f"{row['tokens_per_second']:>10,.0f} {row['gflop_per_second']:>8,.1f}"
         )
     versions = ", ".join(f"{side} {row['version']}" for side, row in sides.items())
+    for side, ratios in report["over_jax_rounds"].items():
+        lines.append(
+            f"{side} / jax: {report['over_jax'][side]:.2f} ({min(ratios):.2f} to "
+            f"{max(ratios):.2f} over {len(ratios)} rounds)"
+        )
     lines += [
-        f"torch / jax: {report['torch_over_jax']:.2f} ({min(ratios):.2f} to "
-        f"{max(ratios):.2f} over {len(ratios)} rounds)",
         f"model: {config['model.num_layers']} layers, width {config['model.width']}, "
         f"vocabulary {config['data.vocab_size']:,}; {report['num_parameters']:,} "
-        "parameters on both sides",
+        "parameters on all sides",
         f"step: {config['train.batch_size']} x {config['model.context_length']} "
         f"tokens, {report['gflop_per_step']:,.2f} GFLOP",
         f"machine: {machine['cpu']}, {machine['cores']} cores; Python "
