@@ -87,19 +87,40 @@ def test_extreme_logits_neither_overflow_nor_lose_the_sum(chunk_elements):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
 
 
-def test_bfloat16_states_get_float32_logits_and_table_gradients():
+def test_in_bfloat16_values_are_exact_and_gradients_as_good_as_their_logits():
     h_NLD, table_VD, targets_NL, weight_NL = inputs()
     h_NLD, table_VD = jnp.bfloat16(h_NLD), jnp.bfloat16(table_VD)  # exact from here on
     exact = (np.float32(h_NLD), np.float32(table_VD), targets_NL, weight_NL)
-    total, d_h, d_table = value_and_gradients(
-        (h_NLD, exact[1], targets_NL, weight_NL), ONE_CHUNK
-    )
+    arrays = (h_NLD, exact[1], targets_NL, weight_NL)
+    total, d_h, d_table = value_and_gradients(arrays, ONE_CHUNK)
     assert (total.dtype, d_h.dtype, d_table.dtype) == ("float32", "bfloat16", "float32")
     expected = oracle(*exact)
-    # bfloat16 logits would be wrong in the third digit.
-    np.testing.assert_allclose(total, expected[0], rtol=1e-5)
+    # Without gradients, as in evaluation, logits are float32.
+    value = jax.jit(heads.nll_sum, static_argnums=4)(*arrays, ONE_CHUNK)
+    np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+    assert 1e-5 < abs(total / expected[0] - 1) < 1e-3
     np.testing.assert_allclose(d_h.astype(np.float32), expected[1], atol=0.03)
     np.testing.assert_allclose(d_table, expected[2], atol=0.05)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_in_bfloat16_no_product_of_the_training_loss_gives_float32_logits(platform):
+    """StableHLO says of each product what its result is to be."""
+    N, L, D, V = 2, 64, 8, 1031
+    shapes = (
+        jax.ShapeDtypeStruct((N, L, D), jnp.bfloat16),
+        jax.ShapeDtypeStruct((V, D), np.float32),
+        jax.ShapeDtypeStruct((N, L), np.int32),
+        jax.ShapeDtypeStruct((N, L), np.float32),
+    )
+    loss = jax.value_and_grad(lambda *a: heads.nll_sum(*a, ONE_CHUNK), argnums=(0, 1))
+    program = jax.export.export(jax.jit(loss), platforms=[platform])(*shapes)
+    products = re.findall(
+        r"stablehlo.dot_general .*-> tensor<([\dx]+)x(\w+)>", program.mlir_module()
+    )
+    logits, d_h, d_table = (f"{N}x{L}x{V}", f"{N}x{L}x{D}", f"{D}x{V}")
+    expected = {(logits, "bf16"), (d_h, "bf16"), (d_table, "f32")}
+    assert set(products) == expected
 
 
 def test_positions_of_weight_zero_have_no_gradient():
