@@ -384,6 +384,29 @@ def _check_range(path: str, value: Any) -> None:
         )
 
 
+def parse(path: str, text: str) -> Any:
+    """The value of the field `path`, as model.width, that a command line writes so.
+
+    Raises: UserError: no such field, or no value of its type.
+    """
+    default = flatten(RunConfig()).get(path)
+    if default is None:
+        near = difflib.get_close_matches(path, flatten(RunConfig()), n=1)
+        hint = f"did you mean {near[0]}?" if near else "gpt1_jax/config.py lists them"
+        raise UserError(f"unknown config field {path}; {hint}")
+    kind = type(default)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind is tuple:
+            return tuple(int(number) for number in text.split("+"))
+        return kind(text)
+    except (ValueError, KeyError):
+        raise UserError(
+            f"config.{path}={text!r}; must be of type {kind.__name__}; change it"
+        ) from None
+
+
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """`{"model.width": 768, ...}` of a config dataclass."""
     flat = {}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from ml_collections import config_flags
 
-from gpt1_jax import command, exits
-from gpt1_jax import main as main_command
+from gpt1_jax import command, exits, experiment
 from gpt1_jax.data import corpus, tokenizers
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +238,7 @@ def help_of(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["main", "prepare", "generate", "score", "predict", "convert"]
+    "name", ["main", "sweep", "prepare", "generate", "score", "predict", "convert"]
 )
 def test_help_shows_flags_and_an_example(name):
     lines = help_of(name).splitlines()
@@ -337,5 +337,9 @@ def test_ends_of_a_run_have_their_codes(error, code):
         ("finetune.py", "rte, paper,", "runs/finetune-rte-paper"),
     ],
 )
-def test_default_workdir_names_the_experiment_and_its_words(file, words, workdir):
-    assert main_command._default_workdir(Path(file), words) == workdir
+def test_default_workdir_names_the_experiment_and_its_words(
+    file, words, workdir, monkeypatch
+):
+    given = f"{file}:{words}" if words else file
+    monkeypatch.setattr(config_flags, "get_config_filename", lambda flag: given)
+    assert experiment.default_workdir({"config": None}) == workdir

@@ -1,0 +1,104 @@
+r"""Runs every combination of some fields' values, each in a workdir of its own.
+
+    python -m gpt1_jax.sweep --config experiments/finetune.py:rte \
+        --config.init.path=runs/pretrain --axis seed=0,1,2 --axis task.lm_coef=0.0,0.5
+
+The same command again goes on; what is finished is not run again. A combination that
+fails is told and the others go on. --only 1/8 takes the first of eight shares, for a
+scheduler to spread. Ends in a table, with medians over seeds, and sweep.csv.
+"""
+
+import importlib
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, experiment, files, grid, terminal
+from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.exits import RunFailed, UserError
+from gpt1_jax.grid import Cell, Outcome
+
+_CSV_FILE = "sweep.csv"
+_MOST_COLUMNS = 4
+
+_FLAGS = flags.FlagValues()
+_CONFIG = experiment.define_config(_FLAGS)
+_AXIS = flags.DEFINE_multi_string(
+    "axis",
+    [],
+    "FIELD=VALUE,...; none: the experiment's own axes.",
+    flag_values=_FLAGS,
+)
+_ONLY = flags.DEFINE_string(
+    "only", "", "I/N: the I-th of N shares; empty: all.", flag_values=_FLAGS
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    "",
+    "Directory of all runs; empty: runs/sweep-EXPERIMENT[-WORDS].",
+    flag_values=_FLAGS,
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    base = experiment.resolve(_FLAGS)
+    given = [grid.parse_axis(text) for text in _AXIS.value]
+    axes = dict(given) or grid.of_experiment(experiment.axes(_FLAGS, base))
+    if not axes or len(axes) < len(given):
+        raise UserError(
+            f"--axis={' --axis='.join(_AXIS.value)}; each field once, and at least one "
+            "where the experiment has no axes of its own; as --axis seed=0,1,2"
+        )
+    cells = grid.cells(axes)
+    by_hand = experiment.overridden(_FLAGS)
+    configs = [grid.config_of(base, cell) for cell in cells]
+    for cell, config in zip(cells, configs, strict=True):
+        experiment.check(config, by_hand | set(cell.fields))
+    name = experiment.default_workdir(_FLAGS).replace("runs/", "runs/sweep-", 1)
+    root = Path(_WORKDIR.value or name).expanduser()
+    mine = grid.share(len(cells), _ONLY.value)
+    terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
+    failures = {}
+    for place, number in enumerate(mine, start=1):
+        cell = cells[number]
+        terminal.say(f"[{place}/{len(mine)}] {cell.directory}")
+        job = importlib.import_module(f"gpt1_jax.jobs.{configs[number].job}")
+        try:
+            job.run(configs[number], root / cell.directory)
+        except (UserError, RunFailed, OSError) as error:
+            failures[number] = " ".join(str(error).split())
+            terminal.warn(f"{cell.directory} failed: {failures[number]}")
+    outcomes = [
+        _outcome(root, cell, failures.get(number, ""))
+        for number, cell in enumerate(cells)
+    ]
+    files.write_atomically(root / _CSV_FILE, grid.to_csv(cells, outcomes))
+    terminal.say(grid.to_table(cells, outcomes, _shown(outcomes)))
+    terminal.say(f"{root / _CSV_FILE}: a row for each combination, with all metrics")
+    if failures:
+        raise RunFailed(
+            f"{len(failures)} of {len(mine)} combinations failed, the others are done; "
+            f"the first: {cells[min(failures)].directory}: {failures[min(failures)]}; "
+            "the same command runs those again"
+        )
+
+
+def _outcome(root: Path, cell: Cell, failure: str) -> Outcome:
+    """How `cell` ended, here or in another process."""
+    result = workdir_lib.read_result(root / cell.directory)
+    if failure or not result:
+        return Outcome(f"failed: {failure}" if failure else "not run", {})
+    return Outcome("done", result["metrics"], result["seconds"])
+
+
+def _shown(outcomes: list[Outcome]) -> list[str]:
+    """The metrics of evaluation that the table has room for, as results order them."""
+    names: dict[str, None] = {}
+    for outcome in outcomes:
+        names |= dict.fromkeys(n for n in outcome.metrics if n.startswith("eval/"))
+    return list(names)[:_MOST_COLUMNS]
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS, is_resumable=True)

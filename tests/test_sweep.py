@@ -1,0 +1,114 @@
+"""A sweep as its user runs it: a whole process on tiny runs."""
+
+import csv
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import ablations, layer_transfer
+from gpt1_jax import config as config_lib
+from gpt1_jax import grid
+from gpt1_jax.config import InitConfig, RunConfig
+from tests.jobs.runs import ROOT, TINY
+
+
+def sweep(directory: Path, *flags: str, code: int = 0) -> tuple[str, str]:
+    """What a sweep of tiny pre-training runs prints, and its errors."""
+    fields = TINY | {"train.max_steps": 2, "data.cache_dir": directory / "cache"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "gpt1_jax.sweep"),
+            *("--config", ROOT / "experiments/pretrain.py"),
+            *(f"--config.{name}={value}" for name, value in fields.items()),
+            *("--workdir", directory / "sweep"),
+            *flags,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def rows(directory: Path) -> list[dict]:
+    with (directory / "sweep/sweep.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_failing_cell_loses_no_other_and_the_same_command_goes_on(tmp_path):
+    # The second update of a huge rate overflows.
+    axes = (
+        "--axis=optim.peak_learning_rate=1e-3,1e30",
+        "--axis=seed=0,1",
+        "--config.optim.warmup_steps=1",
+        "--config.optim.schedule=constant",
+    )
+    said, _ = sweep(tmp_path, *axes, "--only=2/2", code=1)
+    assert "[1/2] optim.peak_learning_rate=1e-3,seed=1" in said
+    assert [row["status"].split(":")[0] for row in rows(tmp_path)] == [
+        "not run",
+        "done",
+        "not run",
+        "failed",
+    ]
+    finished = tmp_path / "sweep/optim.peak_learning_rate=1e-3,seed=1/result.json"
+    before = finished.stat()
+    said, error = sweep(tmp_path, *axes, code=1)
+    assert "is finished" in said
+    assert finished.stat().st_mtime_ns == before.st_mtime_ns
+    found = rows(tmp_path)
+    assert [row["status"].split(":")[0] for row in found] == ["done"] * 2 + [
+        "failed"
+    ] * 2
+    losses = [float(row["eval/loss"]) for row in found[:2]]
+    assert losses[0] != losses[1]
+    low, high = sorted(losses)
+    middle = (low + high) / 2
+    assert f"2 of 2  {middle:.4f} ({low:.4f} to {high:.4f})" in said
+    assert "0 of 2" in said
+    assert "error: 2 of 4 combinations failed" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "error: --axis=; each field once, and at least one"),
+        (("--axis=seed=0", "--axis=seed=1"), "error: --axis=seed=0 --axis=seed=1; e"),
+        (("--axis=model.widht=3",), "unknown config field model.widht; did you mean"),
+        (("--axis=train.batch_size=8,0",), "error: config.train.batch_size=0; from 1"),
+        (("--axis=seed=0", "--only=3/2"), "error: --only=3/2; I/N"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path, flags, message):
+    _, error = sweep(tmp_path, *flags, code=2)
+    assert message in error
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_layer_transfer_has_the_layers_of_its_model(pretrained_workdir):
+    config = dataclasses.replace(
+        RunConfig(), init=InitConfig(path=str(pretrained_workdir))
+    )
+    assert layer_transfer.get_axes(config) == {"init.num_layers": [-2, 0, 1]}
+    with pytest.raises(ValueError, match=r"init.path=none; a pre-trained workdir"):
+        layer_transfer.get_axes(RunConfig())
+
+
+def test_ablations_differ_from_the_full_run_in_one_thing_each():
+    base = config_lib.from_mapping(ablations.get_config("paper"))
+    cells = grid.cells(grid.of_experiment(ablations.get_axes(base)))
+    assert len(cells) == 3 * 8
+    changes = {
+        cell.labels["variant"]: config_lib.conflicts(base, grid.config_of(base, cell))
+        for cell in cells
+        if cell.labels["task.name"] == "cola"
+    }
+    assert changes == {
+        "full": [],
+        "no_pretraining": ["init.num_layers: -1 -> -2"],
+        "no_auxiliary_lm": ["task.lm_coef: 0.5 -> 0.0"],
+    }
