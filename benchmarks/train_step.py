@@ -140,15 +140,17 @@ def _make_jax_side(config: RunConfig) -> Side:
     import jax
 
     from gpt1_jax.data import corpus
-    from gpt1_jax.models.transformer import Transformer, init_params
+    from gpt1_jax.models import backbone
     from gpt1_jax.training import losses, mesh, optim, process, state
 
     process.keep_freed_memory()
-    model = Transformer(config.model, config.data.vocab_size)
+    model = backbone.make(config.model, config.data.vocab_size)
     total_steps = config.train.max_steps or 10**6
     schedule = optim.make_schedule(config.optim, total_steps)
     tx = optim.make_optimizer(config.optim, total_steps)
-    init = state.make_init(functools.partial(init_params, model), tx, config.seed)
+    init = state.make_init(
+        functools.partial(backbone.init_params, model), tx, config.seed
+    )
     devices = mesh.make_mesh()
     now = jax.jit(init, out_shardings=mesh.replicated(devices))()
     B, L = config.train.batch_size, config.model.context_length

@@ -28,5 +28,5 @@ def get_axes(config: RunConfig):
             "config.init.path=none; a pre-trained workdir, whose layers are to be "
             "taken over, is expected; set it, as in --config.init.path=runs/pretrain"
         )
-    num_layers = model_store.read_config(config.init.path).model.num_layers
-    return {"init.num_layers": [-2, *range(num_layers + 1)]}
+    depth = model_store.read_config(config.init.path).model.depth
+    return {"init.num_layers": [-2, *range(depth + 1)]}

@@ -21,12 +21,15 @@ from gpt1_jax.exits import UserError
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes and regularisation of the Transformer."""
+    """Sizes and regularisation of the backbone."""
 
+    # transformer, or lstm: one layer of lstm_width units (Sec. 5, Table 5).
+    backbone: str = "transformer"
     num_layers: int = 12
     width: int = 768
     num_heads: int = 12
     mlp_width: int = 3072
+    lstm_width: int = 2048
     context_length: int = 512
     embedding_dropout: float = 0.1
     residual_dropout: float = 0.1
@@ -35,6 +38,11 @@ class ModelConfig:
     classifier_dropout: float = 0.1
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"
+
+    @property
+    def depth(self) -> int:
+        """How many layers can be taken over from a trained model."""
+        return self.num_layers if self.backbone == "transformer" else 1
 
 
 # The value of data.corpus and data.task_dir that means the built-in, synthetic data.
@@ -169,6 +177,7 @@ class RunConfig:
 
 
 JOBS = ("pretrain", "finetune", "evaluate")
+BACKBONES = ("transformer", "lstm")
 SOURCES = ("files", "tfds")
 GRADED_TARGETS = ("soft6", "mse")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float64")
@@ -334,6 +343,7 @@ def validate(config: RunConfig) -> None:
 
 _CHOICES = {
     "job": JOBS,
+    "model.backbone": BACKBONES,
     "model.compute_dtype": COMPUTE_DTYPES,
     "data.source": SOURCES,
     "task.graded_target": GRADED_TARGETS,

@@ -88,6 +88,11 @@ def _import(given: Path, output: Path) -> None:
 def _export(given: Path, output: Path) -> None:
     """Writes the model in the workdir `given` as another system's files."""
     found = model_store.restore(given, needs_tokenizer=False)
+    if found.config.model.backbone != "transformer":
+        raise UserError(
+            f"{given} holds an LSTM; only a Transformer has a place in these formats; "
+            "name another workdir"
+        )
     params = weights.flatten(found.params)
     tokenizer = found.tokenizer
     if "head/bias" in params and (_TO.value == "openai" or not _is_choice(found)):

@@ -19,8 +19,8 @@ from gpt1_jax.data.tasks import Task
 from gpt1_jax.evaluation import classify, metrics
 from gpt1_jax.evaluation.predictions import Answer, Prediction
 from gpt1_jax.exits import UserError
-from gpt1_jax.models import heads
-from gpt1_jax.models.transformer import Transformer, init_params
+from gpt1_jax.models import backbone, heads
+from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.training import mesh
 from gpt1_jax.training.losses import TaskObjective
 
@@ -54,12 +54,12 @@ class Recipe:
         )
 
     @functools.cached_property
-    def model(self) -> Transformer:
+    def model(self) -> Backbone:
         """The backbone, with rows for the specials after the vocabulary."""
-        return Transformer(
+        return backbone.make(
             mesh.resolve_dtype(self.config.model),
             self.tokenizer.vocab_size + NUM_SPECIALS,
-            self.config.train.remat,
+            remat=self.config.train.remat,
         )
 
     def init_params(self, key: jax.Array) -> Any:
@@ -69,7 +69,7 @@ class Recipe:
         head = heads.init_head(
             head_key, self.config.model.width, num_outputs[self.target]
         )
-        return init_params(self.model, backbone_key) | {"head": head}
+        return backbone.init_params(self.model, backbone_key) | {"head": head}
 
     def records(self, examples: Iterable[Example]) -> Records:
         """The sequences of `examples`; see inputs.make_records."""

@@ -15,8 +15,8 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
 from gpt1_jax.evaluation import decode, scoring
 from gpt1_jax.exits import UserError
-from gpt1_jax.models import heads
-from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.models import backbone, heads
+from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.training import mesh
 
 
@@ -33,7 +33,7 @@ class Pretrained:
     """A model: its weights, its tokenizer and the config of the run that made it."""
 
     config: RunConfig
-    model: Transformer
+    model: Backbone
     params: Any
     tokenizer: tokenizers.Tokenizer
     step: int
@@ -179,5 +179,5 @@ def load(path: str | Path, compute_dtype: str = "") -> Pretrained:
     cfg = found.config.model
     if compute_dtype:
         cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
-    model = Transformer(mesh.resolve_dtype(cfg), vocab_size)
+    model = backbone.make(mesh.resolve_dtype(cfg), vocab_size)
     return Pretrained(found.config, model, params, tokenizer, found.step)

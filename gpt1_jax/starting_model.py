@@ -12,10 +12,18 @@ from gpt1_jax.data import preparation, task_data, tokenizers
 from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import checkpoint
 
-_SIZES = ("num_layers", "width", "num_heads", "mlp_width", "context_length")
+_SIZES = (
+    "backbone",
+    "num_layers",
+    "width",
+    "num_heads",
+    "mlp_width",
+    "lstm_width",
+    "context_length",
+)
 
 
-def sizes(config: RunConfig) -> dict[str, int]:
+def sizes(config: RunConfig) -> dict[str, int | str]:
     """What a run that starts from this one's model takes over from its config."""
     return {name: getattr(config.model, name) for name in _SIZES}
 
@@ -56,10 +64,10 @@ def with_sizes(config: RunConfig, workdir: Path) -> RunConfig:
             raise
         source = workdir_lib.read_config(workdir)
     own = sizes(source)
-    if config.init.num_layers > own["num_layers"]:
+    if config.init.num_layers > source.model.depth:
         raise UserError(
             f"config.init.num_layers={config.init.num_layers}; the model in {path} has "
-            f"{own['num_layers']} layers; name at most as many"
+            f"{source.model.depth} layers; name at most as many"
         )
     if source.data.corpus == STORYWORLD and task_data.is_storyworld(config.data):
         _warn_of_another_world(source.data.storyworld_seed, config)

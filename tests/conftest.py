@@ -48,7 +48,7 @@ def make_params() -> Callable:
 
     def make(model, seed: int = 0) -> dict:
         # Tests of data alone do without it.
-        from gpt1_jax.models.transformer import init_params
+        from gpt1_jax.models.backbone import init_params
 
         rng = np.random.default_rng(seed)
         shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))

@@ -16,6 +16,8 @@ PAPER = {
     "model.width": 768,
     "model.num_heads": 12,
     "model.mlp_width": 3072,
+    "model.lstm_width": 2048,
+    "model.backbone": "transformer",
     "model.context_length": 512,
     "model.embedding_dropout": 0.1,
     "model.residual_dropout": 0.1,

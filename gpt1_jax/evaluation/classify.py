@@ -10,7 +10,7 @@ from gpt1_jax.data import batches
 from gpt1_jax.data.batches import TaskBatch
 from gpt1_jax.data.inputs import Records
 from gpt1_jax.models import heads
-from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.training import mesh as mesh_lib
 
 # Rows computed at once on a device, see mesh.jit_by_rows.
@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 16
 
 
 def make_logits_fn(
-    model: Transformer, *, is_choice: bool
+    model: Backbone, *, is_choice: bool
 ) -> Callable[[Any, TaskBatch], jax.Array]:
     """(params, batch) -> logits_BC, without dropout."""
 
@@ -38,7 +38,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Backbone,
         *,
         is_choice: bool,
         batch_size: int,

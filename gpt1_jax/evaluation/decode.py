@@ -90,7 +90,7 @@ class Decoder:
     """The compiled programs that draw tokens from one model.
 
     The model has `encode_next`, `init_memory` and `lm_logits`, as
-    models.transformer.Transformer.
+    the classes of models.backbone.
     """
 
     def __init__(self, model: nn.Module, context_length: int):
@@ -107,7 +107,9 @@ class Decoder:
         N = len(tokens_NL)
         memory = self._apply(params, "init_memory", N, room)
         start_N = jnp.zeros(N, jnp.int32)
-        h_NLD, memory = self._apply(params, "encode_next", tokens_NL, memory, start_N)
+        h_NLD, memory = self._apply(
+            params, "encode_next", tokens_NL, memory, start_N, lengths_N
+        )
         last_N11 = (lengths_N - 1)[:, None, None]
         h_N1D = jnp.take_along_axis(h_NLD, last_N11, axis=1)
         return memory, self._apply(params, "lm_logits", h_N1D)[:, 0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import UserError
-from gpt1_jax.models.transformer import Transformer, init_params
+from gpt1_jax.models import backbone
 
 # Each parameter of a block, in the order of the release, and its name in transformers.
 BLOCK_NAMES = {
@@ -69,8 +69,8 @@ def paths(num_layers: int) -> list[str]:
 def expected_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of a model without a head."""
     float32 = dataclasses.replace(model, compute_dtype="float32")
-    fresh = Transformer(float32, num_rows)
-    found = jax.eval_shape(lambda: init_params(fresh, jax.random.key(0)))
+    fresh = backbone.make(float32, num_rows)
+    found = jax.eval_shape(lambda: backbone.init_params(fresh, jax.random.key(0)))
     flat = flax.traverse_util.flatten_dict(found, sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 

@@ -17,7 +17,7 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import corpus, preparation
 from gpt1_jax.evaluation import evaluate
 from gpt1_jax.exits import UserError
-from gpt1_jax.models.transformer import Transformer, init_params
+from gpt1_jax.models import backbone
 from gpt1_jax.training import (
     checkpoint,
     hosts,
@@ -101,8 +101,10 @@ class _Pretraining:
                 f"batch of {train.batch_size}; lower batch_size or set max_steps"
             )
         self.mesh = mesh.make_mesh()
-        self.model = Transformer(
-            mesh.resolve_dtype(config.model), store.meta["vocab_size"], train.remat
+        self.model = backbone.make(
+            mesh.resolve_dtype(config.model),
+            store.meta["vocab_size"],
+            remat=train.remat,
         )
         self.schedule = optim.make_schedule(config.optim, self.total_steps)
         self.tx = optim.make_optimizer(config.optim, self.total_steps)
@@ -116,7 +118,7 @@ class _Pretraining:
         """Trains to the end, from the newest checkpoint if there is one."""
         cfg = self.config.train
         init = state.make_init(
-            functools.partial(init_params, self.model),
+            functools.partial(backbone.init_params, self.model),
             self.tx,
             self.config.seed,
         )

@@ -29,7 +29,7 @@ def nll_sum(
 
     def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         h, targets, weight = chunk
-        nll = token_nll(_logits(h, table_VD), targets)
+        nll = token_nll(lm_logits(h, table_VD), targets)
         return total + (nll * weight).sum(), None
 
     zero = jnp.zeros((), _float_type(h_NLD))
@@ -43,7 +43,7 @@ def nll(
     """-log softmax(h table^T)[target], in nats, a chunk of logits at a time: nll_NL."""
     chunks = _chunks(h_NLD, targets_NL, targets_NL, len(table_VD), chunk_elements)
     found = jax.lax.map(
-        lambda chunk: token_nll(_logits(chunk[0], table_VD), chunk[1]), chunks
+        lambda chunk: token_nll(lm_logits(chunk[0], table_VD), chunk[1]), chunks
     )
     return found.swapaxes(0, 1).reshape(targets_NL.shape)
 
@@ -106,7 +106,8 @@ def _float_type(h: jax.Array) -> jnp.dtype:
     return jnp.promote_types(h.dtype, jnp.float32)
 
 
-def _logits(h: jax.Array, table_VD: jax.Array) -> jax.Array:
+def lm_logits(h: jax.Array, table_VD: jax.Array) -> jax.Array:
+    """Logits over the next token, h_NLD times the token table, in float32 at least."""
     return jnp.einsum(
         "nld,vd->nlv",
         h,

@@ -25,24 +25,25 @@ import jax
 import jax.numpy as jnp
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.models import dropout
+from gpt1_jax.models import dropout, heads
 from gpt1_jax.models.attention import causal_attention
 
-_init = nn.initializers.normal(0.02)
+normal_init = nn.initializers.normal(0.02)
 
 
-def _param_dtype(cfg: ModelConfig) -> jnp.dtype:
+def param_dtype(cfg: ModelConfig) -> jnp.dtype:
     """float32, or float64 where the whole computation is."""
     return jnp.promote_types(cfg.compute_dtype, jnp.float32)
 
 
-def _dense(features: int, cfg: ModelConfig, name: str) -> nn.Dense:
+def dense(features: int, cfg: ModelConfig, name: str) -> nn.Dense:
+    """A layer x W + b in the config's dtype."""
     return nn.Dense(
         features,
         name=name,
         dtype=jnp.dtype(cfg.compute_dtype),
-        param_dtype=_param_dtype(cfg),
-        kernel_init=_init,
+        param_dtype=param_dtype(cfg),
+        kernel_init=normal_init,
     )
 
 
@@ -56,7 +57,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x_NLD: jax.Array) -> jax.Array:
-        dtype = _param_dtype(self.cfg)
+        dtype = param_dtype(self.cfg)
         scale_D = self.param("scale", nn.initializers.ones, x_NLD.shape[-1:], dtype)
         bias_D = self.param("bias", nn.initializers.zeros, x_NLD.shape[-1:], dtype)
         exact_NLD = x_NLD.astype(dtype)
@@ -102,14 +103,14 @@ class Attention(nn.Module):
     ) -> tuple[jax.Array, KeysValues | None]:
         N, L, D = x_NLD.shape
         H = self.cfg.num_heads
-        qkv = _dense(3 * D, self.cfg, name="qkv")(x_NLD)
+        qkv = dense(3 * D, self.cfg, name="qkv")(x_NLD)
         q, k, v = jnp.split(qkv, 3, axis=-1)
         q, k, v = (x.reshape(N, L, H, D // H) for x in (q, k, v))
         if memory is not None:
             memory = memory.put(k, v, position_NL)
             k, v = memory
         att_NLHK = causal_attention(q, k, v, drop, position_NL)
-        return _dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), memory
+        return dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), memory
 
 
 # One of each layer.
@@ -123,9 +124,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x_NLD: jax.Array) -> jax.Array:
-        a_NLF = _dense(self.cfg.mlp_width, self.cfg, name="in")(x_NLD)
+        a_NLF = dense(self.cfg.mlp_width, self.cfg, name="in")(x_NLD)
         a_NLF = jax.nn.gelu(a_NLF, approximate=True)
-        return _dense(self.cfg.width, self.cfg, name="out")(a_NLF)
+        return dense(self.cfg.width, self.cfg, name="out")(a_NLF)
 
 
 class Block(nn.Module):
@@ -182,11 +183,11 @@ class Embed(nn.Module):
     vocab_size: int
 
     def setup(self):
-        dtype = _param_dtype(self.cfg)
+        dtype = param_dtype(self.cfg)
         D = self.cfg.width
-        self.token = self.param("token", _init, (self.vocab_size, D), dtype)
+        self.token = self.param("token", normal_init, (self.vocab_size, D), dtype)
         shape = (self.cfg.context_length, D)
-        self.position = self.param("position", _init, shape, dtype)
+        self.position = self.param("position", normal_init, shape, dtype)
 
     def __call__(
         self, tokens_NL: jax.Array, position_NL: jax.Array | None = None
@@ -268,14 +269,20 @@ class Transformer(nn.Module):
         return (KeysValues(zeros, zeros),) * cfg.num_layers
 
     def encode_next(
-        self, tokens_NL: jax.Array, memory: Memory, position_N: jax.Array
+        self,
+        tokens_NL: jax.Array,
+        memory: Memory,
+        position_N: jax.Array,
+        length_N: jax.Array | None = None,
     ) -> tuple[jax.Array, Memory]:
         """`encode` of L more tokens after position_N others, without dropout.
 
-        Returns: their h_NLD, and the memory with them in it. Where rows have fewer than
-                 L new tokens, those after them are forgotten once others take their
-                 places. A position beyond the context gives nothing of use.
+        Args:    length_N: not needed here: where rows have fewer than L new tokens,
+                 those after them are forgotten once others take their places.
+        Returns: their h_NLD, and the memory with them in it. A position beyond the
+                 context gives nothing of use.
         """
+        del length_N
         L = tokens_NL.shape[1]
         position_NL = position_N[:, None] + jnp.arange(L)[None]
         h_NLD = self.embed(tokens_NL, position_NL)
@@ -287,17 +294,8 @@ class Transformer(nn.Module):
 
     def lm_logits(self, h_NLD: jax.Array) -> jax.Array:
         """Logits over the next token: h times the token table, in float32 at least."""
-        table_VD = self.embed.token.astype(h_NLD.dtype)
-        accumulate = _param_dtype(self.cfg)
-        return jnp.einsum(
-            "NLD,VD->NLV", h_NLD, table_VD, preferred_element_type=accumulate
-        )
+        return heads.lm_logits(h_NLD, self.embed.token)
 
     def __call__(self, tokens_NL: jax.Array, is_train: bool = False) -> jax.Array:
         """logits_NLV of tokens_NL."""
         return self.lm_logits(self.encode(tokens_NL, is_train))
-
-
-def init_params(model: Transformer, key: jax.Array) -> Any:
-    """Fresh parameters of `model`."""
-    return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]

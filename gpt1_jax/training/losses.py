@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from gpt1_jax.data.batches import TaskBatch
 from gpt1_jax.data.corpus import LMBatch
 from gpt1_jax.models import dropout, heads
-from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.models.backbone import Backbone
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 LossFn = Callable[[Any, Any, jax.Array], tuple[jax.Array, Sums]]
 
 
 def make_lm_loss(
-    model: Transformer, *, is_train: bool, chunk_elements: int = 1 << 22
+    model: Backbone, *, is_train: bool, chunk_elements: int = 1 << 22
 ) -> LossFn:
     """The language-modelling objective as the mean over tokens, in nats.
 
@@ -55,7 +55,7 @@ class TaskObjective:
 
 
 def make_task_loss(
-    model: Transformer, objective: TaskObjective, *, chunk_elements: int = 1 << 22
+    model: Backbone, objective: TaskObjective, *, chunk_elements: int = 1 << 22
 ) -> LossFn:
     """L3 = L2 + lambda L1: the task's loss and the language model's on its text.
 
@@ -121,7 +121,7 @@ def target_loss(target: str, logits_BC: jax.Array, labels_B: jax.Array) -> jax.A
 
 
 def _encode(
-    model: Transformer,
+    model: Backbone,
     params: dict,
     tokens_NL: jax.Array,
     row_N: jax.Array,

@@ -16,7 +16,8 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.corpus import LMBatch
 from gpt1_jax.evaluation import decode
 from gpt1_jax.models import dropout, heads
-from gpt1_jax.models.transformer import Transformer, init_params
+from gpt1_jax.models.backbone import init_params
+from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses, mesh
 
 ROOT = Path(__file__).parents[2]

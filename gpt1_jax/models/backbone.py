@@ -1,0 +1,23 @@
+"""The network between tokens and hidden states: made by name, and its parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.models.lstm import LSTM
+from gpt1_jax.models.transformer import Transformer
+
+Backbone = Transformer | LSTM
+
+
+def make(cfg: ModelConfig, vocab_size: int, *, remat: bool = False) -> Backbone:
+    """The backbone that `cfg.backbone` names; cfg.compute_dtype is a dtype by now."""
+    kinds = {"transformer": Transformer, "lstm": LSTM}
+    return kinds[cfg.backbone](cfg, vocab_size, remat)
+
+
+def init_params(model: Backbone, key: jax.Array) -> Any:
+    """Fresh parameters of `model`."""
+    return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]

@@ -1,0 +1,155 @@
+"""The LSTM that the paper sets beside the Transformer: one layer of 2,048 units.
+
+Radford et al. 2018, Sec. 5, Table 5. Letters as in models.transformer; here W is units,
+G four times as many. It has the Transformer's methods, so that whoever trains,
+transfers, scores and decodes takes either.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.models import dropout, heads
+from gpt1_jax.models.transformer import dense, normal_init, param_dtype
+
+
+class State(NamedTuple):
+    """What a layer carries from token to token: h_NW and c_NW."""
+
+    h: jax.Array
+    c: jax.Array
+
+
+class Tokens(nn.Module):
+    """The token table; an LSTM needs no positions."""
+
+    cfg: ModelConfig
+    vocab_size: int
+
+    def setup(self):
+        shape = (self.vocab_size, self.cfg.width)
+        self.token = self.param("token", normal_init, shape, param_dtype(self.cfg))
+
+    def __call__(self, tokens_NL: jax.Array) -> jax.Array:
+        return self.token[tokens_NL].astype(self.cfg.compute_dtype)
+
+
+class Layer(nn.Module):
+    """A layer of LSTM units, and its states brought back to the model's width.
+
+    i, f, o = sigmoid(W x + U h + b), g = tanh(W x + U h + b), each with its own part of
+    W, U and b in the order i, f, g, o; c' = f c + i g; h' = o tanh(c').
+    Source: Hochreiter and Schmidhuber 1997, with Gers et al. 2000's forget gate, whose
+    bias starts at 1 (Jozefowicz et al. 2015). The paper names none of this.
+    """
+
+    cfg: ModelConfig
+    remat: bool = False
+
+    def setup(self):
+        W = self.cfg.lstm_width
+        self.input = dense(4 * W, self.cfg, "input")
+        self.recurrent = self.param(
+            "recurrent", normal_init, (W, 4 * W), param_dtype(self.cfg)
+        )
+        self.forget = self.param("forget", nn.initializers.ones, (W,))
+        self.out = dense(self.cfg.width, self.cfg, "out")
+
+    def __call__(
+        self, x_NLD: jax.Array, state: State, length_N: jax.Array | None
+    ) -> tuple[jax.Array, State]:
+        """States after each token, in the model's width, and the last of each row.
+
+        Args: length_N: how many tokens of each row count; None: all.
+        """
+        recurrent_WG = self.recurrent.astype(x_NLD.dtype)
+        bias_W = self.forget.astype(x_NLD.dtype)
+        gates_NLG = self.input(x_NLD)
+
+        def step(carried: State, now: tuple) -> tuple[State, jax.Array]:
+            gates_NG, place = now
+            i, f, g, o = jnp.split(gates_NG + carried.h @ recurrent_WG, 4, axis=-1)
+            f = jax.nn.sigmoid(f + bias_W[None])
+            # The sum over a text is carried in float32 at least.
+            c = f * carried.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(x_NLD.dtype)
+            if length_N is None:
+                return State(h, c), h
+            counts_N1 = (place < length_N)[:, None]
+            kept = jax.tree.map(
+                lambda new, old: jnp.where(counts_N1, new, old), State(h, c), carried
+            )
+            return kept, h
+
+        places_L = jnp.arange(x_NLD.shape[1])
+        if self.remat:
+            step = jax.checkpoint(step)
+        state, h_LNW = jax.lax.scan(step, state, (gates_NLG.swapaxes(0, 1), places_L))
+        return self.out(h_LNW.swapaxes(0, 1)), state
+
+
+class LSTM(nn.Module):
+    """The layer between a token table and a tied output layer.
+
+    The softmax's matrix is the token table, as the Transformer's; states of 2,048 units
+    are projected to its width of 768 first. Embedding dropout is on the table, see
+    dropout.drop_embeddings; residual dropout on the projected states.
+    """
+
+    cfg: ModelConfig
+    vocab_size: int
+    remat: bool = False
+
+    def setup(self):
+        self.embed = Tokens(self.cfg, self.vocab_size)
+        self.layer = Layer(self.cfg, self.remat, name="block_00")
+
+    def encode(
+        self,
+        tokens_NL: jax.Array,
+        is_train: bool = False,
+        row_N: jax.Array | None = None,
+    ) -> jax.Array:
+        """The projected states h_NLD; as Transformer.encode."""
+        h_NLD, _ = self.layer(self.embed(tokens_NL), self._zeros(len(tokens_NL)), None)
+        if is_train:
+            if row_N is None:
+                row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
+            seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
+            own_N2 = dropout.site_seeds(seed_N2, 0, dropout.MLP_OUTPUT)
+            h_NLD = dropout.drop_rows(h_NLD, self.cfg.residual_dropout, own_N2)
+        return h_NLD
+
+    def _zeros(self, N: int) -> State:
+        shape = (N, self.cfg.lstm_width)
+        return State(
+            jnp.zeros(shape, self.cfg.compute_dtype),
+            jnp.zeros(shape, param_dtype(self.cfg)),
+        )
+
+    def init_memory(self, N: int, M: int) -> State:
+        """What is remembered of no tokens, of N sequences; however long, as much."""
+        del M
+        return self._zeros(N)
+
+    def encode_next(
+        self,
+        tokens_NL: jax.Array,
+        memory: State,
+        position_N: jax.Array,
+        length_N: jax.Array | None = None,
+    ) -> tuple[jax.Array, State]:
+        """`encode` of L more tokens, of which the first length_N of each row count."""
+        del position_N
+        return self.layer(self.embed(tokens_NL), memory, length_N)
+
+    def lm_logits(self, h_NLD: jax.Array) -> jax.Array:
+        """Logits over the next token, in float32 at least."""
+        return heads.lm_logits(h_NLD, self.embed.token)
+
+    def __call__(self, tokens_NL: jax.Array, is_train: bool = False) -> jax.Array:
+        """logits_NLV of tokens_NL."""
+        return self.lm_logits(self.encode(tokens_NL, is_train))
