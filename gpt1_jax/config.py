@@ -176,7 +176,7 @@ class RunConfig:
     mesh: MeshConfig = MeshConfig()
 
 
-JOBS = ("pretrain", "finetune", "evaluate")
+JOBS = ("pretrain", "finetune", "evaluate", "zeroshot")
 BACKBONES = ("transformer", "lstm")
 SOURCES = ("files", "tfds")
 GRADED_TARGETS = ("soft6", "mse")

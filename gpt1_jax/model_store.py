@@ -107,6 +107,17 @@ def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
         yield checkpoints, step
 
 
+def steps(path: str | Path) -> dict[int, Path]:
+    """The checkpoints that PATH holds, in order: all of a workdir, or the one.
+
+    Raises: NotFound: there is none.
+    """
+    directory, named = _workdir_and_step(path)
+    with _checkpoints_of(path) as (checkpoints, _):
+        found = checkpoints.all_steps() if named is None else [named]
+    return {s: directory / workdir_lib.CHECKPOINTS_DIR / str(s) for s in found}
+
+
 def create(
     workdir: Path,
     config: RunConfig,

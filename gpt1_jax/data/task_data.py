@@ -50,6 +50,20 @@ def is_storyworld(config: DataConfig) -> bool:
     return config.source == "files" and config.task_dir == STORYWORLD
 
 
+def chosen(own: DataConfig, given: DataConfig) -> DataConfig:
+    """The task data that an evaluation names; if it names none, the model's own.
+
+    A model that was pre-trained on storyworld has its tasks for its own.
+    """
+    default = DataConfig()
+    names = ("task_dir", "source", "tfds_dir")
+    if any(getattr(given, name) != getattr(default, name) for name in names):
+        return given
+    if own.corpus == STORYWORLD and not own.task_dir:
+        own = dataclasses.replace(own, task_dir=STORYWORLD)
+    return dataclasses.replace(own, cache_dir=given.cache_dir)
+
+
 def open_data(config: DataConfig) -> TaskData:
     """The task data that `config` names, storyworld's written if need be.
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import finetuned, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import DataConfig, RunConfig
+from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
@@ -40,7 +40,7 @@ def run(
     recipe = _recipe(model.recipe, config)
     subject = f"{config.init.path}: step {model.step:,}, {model.recipe.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
-    data = task_data.open_data(_data(model.recipe.config.data, config.data))
+    data = task_data.open_data(task_data.chosen(model.recipe.config.data, config.data))
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
@@ -76,15 +76,6 @@ def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
     train = dataclasses.replace(train, eval_batch_size=size)
     own_config = dataclasses.replace(own.config, model=model, train=train)
     return dataclasses.replace(own, config=own_config, task=_task(own.task, config))
-
-
-def _data(own: DataConfig, given: DataConfig) -> DataConfig:
-    """The data that the evaluation names; if it names none, the model's own."""
-    default = DataConfig()
-    names = ("task_dir", "source", "tfds_dir")
-    if any(getattr(given, name) != getattr(default, name) for name in names):
-        return given
-    return dataclasses.replace(own, cache_dir=given.cache_dir)
 
 
 def _splits(task: tasks.Task, name: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import tensorboardX
 
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.files import write_atomically
+from gpt1_jax.training import hosts
 
 
 class MetricsLog:
@@ -61,6 +62,11 @@ class NoLog(contextlib.nullcontext):
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Nothing."""
+
+
+def open_log(workdir: Path, resumed_step: int) -> MetricsLog | NoLog:
+    """The log of a run: of the first process; the others have none."""
+    return MetricsLog(workdir, resumed_step) if hosts.is_first() else NoLog()
 
 
 def read(path: Path) -> list[dict[str, float]]:

@@ -109,11 +109,7 @@ def begin(
         def save(state: TrainState, score: float | None) -> None:
             checkpoints.save(state, fingerprint, score)
 
-        with (
-            metrics_log.MetricsLog(workdir, latest or 0)
-            if hosts.is_first()
-            else metrics_log.NoLog()
-        ) as log:
+        with metrics_log.open_log(workdir, latest or 0) as log:
             yield Session(state, save, log, checkpoints)
     hosts.wait_for_all("what was logged is written")
 

@@ -1,0 +1,171 @@
+"""Tasks solved by a language model alone: what it finds likely decides.
+
+Radford et al. 2018, Sec. 5, "Zero-shot Behaviors". An example becomes candidates, texts
+to score after texts that are given; the rest are functions of their log-probabilities.
+A text is cut on the left where it exceeds the context.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt1_jax.data.examples import Example
+from gpt1_jax.evaluation import metrics
+from gpt1_jax.exits import UserError
+
+Encode = Callable[[str], np.ndarray]
+
+
+class Candidate(NamedTuple):
+    """Token ids that are given, and those after them whose log-probability counts."""
+
+    given: np.ndarray
+    scored: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Heuristic:
+    """How a task is solved, and the scale that its score is shown on.
+
+    is_threshold: the one candidate's score is compared with a threshold that is fitted
+    on training data; else the candidate of the highest score is the answer.
+    is_mean: a score is the mean over tokens; else their sum, a word's probability.
+    chance: the score of guessing. reference: of the best single model that the paper's
+    tables name, for DPR that of Peng et al. 2015; the paper's own are not stated.
+    """
+
+    task: str
+    metric: str
+    candidates: Callable[[Example, Encode], list[Candidate]]
+    is_threshold: bool
+    is_mean: bool
+    chance: float
+    reference: float
+
+    def normalised(self, score: float) -> float:
+        """0 for guessing, 1 for the reference: the y axis of Figure 2, right."""
+        return (score - self.chance) / (self.reference - self.chance)
+
+
+def _cola(example: Example, encode: Encode) -> list[Candidate]:
+    """The sentence by itself; its first token has nothing before it and no score."""
+    ids = encode(example.parts[0])
+    return [Candidate(ids[:1], ids[1:])]
+
+
+def _sst2(example: Example, encode: Encode) -> list[Candidate]:
+    """Whether `negative` or `positive`, the classes' names, follows "... very"."""
+    given = encode(f"{example.parts[0]} very")
+    return [Candidate(given, encode(word)) for word in ("negative", "positive")]
+
+
+def _race(example: Example, encode: Encode) -> list[Candidate]:
+    """Each answer, after the document and the question."""
+    given = encode(f"{example.context}\n{example.question}")
+    return [Candidate(given, encode(answer)) for answer in example.parts]
+
+
+def _dpr(example: Example, encode: Encode) -> list[Candidate]:
+    """The rest of the sentence, after each referent in the pronoun's place."""
+    found = re.search(rf"\b{re.escape(example.question)}\b", example.context)
+    if not found:
+        raise UserError(
+            f"{example.context!r} has no {example.question!r}; the pronoun is expected "
+            "there as a word; correct the file"
+        )
+    before, after = example.context[: found.start()], example.context[found.end() :]
+    return [
+        Candidate(encode(f"{before}{referent}"), encode(after))
+        for referent in example.parts
+    ]
+
+
+HEURISTICS = (
+    Heuristic("sst2", "accuracy", _sst2, False, False, 0.5, 0.932),
+    Heuristic("dpr", "accuracy", _dpr, False, True, 0.5, 0.764),
+    Heuristic("cola", "matthews", _cola, True, True, 0.0, 0.350),
+    Heuristic("race", "accuracy", _race, False, True, 0.25, 0.533),
+)
+
+
+def named(task: str) -> Heuristic:
+    """The heuristic of a task.
+
+    Raises: UserError: it has none.
+    """
+    for heuristic in HEURISTICS:
+        if heuristic.task == task:
+            return heuristic
+    known = ", ".join(heuristic.task for heuristic in HEURISTICS)
+    raise UserError(
+        f"task {task!r} has no zero-shot heuristic; {known} have one; name one of these"
+    )
+
+
+def scores(
+    heuristic: Heuristic,
+    candidates: Sequence[Sequence[Candidate]],
+    score: Callable[[list[np.ndarray]], list[np.ndarray]],
+    context_length: int,
+) -> np.ndarray:
+    """The score of each candidate of each example: score_BC.
+
+    Args: score: texts' ids -> log-probabilities of all ids but the first, as
+          evaluation.scoring.score.
+    """
+    texts, counts = [], []
+    for given, scored in (candidate for row in candidates for candidate in row):
+        room = max(0, context_length - len(scored))
+        texts.append(np.concatenate([given[max(0, len(given) - room) :], scored]))
+        counts.append(len(scored))
+    fold = np.mean if heuristic.is_mean else np.sum
+    found = [
+        # What is scored without anything before it has one log-probability less.
+        float(fold(logp[-count:])) if count and len(logp) else 0.0
+        for logp, count in zip(score(texts), counts, strict=True)
+    ]
+    return np.array(found).reshape(len(candidates), -1)
+
+
+def answers(heuristic: Heuristic, score_BC: np.ndarray, threshold: float) -> np.ndarray:
+    """The class or the number of the answer of each example: value_B."""
+    if heuristic.is_threshold:
+        return (score_BC[:, 0] > threshold).astype(np.int64)
+    return score_BC.argmax(axis=1)
+
+
+def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
+    """The threshold above which class 1 is predicted, of best Matthews correlation.
+
+    Halfway between two scores; of equally good ones the lowest. To be fitted on
+    training data only.
+    """
+    order = np.argsort(score_B, kind="stable")
+    score_B, is_one_B = score_B[order], np.asarray(list(labels_B))[order] == 1
+    total, ones = len(score_B), int(is_one_B.sum())
+    # Above the cut after the first k scores: ones and others that are called 1.
+    below_ones = np.cumsum(is_one_B)[:-1]
+    below = np.arange(1, total)
+    true_1, false_1 = ones - below_ones, (total - below) - (ones - below_ones)
+    true_0 = below - below_ones
+    called_1, called_0 = total - below, below
+    scale = np.sqrt(1.0 * called_1 * called_0 * ones * (total - ones))
+    covariance = 1.0 * true_1 * true_0 - 1.0 * false_1 * below_ones
+    gain = covariance / np.maximum(scale, 1e-9)
+    # A cut between equal scores is none.
+    gain = np.where(score_B[1:] > score_B[:-1], gain, -np.inf)
+    if not len(gain) or not np.isfinite(gain).any():
+        return float(score_B[0]) if total else 0.0
+    cut = int(gain.argmax())
+    return float((score_B[cut] + score_B[cut + 1]) / 2)
+
+
+def evaluate(
+    heuristic: Heuristic, score_BC: np.ndarray, labels_B: np.ndarray, threshold: float
+) -> float:
+    """The task's metric of the answers."""
+    values_B = answers(heuristic, score_BC, threshold)
+    return metrics.compute([heuristic.metric], labels_B, values_B)[heuristic.metric]

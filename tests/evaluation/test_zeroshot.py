@@ -1,0 +1,141 @@
+"""Zero-shot heuristics on log-probabilities made by hand, and their job."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import matthews_corrcoef
+
+from gpt1_jax.data.examples import Example
+from gpt1_jax.evaluation import zeroshot
+from gpt1_jax.jobs import zeroshot as job
+
+
+def encode(text: str) -> np.ndarray:
+    """A token a word: its letters' number."""
+    return np.array([len(word) for word in text.split()], np.uint32)
+
+
+def by_letters(texts):
+    """Log-probabilities of all tokens but the first: minus the letters of each."""
+    return [-text[1:].astype(np.float64) for text in texts]
+
+
+def score(task, *examples, context_length=99):
+    heuristic = zeroshot.named(task)
+    candidates = [heuristic.candidates(example, encode) for example in examples]
+    return zeroshot.scores(heuristic, candidates, by_letters, context_length)
+
+
+def test_sentiment_is_the_likelier_word_after_very():
+    example = Example(("a film",), 1)
+    heuristic = zeroshot.named("sst2")
+    negative, positive = heuristic.candidates(example, encode)
+    np.testing.assert_array_equal(negative.given, encode("a film very"))
+    np.testing.assert_array_equal(positive.given, negative.given)
+    np.testing.assert_array_equal(negative.scored, encode("negative"))
+    # A word of several pieces has the probability of all of them.
+    pieces = lambda text: np.array([2] * len(text), np.uint32)  # noqa: E731
+    candidates = [heuristic.candidates(example, pieces)]
+    (sums,) = zeroshot.scores(heuristic, candidates, by_letters, 99)
+    np.testing.assert_array_equal(sums, [-2 * 8, -2 * 8])
+
+
+def test_acceptability_is_the_mean_over_tokens_but_the_first():
+    found = score("cola", Example(("aaaa b cc ddd",), 1), Example(("one",), 0))
+    np.testing.assert_allclose(found, [[-2.0], [0.0]])
+
+
+def test_answers_are_scored_by_their_mean_after_document_and_question():
+    example = Example(("a bb", "ccc", "dddd e"), 0, context="the text", question="what")
+    candidates = zeroshot.named("race").candidates(example, encode)
+    np.testing.assert_array_equal(candidates[0].given, encode("the text what"))
+    np.testing.assert_allclose(score("race", example), [[-1.5, -3.0, -2.5]])
+
+
+def test_referents_stand_in_the_pronouns_place_and_the_rest_is_scored():
+    example = Example(
+        ("the city", "Ann"), 0, context="theit told us that it fell .", question="it"
+    )
+    first, second = zeroshot.named("dpr").candidates(example, lambda text: text)
+    assert first == ("theit told us that the city", " fell .")
+    assert second == ("theit told us that Ann", " fell .")
+    wrong = Example(("a", "b"), 0, context="nothing", question="it")
+    with pytest.raises(ValueError, match=r"'nothing' has no 'it'; the pronoun is exp"):
+        score("dpr", wrong)
+
+
+@pytest.mark.parametrize(("context_length", "kept"), [(99, 6), (5, 5), (3, 3), (1, 2)])
+def test_what_is_given_is_cut_on_the_left(context_length, kept):
+    seen = []
+
+    def spy(texts):
+        seen.extend(texts)
+        return by_letters(texts)
+
+    example = Example(("ee ff",), 0, context="a b", question="cc ddd")
+    heuristic = zeroshot.named("race")
+    candidates = [heuristic.candidates(example, encode)]
+    zeroshot.scores(heuristic, candidates, spy, context_length)
+    whole = encode("a b cc ddd ee ff")
+    np.testing.assert_array_equal(seen[0], whole[-kept:])
+
+
+def test_the_threshold_is_the_best_there_is():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        labels = rng.integers(0, 2, 30)
+        scores = np.round(rng.normal(size=30) + labels, 1)  # with ties
+        threshold = zeroshot.best_threshold(scores, labels)
+        assert not (scores == threshold).any()
+        cuts = (np.unique(scores)[1:] + np.unique(scores)[:-1]) / 2
+        best = max(matthews_corrcoef(labels, scores > cut) for cut in cuts)
+        found = matthews_corrcoef(labels, scores > threshold)
+        assert found == pytest.approx(best, abs=1e-12)
+        assert best > 0
+    assert zeroshot.best_threshold(np.array([2.0, 2.0]), [0, 1]) == 2.0
+
+
+def test_the_scale_is_from_guessing_to_the_reference():
+    for heuristic in zeroshot.HEURISTICS:
+        assert heuristic.normalised(heuristic.chance) == 0
+        assert heuristic.normalised(heuristic.reference) == pytest.approx(1)
+    with pytest.raises(
+        ValueError, match=r"'rte' has no zero-shot heuristic; sst2, dpr"
+    ):
+        zeroshot.named("rte")
+
+
+def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
+    pretrained_workdir, make_config, tmp_path, capsys, monkeypatch
+):
+    config = make_config(job="zeroshot", init__path=str(pretrained_workdir))
+    result = job.run(config, tmp_path / "run")
+    path = tmp_path / "run/metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [3, 6]
+    names = {
+        f"{h.task}/{x}" for h in zeroshot.HEURISTICS for x in (h.metric, "normalised")
+    }
+    assert set(rows[0]) == {"step", *names}
+    assert result["metrics"] == {n: x for n, x in rows[1].items() if n != "step"}
+    assert rows[0]["cola/matthews"] != rows[1]["cola/matthews"]
+    assert "dpr test: 160 examples" in capsys.readouterr().out
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(job, "_score_all", fail)
+    assert job.run(config, tmp_path / "run")["metrics"] == result["metrics"]
+    assert path.read_bytes() == before
+
+
+def test_what_can_not_be_scored_is_told(pretrained_workdir, make_config, tmp_path):
+    with pytest.raises(ValueError, match=r"init.path=none; a pre-trained workdir"):
+        job.run(make_config(job="zeroshot"), tmp_path / "run")
+    config = make_config(
+        job="zeroshot", task__name="rte", init__path=str(pretrained_workdir)
+    )
+    with pytest.raises(ValueError, match=r"task 'rte' has no zero-shot heuristic"):
+        job.run(config, tmp_path / "run")
