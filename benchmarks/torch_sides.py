@@ -85,6 +85,7 @@ def _make_train_step(
         lr=cfg.peak_learning_rate,
         betas=(cfg.b1, cfg.b2),
         eps=cfg.eps,
+        fused=True,
     )
 
     def train_step(tokens_NL: torch.Tensor) -> float:

@@ -123,8 +123,12 @@ def main() -> None:
 
 def _benchmark_config(experiment: ConfigDict) -> RunConfig:
     """`experiment`, checked, in float32 and without what trades speed for memory."""
-    config = config_lib.from_mapping(experiment)
-    config_lib.validate(config)
+    config = config_lib.checked(experiment)
+    if config.model.backbone != "transformer":
+        raise exits.UserError(
+            f"config.model.backbone={config.model.backbone}; the other sides are "
+            "Transformers; leave it out"
+        )
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, compute_dtype="float32"),

@@ -311,7 +311,7 @@ def validate(config: RunConfig) -> None:
             hint = f"did you mean {near[0]}?" if near else "use one of these"
             raise UserError(f"config.{path}={value!r}; {'|'.join(allowed)}; {hint}")
     model, train, optim = config.model, config.train, config.optim
-    if model.width % model.num_heads:
+    if model.backbone == "transformer" and model.width % model.num_heads:
         near = [n for n in range(1, model.width + 1) if model.width % n == 0]
         near = sorted(near, key=lambda n: abs(n - model.num_heads))[:2]
         raise UserError(

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -22,7 +23,7 @@ def write_atomically(path: Path, text: str) -> None:
 def file_made_whole(path: Path) -> Iterator[TextIO]:
     """A text file to write over a block, which replaces `path` at its end, or never."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
             yield file

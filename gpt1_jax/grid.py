@@ -10,6 +10,7 @@ import io
 import itertools
 import re
 import statistics
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class Cell:
     def directory(self) -> str:
         """A name for its workdir: letters that any file system bears."""
         name = ",".join(f"{axis}={label}" for axis, label in self.labels.items())
-        return re.sub(r"[^\w.,=+-]+", "_", name)
+        return urllib.parse.quote(name, safe=",=+").replace("%", "_")
 
 
 def parse_axis(text: str) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -148,7 +149,8 @@ def to_table(
         row = [*key, f"{len(done)} of {len(members)}"]
         for name in metrics:
             values = [o.metrics[name] for o in done if name in o.metrics]
-            row.append(_spread(values) if values else "not run")
+            # A task without this metric, or a cell that has not run.
+            row.append(_spread(values) if values else "-" if done else "not run")
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

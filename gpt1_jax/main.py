@@ -1,4 +1,4 @@
-r"""Runs the job of a config: pre-training, fine-tuning, evaluation.
+r"""Runs the job of a config: pre-training, fine-tuning, evaluation, zero-shot.
 
     python -m gpt1_jax.main --config experiments/pretrain.py
     python -m gpt1_jax.main --config experiments/pretrain.py:paper \

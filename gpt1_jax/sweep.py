@@ -9,14 +9,16 @@ scheduler to spread. Ends in a table, with medians over seeds, and sweep.csv.
 """
 
 import importlib
+import traceback
 from pathlib import Path
 
 from absl import flags
 
 from gpt1_jax import command, experiment, files, grid, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.exits import RunFailed, UserError
+from gpt1_jax.exits import Preempted, RunFailed, UserError
 from gpt1_jax.grid import Cell, Outcome
+from gpt1_jax.training import hosts
 
 _CSV_FILE = "sweep.csv"
 _MOST_COLUMNS = 4
@@ -66,16 +68,29 @@ def main() -> None:
         job = importlib.import_module(f"gpt1_jax.jobs.{configs[number].job}")
         try:
             job.run(configs[number], root / cell.directory)
-        except (UserError, RunFailed, OSError) as error:
-            failures[number] = " ".join(str(error).split())
+        except Preempted:
+            raise
+        except Exception as error:  # whatever it is, the other cells go on
+            failures[number] = " ".join(f"{error or type(error)}".split())
             terminal.warn(f"{cell.directory} failed: {failures[number]}")
+            if not isinstance(error, UserError | RunFailed):
+                path = root / f"{cell.directory}.traceback"
+                files.write_atomically(path, traceback.format_exc())
+                terminal.warn(f"{path} has its traceback")
+        hosts.wait_for_all(f"{cell.directory} ended")
     outcomes = [
         _outcome(root, cell, failures.get(number, ""))
         for number, cell in enumerate(cells)
     ]
-    files.write_atomically(root / _CSV_FILE, grid.to_csv(cells, outcomes))
-    terminal.say(grid.to_table(cells, outcomes, _shown(outcomes)))
-    terminal.say(f"{root / _CSV_FILE}: a row for each combination, with all metrics")
+    if hosts.is_first():
+        files.write_atomically(root / _CSV_FILE, grid.to_csv(cells, outcomes))
+    names = _metrics(outcomes)
+    terminal.say(grid.to_table(cells, outcomes, names[:_MOST_COLUMNS]))
+    more = len(names[_MOST_COLUMNS:])
+    terminal.say(
+        f"{root / _CSV_FILE}: a row for each combination, with all metrics"
+        + (f", {more} more of evaluation among them" if more else "")
+    )
     if failures:
         raise RunFailed(
             f"{len(failures)} of {len(mine)} combinations failed, the others are done; "
@@ -86,18 +101,21 @@ def main() -> None:
 
 def _outcome(root: Path, cell: Cell, failure: str) -> Outcome:
     """How `cell` ended, here or in another process."""
-    result = workdir_lib.read_result(root / cell.directory)
+    try:
+        result = workdir_lib.read_result(root / cell.directory)
+    except UserError as error:
+        return Outcome(f"failed: {error}", {})
     if failure or not result:
         return Outcome(f"failed: {failure}" if failure else "not run", {})
     return Outcome("done", result["metrics"], result["seconds"])
 
 
-def _shown(outcomes: list[Outcome]) -> list[str]:
-    """The metrics of evaluation that the table has room for, as results order them."""
+def _metrics(outcomes: list[Outcome]) -> list[str]:
+    """The metrics of evaluation, as results order them."""
     names: dict[str, None] = {}
     for outcome in outcomes:
         names |= dict.fromkeys(n for n in outcome.metrics if n.startswith("eval/"))
-    return list(names)[:_MOST_COLUMNS]
+    return list(names)
 
 
 if __name__ == "__main__":

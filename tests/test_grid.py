@@ -59,9 +59,9 @@ def test_cells_are_all_combinations_the_last_axis_fastest():
     cells = grid.cells(AXES)
     assert [cell.directory for cell in cells] == [
         "seed=0,variant=full",
-        "seed=0,variant=no_text",
+        "seed=0,variant=no_20text",
         "seed=1,variant=full",
-        "seed=1,variant=no_text",
+        "seed=1,variant=no_20text",
     ]
     config = grid.config_of(RunConfig(), cells[3])
     assert (config.seed, config.task.lm_coef, config.init.num_layers) == (1, 0.0, -2)
@@ -100,9 +100,12 @@ def test_the_table_has_medians_over_seeds_and_says_what_was_not_run():
     rows = [" ".join(line.split()) for line in table.splitlines()]
     assert rows == [
         "task.name runs accuracy f1",
-        "rte 1 of 2 0.5000 not run",
-        "cola 2 of 2 0.5000 (0.2500 to 0.7500) not run",
+        "rte 1 of 2 0.5000 -",
+        "cola 2 of 2 0.5000 (0.2500 to 0.7500) -",
     ]
+    nothing = [Outcome("not run", {})] * 4
+    table = grid.to_table(grid.cells(axes), nothing, ["eval/accuracy"])
+    assert table.splitlines()[1].split() == ["rte", "0", "of", "2", "not", "run"]
 
 
 def test_the_csv_has_a_row_for_each_cell():

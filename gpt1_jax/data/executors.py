@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from gpt1_jax.exits import UserError
+from gpt1_jax.exits import RunFailed, UserError
 
 _MAX_DEFAULT_WORKERS = 6
 _CONNECT_SECONDS = 20
@@ -68,4 +68,12 @@ def _on_dask(address: str) -> Iterator[concurrent.futures.Executor]:
             "runs is expected, as `dask scheduler` prints it"
         ) from None
     with client, client.get_executor(pure=False) as executor:
-        yield executor
+        try:
+            yield executor
+        except UserError:
+            raise
+        except Exception as error:
+            raise RunFailed(
+                f"a worker of --dask {address} failed: {error!r}; this package must be "
+                "installed there, and the paths be seen; then run again"
+            ) from error

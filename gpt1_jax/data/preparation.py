@@ -9,9 +9,9 @@ import dataclasses
 import glob
 import hashlib
 import json
-import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -289,7 +289,8 @@ def encode_group(
     """
     tokenizer = tokenizers.load(tokenizer_dir)
     counts = []
-    unfinished = output.with_name(f"{output.name}.{os.getpid()}")
+    # On a cluster processes of two machines may have one number.
+    unfinished = output.with_name(f"{output.name}.{uuid.uuid4().hex}")
     with unfinished.open("wb") as file:
         for path in paths:
             counts.append(0)

@@ -33,8 +33,9 @@ class Heuristic:
     is_threshold: the one candidate's score is compared with a threshold that is fitted
     on training data; else the candidate of the highest score is the answer.
     is_mean: a score is the mean over tokens; else their sum, a word's probability.
-    chance: the score of guessing. reference: of the best single model that the paper's
-    tables name, for DPR that of Peng et al. 2015; the paper's own are not stated.
+    chance: the score of guessing. reference: of the best earlier model in the paper's
+    tables (CoLA a single task's, RACE an ensemble), for DPR that of Peng et al. 2015;
+    the paper's own references are not stated.
     """
 
     task: str
@@ -123,11 +124,21 @@ def scores(
         counts.append(len(scored))
     fold = np.mean if heuristic.is_mean else np.sum
     found = [
-        # What is scored without anything before it has one log-probability less.
-        float(fold(logp[-count:])) if count and len(logp) else 0.0
+        # Without a token to score a candidate is the least likely.
+        float(fold(logp[-count:])) if count and len(logp) else -np.inf
         for logp, count in zip(score(texts), counts, strict=True)
     ]
     return np.array(found).reshape(len(candidates), -1)
+
+
+def describe(candidates: Sequence[Sequence[Candidate]], context_length: int) -> str:
+    """How many texts are cut, and how many have nothing to score; "" if none."""
+    every = [candidate for row in candidates for candidate in row]
+    cut = sum(len(given) + len(scored) > context_length for given, scored in every)
+    empty = sum(not len(scored) for _, scored in every)
+    found = [f"{cut:,} of {len(every):,} texts cut on the left"] if cut else []
+    found += [f"{empty:,} with nothing to score"] if empty else []
+    return ", ".join(found)
 
 
 def answers(heuristic: Heuristic, score_BC: np.ndarray, threshold: float) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Evaluation of a fine-tuned model on any labelled split: scores and predictions."""
 
-import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -44,7 +43,7 @@ def run(
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
-    with workdir_lib.hold(workdir) if hosts.is_first() else contextlib.nullcontext():
+    with session.hold(workdir):
         for infix, split in splits.items():
             records[infix] = recipe.load_records(data, split, must_have_labels=True)
             answers[infix] = recipe.answers(model.params, records[infix])

@@ -69,9 +69,10 @@ def run(
             "config.init.path=none: from scratch, without pre-training; "
             "--config.init.path=runs/pretrain starts from that model"
         )
-    with hosts.first_before_others("the data is prepared"):
+    with hosts.first_before_others("the data was prepared"):
         tokenizer = starting_model.tokenizer(config, workdir)
-        finetuning = _FineTuning(finetuned.Recipe(config, task, tokenizer))
+        data = task_data.open_data(config.data)
+    finetuning = _FineTuning(finetuned.Recipe(config, task, tokenizer), data)
     result = session.complete(
         workdir,
         config,
@@ -142,9 +143,8 @@ def _summary(scores: dict[str, float]) -> str:
 class _FineTuning:
     """The model, the step and the data of one run, on the devices there are."""
 
-    def __init__(self, recipe: finetuned.Recipe):
+    def __init__(self, recipe: finetuned.Recipe, data: task_data.TaskData):
         self.recipe, config = recipe, recipe.config
-        data = task_data.open_data(config.data)
         terminal.say(f"task data: {data.directory}")
         self.train_records, *dev_records = (
             recipe.load_records(data, split, must_have_labels=True)

@@ -48,7 +48,7 @@ def run(
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     terminal.say(mesh.describe(config.model, f"run: {workdir}"))
-    with hosts.first_before_others("the corpus is prepared"):
+    with hosts.first_before_others("the corpus was prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:

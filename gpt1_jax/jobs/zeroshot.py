@@ -1,8 +1,8 @@
 """Zero-shot scores of a model's checkpoints (Radford et al. 2018, Sec. 5, Figure 2)."""
 
-import contextlib
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import model_store, pretrained, terminal
+from gpt1_jax import files, model_store, pretrained, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
@@ -20,6 +20,9 @@ from gpt1_jax.evaluation import scoring, zeroshot
 from gpt1_jax.evaluation.zeroshot import Candidate, Heuristic
 from gpt1_jax.exits import UserError
 from gpt1_jax.training import hosts, mesh, metrics_log, process, session
+
+# Which weights each row of metrics.jsonl is about.
+_SCORED_FILE = "scored.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ def run(
 ) -> dict[str, Any]:
     """Scores every checkpoint of the run in config.init.path; returns result.json.
 
-    A row of metrics.jsonl for each checkpoint, with TASK/METRIC and TASK/normalised;
+    A row of metrics.jsonl for each checkpoint, with eval/TASK/METRIC and /normalised;
     the newest one's in result.json. A checkpoint that has a row is not run again.
     Raises: UserError: no model, a task without a heuristic, no data.
     """
@@ -57,7 +60,12 @@ def run(
     data = task_data.open_data(task_data.chosen(model.config.data, config.data))
     terminal.say(f"task data: {data.directory}")
     splits = {
-        heuristic.task: _read(heuristic, data, model.tokenizer.encode)
+        heuristic.task: _read(
+            heuristic,
+            data,
+            model.tokenizer.encode,
+            model.config.model.context_length,
+        )
         for heuristic in heuristics
     }
     token_logp = scoring.make_token_logp(model.model, mesh.logits_chunk_elements())
@@ -66,8 +74,12 @@ def run(
         context_length = model.config.model.context_length
         return scoring.score(token_logp, params, texts, context_length=context_length)
 
-    with workdir_lib.hold(workdir) if hosts.is_first() else contextlib.nullcontext():
-        rows = _rows_so_far(workdir)
+    identities = {
+        step: model_store.identity(path)
+        for step, path in model_store.steps(config.init.path).items()
+    }
+    with session.hold(workdir):
+        rows = _rows_so_far(workdir, identities)
         if hosts.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
@@ -80,8 +92,10 @@ def run(
                         model.config.model.context_length,
                     )
                     log.write(step, rows[step])
+                    if hosts.is_first():
+                        _note_scored(workdir, {s: identities[s] for s in rows})
                 terminal.say(f"step {step:,}: {_shown(rows[step])}")
-        last = max(rows)
+        last = max(identities)
         return session.write_result(
             workdir, config.job, steps=last, metrics=rows[last], began=began
         )
@@ -90,7 +104,9 @@ def run(
 def _shown(row: dict[str, float]) -> str:
     """The scores of a checkpoint in one line, without their places on the scale."""
     plain = {name: score for name, score in row.items() if "normalised" not in name}
-    return ", ".join(f"{name} {score:.4f}" for name, score in plain.items())
+    return ", ".join(
+        f"{name.removeprefix('eval/')} {score:.4f}" for name, score in plain.items()
+    )
 
 
 def _dtype(config: RunConfig) -> str:
@@ -99,10 +115,25 @@ def _dtype(config: RunConfig) -> str:
     return "" if dtype == "auto" else dtype
 
 
-def _rows_so_far(workdir: Path) -> dict[int, dict[str, float]]:
-    """The metrics of each checkpoint that was scored before."""
-    path = workdir / workdir_lib.METRICS_FILE
-    rows = metrics_log.read(path) if path.is_file() else []
+def _note_scored(workdir: Path, identities: dict[int, str]) -> None:
+    files.write_atomically(workdir / _SCORED_FILE, json.dumps(identities, indent=1))
+
+
+def _rows_so_far(
+    workdir: Path, identities: dict[int, str]
+) -> dict[int, dict[str, float]]:
+    """The metrics of each checkpoint that was scored before, if all are as they were.
+
+    Args: identities: of the checkpoints that there are now, by step.
+    """
+    path, scored = workdir / workdir_lib.METRICS_FILE, workdir / _SCORED_FILE
+    if not path.is_file() or not scored.is_file():
+        return {}
+    before = json.loads(scored.read_text(encoding="utf-8"))
+    if any(identities.get(int(step)) != name for step, name in before.items()):
+        terminal.warn(f"{workdir} has scores of other checkpoints: all are scored anew")
+        return {}
+    rows = [row for row in metrics_log.read(path) if str(row["step"]) in before]
     return {
         int(row["step"]): {name: x for name, x in row.items() if name != "step"}
         for row in rows
@@ -110,7 +141,10 @@ def _rows_so_far(workdir: Path) -> dict[int, dict[str, float]]:
 
 
 def _read(
-    heuristic: Heuristic, data: task_data.TaskData, encode: zeroshot.Encode
+    heuristic: Heuristic,
+    data: task_data.TaskData,
+    encode: zeroshot.Encode,
+    context_length: int,
 ) -> dict[str, _Split]:
     """The split to score on, dev or the test set where there is none, and `train`.
 
@@ -137,6 +171,8 @@ def _read(
             )
         candidates = [heuristic.candidates(example, encode) for example in examples]
         labels = np.array([example.label for example in examples])
+        if note := zeroshot.describe(candidates, context_length):
+            terminal.warn(f"{task.name} {', '.join(splits)}: {note}")
         found[use] = _Split(candidates, labels)
     return found
 
@@ -146,7 +182,7 @@ def _score_all(
     splits: dict[str, dict[str, _Split]],
     context_length: int,
 ) -> dict[str, float]:
-    """TASK/METRIC and TASK/normalised of each heuristic."""
+    """eval/TASK/METRIC and eval/TASK/normalised of each heuristic."""
     row = {}
     for task, own in splits.items():
         heuristic, threshold = zeroshot.named(task), 0.0
@@ -160,6 +196,6 @@ def _score_all(
             )
         labels = own["scored"].labels
         found = zeroshot.evaluate(heuristic, score_BC["scored"], labels, threshold)
-        row[f"{task}/{heuristic.metric}"] = found
-        row[f"{task}/normalised"] = heuristic.normalised(found)
+        row[f"eval/{task}/{heuristic.metric}"] = found
+        row[f"eval/{task}/normalised"] = heuristic.normalised(found)
     return row

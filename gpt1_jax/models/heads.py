@@ -69,7 +69,8 @@ def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
         total, d_table_DV = carry
         h, targets, weight = chunk
         kept = jnp.einsum("nld,vd->nlv", h, table_VD.astype(h.dtype))
-        # Read anew for the sums and for the gradient: XLA keeps no wider copy then.
+        # Widened anew for the sums and for the gradient, so that XLA may fuse each with
+        # what uses it and need not keep a wider copy.
         nll, log_sum_exp = _nll_and_log_sum_exp(kept.astype(total.dtype), targets)
         weight = weight[..., None]
         softmax = jnp.exp(kept.astype(total.dtype) - log_sum_exp[..., None])

@@ -37,6 +37,13 @@ class Tokens(nn.Module):
         return self.token[tokens_NL].astype(self.cfg.compute_dtype)
 
 
+def _gate_bias(key: jax.Array, shape: tuple[int], dtype: jnp.dtype) -> jax.Array:
+    """1 for the forget gates, the second quarter, 0 for the others."""
+    del key
+    is_forget_G = jnp.arange(shape[0]) * 4 // shape[0] == 1
+    return is_forget_G.astype(dtype)
+
+
 class Layer(nn.Module):
     """A layer of LSTM units, and its states brought back to the model's width.
 
@@ -51,11 +58,17 @@ class Layer(nn.Module):
 
     def setup(self):
         W = self.cfg.lstm_width
-        self.input = dense(4 * W, self.cfg, "input")
+        self.input = nn.Dense(
+            4 * W,
+            name="input",
+            dtype=jnp.dtype(self.cfg.compute_dtype),
+            param_dtype=param_dtype(self.cfg),
+            kernel_init=normal_init,
+            bias_init=_gate_bias,
+        )
         self.recurrent = self.param(
             "recurrent", normal_init, (W, 4 * W), param_dtype(self.cfg)
         )
-        self.forget = self.param("forget", nn.initializers.ones, (W,))
         self.out = dense(self.cfg.width, self.cfg, "out")
 
     def __call__(
@@ -66,15 +79,13 @@ class Layer(nn.Module):
         Args: length_N: how many tokens of each row count; None: all.
         """
         recurrent_WG = self.recurrent.astype(x_NLD.dtype)
-        bias_W = self.forget.astype(x_NLD.dtype)
         gates_NLG = self.input(x_NLD)
 
         def step(carried: State, now: tuple) -> tuple[State, jax.Array]:
             gates_NG, place = now
             i, f, g, o = jnp.split(gates_NG + carried.h @ recurrent_WG, 4, axis=-1)
-            f = jax.nn.sigmoid(f + bias_W[None])
             # The sum over a text is carried in float32 at least.
-            c = f * carried.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            c = jax.nn.sigmoid(f) * carried.c + jax.nn.sigmoid(i) * jnp.tanh(g)
             h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(x_NLD.dtype)
             if length_N is None:
                 return State(h, c), h
@@ -86,7 +97,7 @@ class Layer(nn.Module):
 
         places_L = jnp.arange(x_NLD.shape[1])
         if self.remat:
-            step = jax.checkpoint(step)
+            step = jax.checkpoint(step, prevent_cse=False)
         state, h_LNW = jax.lax.scan(step, state, (gates_NLG.swapaxes(0, 1), places_L))
         return self.out(h_LNW.swapaxes(0, 1)), state
 

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 from gpt1_jax import terminal
 from gpt1_jax.config import MeshConfig
-from gpt1_jax.exits import UserError
+from gpt1_jax.exits import RunFailed, UserError
 
 
 def join(cfg: MeshConfig) -> None:
@@ -65,12 +65,23 @@ def wait_for_all(what: str) -> None:
 
 @contextlib.contextmanager
 def first_before_others(what: str) -> Iterator[None]:
-    """Lets the first process through a block before the others enter it."""
-    if not is_first():
-        wait_for_all(what)
-    yield
+    """Lets the first process through a block before the others enter it.
+
+    Raises: RunFailed, in the others, if the block failed in the first.
+    """
     if is_first():
-        wait_for_all(what)
+        has_failed = True
+        try:
+            yield
+            has_failed = False
+        finally:
+            any_says(has_failed)
+        return
+    if any_says(False):
+        raise RunFailed(
+            f"the first process has failed before {what}; its line says why"
+        )
+    yield
 
 
 def any_says(flag: bool) -> bool:

@@ -1,7 +1,7 @@
 """Devices: the mesh, what lies where on it, and the number format they are best at."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,12 +15,21 @@ _DATA_AXIS = "data"
 
 
 def make_mesh() -> Mesh:
-    """One axis over all devices of all processes."""
-    return jax.make_mesh((jax.device_count(),), (_DATA_AXIS,), (AxisType.Auto,))
+    """One axis over all devices of all processes, a process's beside each other.
+
+    As local_rows and shard_rows need it; jax.make_mesh follows a TPU's wires instead.
+    """
+    devices = np.array(by_process(jax.devices()))
+    return Mesh(devices, (_DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def by_process(devices: Sequence[Any]) -> list[Any]:
+    """`devices` in order of their processes."""
+    return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device: parameters and optimizer state."""
+    """The same on every device: parameters and optimizer state, without FSDP."""
     return NamedSharding(mesh, PartitionSpec())
 
 

@@ -24,6 +24,8 @@ def prepare(config: RunConfig) -> None:
     Raises: UserError: the config does not fit the devices.
     """
     process.prepare(config.data.cache_dir, config.mesh)
+    # A run before this one in the same process may have turned 64-bit mode on.
+    jax.config.update("jax_enable_x64", config.model.compute_dtype == "float64")
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
 
 
@@ -43,6 +45,19 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
     return result if is_done else None
 
 
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Keeps other runs out of `workdir` over a block, in the name of all processes.
+
+    Raises: UserError, RunFailed: another run is in it.
+    """
+    with contextlib.ExitStack() as stack:
+        with hosts.first_before_others(f"{workdir} was held"):
+            if hosts.is_first():
+                stack.enter_context(workdir_lib.hold(workdir))
+        yield
+
+
 def complete(
     workdir: Path,
     config: RunConfig,
@@ -55,9 +70,9 @@ def complete(
 
     Args:   train: gives the metrics. began: when this process began the job, by
             time.monotonic.
-    Raises: as `finished`, and what `train` raises.
+    Raises: as `hold` and `finished_result`, and what `train` raises.
     """
-    with workdir_lib.hold(workdir) if hosts.is_first() else contextlib.nullcontext():
+    with hold(workdir):
         workdir_lib.check(workdir, config)  # again, as others may have been in it
         for warning in config_lib.warnings(config, total_steps):
             terminal.warn(warning)

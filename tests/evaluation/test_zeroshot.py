@@ -7,17 +7,18 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from gpt1_jax.data.examples import Example
+from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.jobs import zeroshot as job
 
 
 def encode(text: str) -> np.ndarray:
-    """A token a word: its letters' number."""
-    return np.array([len(word) for word in text.split()], np.uint32)
+    """A token a word: its letters' number, and 1 more for a p among them."""
+    return np.array([len(word) + ("p" in word) for word in text.split()], np.uint32)
 
 
 def by_letters(texts):
-    """Log-probabilities of all tokens but the first: minus the letters of each."""
+    """Log-probabilities of all tokens but the first: minus each."""
     return [-text[1:].astype(np.float64) for text in texts]
 
 
@@ -33,7 +34,10 @@ def test_sentiment_is_the_likelier_word_after_very():
     negative, positive = heuristic.candidates(example, encode)
     np.testing.assert_array_equal(negative.given, encode("a film very"))
     np.testing.assert_array_equal(positive.given, negative.given)
-    np.testing.assert_array_equal(negative.scored, encode("negative"))
+    assert (negative.scored.tolist(), positive.scored.tolist()) == ([8], [9])
+    (sums,) = zeroshot.scores(heuristic, [[negative, positive]], by_letters, 99)
+    assert zeroshot.answers(heuristic, sums[None], 0.0) == [0]
+    assert TASKS["sst2"].classes == ("negative", "positive")
     # A word of several pieces has the probability of all of them.
     pieces = lambda text: np.array([2] * len(text), np.uint32)  # noqa: E731
     candidates = [heuristic.candidates(example, pieces)]
@@ -43,7 +47,7 @@ def test_sentiment_is_the_likelier_word_after_very():
 
 def test_acceptability_is_the_mean_over_tokens_but_the_first():
     found = score("cola", Example(("aaaa b cc ddd",), 1), Example(("one",), 0))
-    np.testing.assert_allclose(found, [[-2.0], [0.0]])
+    np.testing.assert_allclose(found, [[-2.0], [-np.inf]])
 
 
 def test_answers_are_scored_by_their_mean_after_document_and_question():
@@ -81,6 +85,16 @@ def test_what_is_given_is_cut_on_the_left(context_length, kept):
     np.testing.assert_array_equal(seen[0], whole[-kept:])
 
 
+def test_what_is_cut_and_what_has_nothing_to_score_is_counted():
+    heuristic = zeroshot.named("cola")
+    texts = [Example((text,), 1) for text in ("one", "a b c", "a b c d")]
+    candidates = [heuristic.candidates(example, encode) for example in texts]
+    assert zeroshot.describe(candidates, 3) == (
+        "1 of 3 texts cut on the left, 1 with nothing to score"
+    )
+    assert zeroshot.describe(candidates[1:2], 3) == ""
+
+
 def test_the_threshold_is_the_best_there_is():
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -115,11 +129,13 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 6]
     names = {
-        f"{h.task}/{x}" for h in zeroshot.HEURISTICS for x in (h.metric, "normalised")
+        f"eval/{h.task}/{name}"
+        for h in zeroshot.HEURISTICS
+        for name in (h.metric, "normalised")
     }
     assert set(rows[0]) == {"step", *names}
     assert result["metrics"] == {n: x for n, x in rows[1].items() if n != "step"}
-    assert rows[0]["cola/matthews"] != rows[1]["cola/matthews"]
+    assert rows[0]["eval/cola/matthews"] != rows[1]["eval/cola/matthews"]
     assert "dpr test: 160 examples" in capsys.readouterr().out
     before = path.read_bytes()
 
@@ -128,6 +144,14 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
 
     monkeypatch.setattr(job, "_score_all", fail)
     assert job.run(config, tmp_path / "run")["metrics"] == result["metrics"]
+    assert path.read_bytes() == before
+
+    # Other weights at the same steps are not what was scored.
+    monkeypatch.undo()
+    monkeypatch.setattr(job.model_store, "identity", lambda path: f"another {path}")
+    job.run(config, tmp_path / "run")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "has scores of other checkpoints: all are scored anew" in said
     assert path.read_bytes() == before
 
 

@@ -28,9 +28,16 @@ TINY = {
 
 
 def start(
-    workdir: Path, cache_dir: Path, devices: int = 1, **overrides
+    workdir: Path,
+    cache_dir: Path,
+    devices: int = 1,
+    experiment: str = "pretrain.py",
+    **overrides,
 ) -> subprocess.Popen:
+    """A run of TINY; `a__b=c` stands for --config.a.b=c."""
     fields = TINY | {"data.cache_dir": cache_dir}
+    if "init__path" in overrides:  # the tokenizer comes from there
+        del fields["data.vocab_size"]
     fields |= {name.replace("__", "."): value for name, value in overrides.items()}
     env = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -40,7 +47,7 @@ def start(
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "gpt1_jax.main"),
-            *("--config", ROOT / "experiments/pretrain.py"),
+            *("--config", ROOT / "experiments" / experiment),
             *("--workdir", workdir),
             *(f"--config.{name}={value}" for name, value in fields.items()),
         ],

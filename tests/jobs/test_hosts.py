@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import gpt1_jax
+from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.evaluation import predictions
 from tests.jobs.runs import finish, losses, rows_without_clock, start, wait_for_rows
 
 LONGER = {"train__max_steps": 30, "train__checkpoint_every_steps": 0}
@@ -17,6 +19,7 @@ LONGER = {"train__max_steps": 30, "train__checkpoint_every_steps": 0}
 def start_together(
     count: int, workdir: Path, cache_dir: Path, devices: int, **overrides
 ) -> list:
+    """The processes of one run, which find each other by an address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -89,3 +92,41 @@ def test_a_process_that_finds_no_others_says_what_to_set(tmp_path):
     assert process.returncode == 2
     assert "error: config.mesh.distributed=on, but this process finds no" in output
     assert "set config.mesh.coordinator_address" in output
+
+
+def test_a_mistake_that_the_first_process_finds_ends_all(one_process, tmp_path):
+    """A corpus that is not there, and a workdir that another run is in."""
+    _, cache_dir = one_process
+    processes = start_together(
+        2, tmp_path / "run", cache_dir, 1, data__corpus="no_such_directory"
+    )
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 1], outputs
+    assert "error: the first process has failed before the corpus was" in outputs[1]
+
+    with workdir_lib.hold(tmp_path / "held"):
+        processes = start_together(2, tmp_path / "held", cache_dir, 1)
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 1], outputs
+    assert "held is in use by process" in outputs[0]
+
+
+def test_two_processes_fine_tune_and_predict_as_one_does(one_process, tmp_path):
+    trained, cache_dir = one_process
+    changes = {
+        "experiment": "finetune.py:rte",
+        "init__path": trained,
+        "data__task_dir": "storyworld",
+        "train__max_steps": 3,
+        "train__batch_size": 8,
+        "optim__warmup_steps": 0,
+    }
+    pair = start_together(2, tmp_path / "two", cache_dir, 1, **changes)
+    outputs = [finish(process) for process in pair]
+    assert printed(outputs[1]) == []
+    finish(start(tmp_path / "one", cache_dir, **LONGER | changes))
+    one, two = (predictions.read(tmp_path / name, "dev") for name in ("one", "two"))
+    assert [row.label for row in one] == [row.label for row in two]
+    likely = [np.array([row.probabilities for row in rows]) for rows in (one, two)]
+    np.testing.assert_allclose(*likely, atol=1e-6)
+    assert np.ptp(likely[0][:, 0]) > 5e-5

@@ -58,7 +58,7 @@ def oracle(params, text) -> np.ndarray:
             mine = slice(place * UNITS, (place + 1) * UNITS)
             total = table[token] @ kernel[:, mine] + bias[mine]
             gates[gate] = total + h @ layer["recurrent"][:, mine]
-        kept = sigmoid(gates["f"] + layer["forget"]) * c
+        kept = sigmoid(gates["f"]) * c
         c = kept + sigmoid(gates["i"]) * np.tanh(gates["g"])
         h = sigmoid(gates["o"]) * np.tanh(c)
         projected = h @ layer["out"]["kernel"] + layer["out"]["bias"]
@@ -77,16 +77,17 @@ def test_logits_equal_numpys(model, params):
 def test_parameters_are_a_table_a_layer_and_a_projection(model):
     fresh = jax.jit(backbone.init_params, static_argnums=0)(model, jax.random.key(0))
     sizes = {name: sum(x.size for x in jax.tree.leaves(p)) for name, p in fresh.items()}
-    layer = 4 * UNITS * (WIDTH + UNITS + 1) + UNITS + (UNITS + 1) * WIDTH
+    layer = 4 * UNITS * (WIDTH + UNITS + 1) + (UNITS + 1) * WIDTH
     assert sizes == {"embed": VOCAB * WIDTH, "block_00": layer}
-    np.testing.assert_array_equal(fresh["block_00"]["forget"], np.ones(UNITS))
+    bias = np.repeat([0.0, 1.0, 0.0, 0.0], UNITS)  # the forget gates start open
+    np.testing.assert_array_equal(fresh["block_00"]["input"]["bias"], bias)
 
 
 def test_the_papers_size():
     made = backbone.make(ModelConfig(backbone="lstm", compute_dtype="float32"), 40478)
     fresh = jax.eval_shape(lambda: backbone.init_params(made, jax.random.key(0)))
     total = sum(x.size for x in jax.tree.leaves(fresh))
-    assert total == 40478 * 768 + 4 * 2048 * (768 + 2048 + 1) + 2048 + 2049 * 768
+    assert total == 40478 * 768 + 4 * 2048 * (768 + 2048 + 1) + 2049 * 768
 
 
 def test_generation_from_the_memory_equals_reading_all_anew(model, params):

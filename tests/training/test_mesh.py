@@ -1,5 +1,7 @@
 """What the code computes from the number of devices and processes."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,14 @@ def test_processes_share_the_rows_without_overlap(monkeypatch):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         shares.append(list(range(12))[mesh.local_rows(12)])
     assert shares == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_a_process_has_its_devices_beside_each_other():
+    # As a TPU's wires have them: the processes' devices in turn.
+    device = types.SimpleNamespace
+    devices = [device(id=number, process_index=number % 2) for number in range(8)]
+    found = [found.process_index for found in mesh.by_process(devices)]
+    assert found == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_a_sharded_batch_holds_the_given_rows():
