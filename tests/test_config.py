@@ -255,8 +255,8 @@ def test_floats_that_are_not_finite_are_refused(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("job", "pretrian", r"pretrain\|finetune\|evaluate; did you mean pretrain\?"),
-        ("job", "zzz", r"job='zzz'; pretrain\|finetune\|evaluate; use one of these"),
+        ("job", "pretrian", r"\|evaluate\|zeroshot; did you mean pretrain\?"),
+        ("job", "zzz", r"job='zzz'; pretrain\|.*\|zeroshot; use one of these"),
         ("model.compute_dtype", "float16", r"\|float32\|bfloat16\|float64; did you"),
         ("optim.name", "adam", r"'adam'; openai_adam\|adamw; did you mean adamw\?"),
         ("optim.schedule", "cosin", r"cosine\|linear\|constant; did you mean cosine\?"),

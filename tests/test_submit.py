@@ -242,4 +242,4 @@ def test_help_shows_flags_and_an_example():
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 88
     assert any(line.startswith("    python -m gpt1_jax.submit runs/") for line in lines)
-    assert "  --output: Zip to write." in lines
+    assert "  --output: Zip to write. (required)" in lines

@@ -346,10 +346,16 @@ def test_evaluation_reads_the_data_that_it_names(score, tmp_path, make_config):
 )
 def test_the_models_own_data_is_read_unless_another_is_named(given, expected):
     own = DataConfig(source="tfds", tfds_dir="/own")
-    found = evaluate._data(own, DataConfig(**given))
+    found = task_data.chosen(own, DataConfig(**given))
     for name, value in expected.items():
         assert getattr(found, name) == value
     assert found.cache_dir == DataConfig(**given).cache_dir
+
+
+def test_a_model_of_storyworlds_books_has_storyworlds_tasks():
+    own = DataConfig(corpus="storyworld", storyworld_seed=5)
+    found = task_data.chosen(own, DataConfig())
+    assert (found.task_dir, found.storyworld_seed) == ("storyworld", 5)
 
 
 def copied(workdir: Path, to: Path) -> Path:
