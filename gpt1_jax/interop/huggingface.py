@@ -212,7 +212,7 @@ def _unpickling_command(pickled: Path) -> str:
     """What writes a pickled file's tensors as safetensors beside it."""
     program = (
         "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], "
-        "weights_only=True, map_location='cpu'); s.save_file({k: v.clone() for k, v in "
+        'weights_only=True, map_location="cpu"); s.save_file({k: v.clone() for k, v in '
         "w.items()}, sys.argv[2])"
     )
     safe = pickled.with_name(pickled.stem.replace("pytorch_", "") + ".safetensors")
