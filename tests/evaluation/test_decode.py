@@ -119,21 +119,25 @@ def prompts(*lengths: int) -> list[np.ndarray]:
     return [rng.integers(0, VOCAB, length) for length in lengths]
 
 
-def test_greedy_continuations_are_the_likeliest_tokens(model, params, generate):
-    given = prompts(2, 7, 5)
-    together = generate(given, max_new_tokens=6, temperature=0.0)
+@pytest.mark.parametrize(("lengths", "count"), [((2, 7, 5), 6), ((2, 3, 1), 10)])
+def test_greedy_continuations_are_the_likeliest_tokens(
+    model, params, generate, lengths, count
+):
+    """Of one go of the device, and of more than one."""
+    given = prompts(*lengths)
+    together = generate(given, max_new_tokens=count, temperature=0.0)
     assert len({tuple(ids) for ids in together}) == 3
     apply = jax.jit(model.apply)
     for prompt, continuation in zip(given, together, strict=True):
-        assert len(continuation) == 6
-        alone = generate([prompt], max_new_tokens=6, temperature=0.0)[0]
+        assert len(continuation) == count
+        alone = generate([prompt], max_new_tokens=count, temperature=0.0)[0]
         np.testing.assert_array_equal(continuation, alone)
         # Causal: one forward pass tells every step's likeliest token.
         whole = np.zeros((1, CONTEXT), np.int32)
-        whole[0, : len(prompt) + 6] = [*prompt, *continuation]
+        whole[0, : len(prompt) + count] = [*prompt, *continuation]
         likeliest_L = apply({"params": params}, whole)[0].argmax(-1)
         start = len(prompt) - 1
-        np.testing.assert_array_equal(likeliest_L[start : start + 6], continuation)
+        np.testing.assert_array_equal(likeliest_L[start : start + count], continuation)
 
 
 @pytest.mark.parametrize("sampling", [{}, {"top_k": 5}, {"top_p": 0.5}])
