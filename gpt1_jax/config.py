@@ -132,6 +132,9 @@ class TaskConfig:
     graded_target: str = "soft6"
     # What the job evaluate scores: dev or test (all sets of it), or any one split.
     split: str = "dev"
+    # How many of the training examples are scored too, at the end, by the kept step:
+    # train_eval/METRIC of result.json, Figure 2's train curves. 0: none.
+    num_train_scored: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -374,6 +377,7 @@ _RANGES = {
     "model.attention_dropout": (0.0, 0.99),
     "model.classifier_dropout": (0.0, 0.99),
     "task.lm_coef": (0.0, 100.0),
+    "task.num_train_scored": (0, 2**31 - 1),
     "init.num_layers": (-2, 2**31 - 1),
     "mesh.process_id": (0, 2**31 - 1),
 }

@@ -72,13 +72,13 @@ def default_workdir(flag_values: flags.FlagValues) -> str:
 
 
 def axes(flag_values: flags.FlagValues, config: RunConfig) -> Mapping[str, Any]:
-    """What the experiment's own get_axes(config) gives; {} if it has none."""
-    file, _ = _file_and_words(flag_values)
+    """What the experiment's own get_axes(config, words) gives; {} if it has none."""
+    file, words = _file_and_words(flag_values)
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    get_axes = getattr(module, "get_axes", lambda config: {})
-    return get_axes(config)
+    get_axes = getattr(module, "get_axes", lambda config, words: {})
+    return get_axes(config, words)
 
 
 def _file_and_words(flag_values: flags.FlagValues) -> tuple[Path, str]:

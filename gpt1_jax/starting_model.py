@@ -49,6 +49,32 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
             )
 
 
+def check_named(config: RunConfig, kind: str, example: str) -> None:
+    """Raises UserError if a job that needs a trained model was given none.
+
+    Args: kind: as "a pre-trained". example: a workdir of the kind, as people name it.
+    """
+    if config.init.path == "none":
+        raise UserError(
+            f"config.init.path=none; {kind} workdir, or one of its checkpoints/STEP, "
+            f"is expected; set it, as in --config.init.path={example}"
+        )
+
+
+def of_evaluation(config: RunConfig) -> RunConfig:
+    """`config` of a job that trains nothing, with what it leaves to the model.
+
+    These are the model's sizes and, where none are named, its task data.
+    """
+    own = model_store.read_config(config.init.path)
+    dtype = config.model.compute_dtype
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(own.model, compute_dtype=dtype),
+        data=task_data.chosen(own.data, config.data),
+    )
+
+
 def with_sizes(config: RunConfig, workdir: Path) -> RunConfig:
     """`config` with the sizes of the model that it starts from.
 

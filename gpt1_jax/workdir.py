@@ -106,6 +106,11 @@ def read_config(workdir: Path) -> RunConfig:
     return config_lib.from_mapping(mapping, is_complete=False)
 
 
+def is_finished(workdir: str | Path) -> bool:
+    """Whether a run in `workdir` has come to its end."""
+    return (Path(workdir).expanduser() / _RESULT_FILE).is_file()
+
+
 def read_result(workdir: Path) -> dict[str, Any] | None:
     """What a finished run's result.json says; None if the run has not finished."""
     path = workdir / _RESULT_FILE

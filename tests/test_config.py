@@ -61,6 +61,7 @@ PAPER = {
     "task.lm_coef": 0.5,
     "task.graded_target": "soft6",
     "task.split": "dev",
+    "task.num_train_scored": 0,
     "init.path": "none",
     "init.num_layers": -1,
     "mesh.fsdp": False,

@@ -98,10 +98,19 @@ def test_layer_transfer_has_the_layers_of_its_model(pretrained_workdir):
         layer_transfer.get_axes(RunConfig())
 
 
-def test_ablations_differ_from_the_full_run_in_one_thing_each():
-    base = config_lib.from_mapping(ablations.get_config("paper"))
+def test_ablations_differ_from_the_full_run_in_one_thing_each(tmp_path, capsys):
+    config = ablations.get_config("paper")
+    config.init.path = f"{tmp_path}/model/"
+    base = config_lib.from_mapping(config)
+    without = grid.cells(grid.of_experiment(ablations.get_axes(base)))
+    assert len(without) == 3 * 8
+    said = "".join(capsys.readouterr().out.split())
+    assert f"nofinishedrunin{tmp_path}/model-lstm" in said
+
+    (tmp_path / "model-lstm").mkdir()
+    (tmp_path / "model-lstm/result.json").write_text("{}")
     cells = grid.cells(grid.of_experiment(ablations.get_axes(base)))
-    assert len(cells) == 3 * 8
+    assert len(cells) == 4 * 8
     changes = {
         cell.labels["variant"]: config_lib.conflicts(base, grid.config_of(base, cell))
         for cell in cells
@@ -111,4 +120,13 @@ def test_ablations_differ_from_the_full_run_in_one_thing_each():
         "full": [],
         "no_pretraining": ["init.num_layers: -1 -> -2"],
         "no_auxiliary_lm": ["task.lm_coef: 0.5 -> 0.0"],
+        "lstm": [f"init.path: '{tmp_path}/model/' -> '{tmp_path}/model-lstm'"],
     }
+
+
+def test_ablations_of_some_tasks_keep_the_tables_order():
+    base = config_lib.from_mapping(ablations.get_config("rte,cola"))
+    assert base.task.name == "cola"
+    assert ablations.get_axes(base, "rte,cola")["task.name"] == ["cola", "rte"]
+    with pytest.raises(ValueError, match=r"unknown word 'snli' .* known words: cola"):
+        ablations.get_config("snli")

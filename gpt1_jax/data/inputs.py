@@ -38,7 +38,7 @@ class Records:
 
     tokens: all sequences end to end; bounds_RA1: where the A sequences of each of R
     records start, and where the last ends; labels_R: NaN where there is none.
-    num_truncated: how many examples lost tokens.
+    num_truncated: how many examples of the split lost tokens.
     """
 
     tokens: np.ndarray
@@ -58,6 +58,14 @@ class Records:
     def lengths_RA(self) -> np.ndarray:
         """The tokens of each sequence."""
         return np.diff(self.bounds_RA1, axis=1)
+
+    def take(self, indices_R: np.ndarray) -> "Records":
+        """The records of these indices."""
+        return dataclasses.replace(
+            self,
+            bounds_RA1=self.bounds_RA1[indices_R],
+            labels_R=self.labels_R[indices_R],
+        )
 
 
 def make_records(

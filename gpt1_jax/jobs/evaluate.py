@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import finetuned, terminal
+from gpt1_jax import finetuned, model_store, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
@@ -27,19 +27,16 @@ def run(
     """
     began = time.monotonic()
     config = config_lib.checked(config)
-    if config.init.path == "none":
-        raise UserError(
-            "config.init.path=none; a fine-tuned workdir or its checkpoints/STEP is "
-            "expected; set it, as in --config.init.path=runs/finetune-rte"
-        )
+    starting_model.check_named(config, "a fine-tuned", "runs/finetune-rte")
     process.prepare(config.data.cache_dir, config.mesh)
+    config = _resolved(config)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
     model = finetuned.load(config.init.path)
     recipe = _recipe(model.recipe, config)
     subject = f"{config.init.path}: step {model.step:,}, {model.recipe.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
-    data = task_data.open_data(task_data.chosen(model.recipe.config.data, config.data))
+    data = task_data.open_data(config.data)
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
@@ -63,6 +60,13 @@ def run(
     shown = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     terminal.say(f"{recipe.task.name} {config.task.split}: {shown}")
     return result
+
+
+def _resolved(config: RunConfig) -> RunConfig:
+    """`config` with the model's sizes, and its data and task where it names none."""
+    name = config.task.name or model_store.read_config(config.init.path).task.name
+    config = starting_model.of_evaluation(config)
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, name=name))
 
 
 def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
@@ -90,8 +94,6 @@ def _splits(task: tasks.Task, name: str) -> dict[str, str]:
 
 def _task(own: tasks.Task, config: RunConfig) -> tasks.Task:
     """The task to score on: the model's own, or another that it predicts."""
-    if not config.task.name:
-        return own
     task = tasks.named(config.task.name)
     if own.name not in (task.name, task.predicted_by):
         raise UserError(

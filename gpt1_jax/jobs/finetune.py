@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
@@ -223,9 +224,9 @@ class _FineTuning:
             best = run.checkpoints.best_step()
             params = run.checkpoints.restore_params(best, like.params)
             self._write_predictions(workdir, params)
-        return _best_and_last(
-            metrics_log.read(workdir / workdir_lib.METRICS_FILE), best
-        )
+            of_training = self._training_scores(params)
+        rows = metrics_log.read(workdir / workdir_lib.METRICS_FILE)
+        return _best_and_last(rows, best) | of_training
 
     def _job(
         self,
@@ -284,6 +285,18 @@ class _FineTuning:
         }
         scores = self.recipe.scores(self.dev_records, answers)
         return {f"eval/{name}": score for name, score in scores.items()}
+
+    def _training_scores(self, params: Any) -> dict[str, float]:
+        """train_eval/ metrics on training examples, evenly spaced over the file."""
+        total = len(self.train_records)
+        count = min(self.recipe.config.task.num_train_scored, total)
+        if not count:
+            return {}
+        sample = self.train_records.take(np.arange(count) * total // count)
+        scores = self.recipe.scores(
+            {"": sample}, {"": self.recipe.answers(params, sample)}
+        )
+        return {f"train_eval/{name}": score for name, score in scores.items()}
 
     def _write_predictions(self, workdir: Path, params: Any) -> None:
         """predictions/SPLIT.jsonl of dev and test, and of a task that rides along."""

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import files, model_store, pretrained, terminal
+from gpt1_jax import files, model_store, pretrained, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
@@ -44,53 +44,29 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
-    if config.init.path == "none":
-        raise UserError(
-            "config.init.path=none; a pre-trained workdir, or one of its checkpoints/"
-            "STEP, is expected; set it, as in --config.init.path=runs/pretrain"
-        )
+    starting_model.check_named(config, "a pre-trained", "runs/pretrain")
     heuristics = zeroshot.HEURISTICS
     if config.task.name:
         heuristics = (zeroshot.named(config.task.name),)
     process.prepare(config.data.cache_dir, config.mesh)
+    config = starting_model.of_evaluation(config)
     workdir_lib.check(workdir, config)
     model = pretrained.load(config.init.path, _dtype(config))
     subject = f"{config.init.path}, zero-shot"
     terminal.say(mesh.describe(model.model.cfg, subject))
-    data = task_data.open_data(task_data.chosen(model.config.data, config.data))
+    data = task_data.open_data(config.data)
     terminal.say(f"task data: {data.directory}")
-    splits = {
-        heuristic.task: _read(
-            heuristic,
-            data,
-            model.tokenizer.encode,
-            model.config.model.context_length,
-        )
-        for heuristic in heuristics
-    }
-    token_logp = scoring.make_token_logp(model.model, mesh.logits_chunk_elements())
-
-    def score(params: Any, texts: list[np.ndarray]) -> list[np.ndarray]:
-        context_length = model.config.model.context_length
-        return scoring.score(token_logp, params, texts, context_length=context_length)
-
-    identities = {
-        step: model_store.identity(path)
-        for step, path in model_store.steps(config.init.path).items()
-    }
+    scorer = _Scorer(model, data, heuristics)
+    checkpoints = model_store.steps(config.init.path)
+    identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
     with session.hold(workdir):
         rows = _rows_so_far(workdir, identities)
         if hosts.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
-            for step, path in model_store.steps(config.init.path).items():
+            for step, path in checkpoints.items():
                 if step not in rows:
-                    params = pretrained.load(path).params
-                    rows[step] = _score_all(
-                        functools.partial(score, params),
-                        splits,
-                        model.config.model.context_length,
-                    )
+                    rows[step] = scorer.row(pretrained.load(path).params)
                     log.write(step, rows[step])
                     if hosts.is_first():
                         _note_scored(workdir, {s: identities[s] for s in rows})
@@ -140,62 +116,86 @@ def _rows_so_far(
     }
 
 
-def _read(
-    heuristic: Heuristic,
-    data: task_data.TaskData,
-    encode: zeroshot.Encode,
-    context_length: int,
-) -> dict[str, _Split]:
-    """The split to score on, dev or the test set where there is none, and `train`.
+class _Scorer:
+    """The candidates of all tasks, read once, and what gives their scores."""
 
-    Training data is read where a threshold is fitted on it only.
-    """
-    task = tasks.named(heuristic.task)
-    names = list(task.dev.values()) or ["test"]
-    found = {}
-    wanted = {"scored": names, "train": ["train"] if heuristic.is_threshold else []}
-    for use, splits in wanted.items():
-        if not splits:
-            continue
-        examples = []
-        for split in splits:
-            loaded = data.load(task, split)
+    def __init__(
+        self,
+        model: pretrained.Pretrained,
+        data: task_data.TaskData,
+        heuristics: Sequence[Heuristic],
+    ):
+        self._context_length = model.config.model.context_length
+        self._splits = {
+            heuristic.task: self._read(heuristic, data, model.tokenizer.encode)
+            for heuristic in heuristics
+        }
+        self._token_logp = scoring.make_token_logp(
+            model.model, mesh.logits_chunk_elements()
+        )
+
+    def _read(
+        self, heuristic: Heuristic, data: task_data.TaskData, encode: zeroshot.Encode
+    ) -> dict[str, _Split]:
+        """The split to score on, dev or the test set where there is none, and `train`.
+
+        Training data is read where a threshold is fitted on it only.
+        """
+        task = tasks.named(heuristic.task)
+        names = list(task.dev.values()) or ["test"]
+        found = {"scored": self._read_splits(heuristic, data, encode, names)}
+        if heuristic.is_threshold:
+            found["train"] = self._read_splits(heuristic, data, encode, ["train"])
+        return found
+
+    def _read_splits(
+        self,
+        heuristic: Heuristic,
+        data: task_data.TaskData,
+        encode: zeroshot.Encode,
+        names: Sequence[str],
+    ) -> _Split:
+        task, examples = tasks.named(heuristic.task), []
+        for name in names:
+            loaded = data.load(task, name)
             for note in loaded.notes:
                 terminal.warn(note)
             examples += loaded.examples
-            terminal.say(f"{task.name} {split}: {len(loaded.examples):,} examples")
+            terminal.say(f"{task.name} {name}: {len(loaded.examples):,} examples")
         if any(example.label is None for example in examples):
             raise UserError(
-                f"{task.name} {', '.join(splits)}: an example has no label; all must "
+                f"{task.name} {', '.join(names)}: an example has no label; all must "
                 "have one, to be scored; use the official file"
             )
         candidates = [heuristic.candidates(example, encode) for example in examples]
         labels = np.array([example.label for example in examples])
-        if note := zeroshot.describe(candidates, context_length):
-            terminal.warn(f"{task.name} {', '.join(splits)}: {note}")
-        found[use] = _Split(candidates, labels)
-    return found
+        if note := zeroshot.describe(candidates, self._context_length):
+            terminal.warn(f"{task.name} {', '.join(names)}: {note}")
+        return _Split(candidates, labels)
 
+    def row(self, params: Any) -> dict[str, float]:
+        """eval/TASK/METRIC and eval/TASK/normalised of each heuristic."""
+        row = {}
+        for task, splits in self._splits.items():
+            heuristic, threshold = zeroshot.named(task), 0.0
+            if heuristic.is_threshold:
+                fitted_on = splits["train"]
+                scores_B = self._scores(heuristic, params, fitted_on)[:, 0]
+                threshold = zeroshot.best_threshold(scores_B, fitted_on.labels)
+            score_BC = self._scores(heuristic, params, splits["scored"])
+            labels = splits["scored"].labels
+            found = zeroshot.evaluate(heuristic, score_BC, labels, threshold)
+            row[f"eval/{task}/{heuristic.metric}"] = found
+            row[f"eval/{task}/normalised"] = heuristic.normalised(found)
+        return row
 
-def _score_all(
-    score: Callable[[list[np.ndarray]], list[np.ndarray]],
-    splits: dict[str, dict[str, _Split]],
-    context_length: int,
-) -> dict[str, float]:
-    """eval/TASK/METRIC and eval/TASK/normalised of each heuristic."""
-    row = {}
-    for task, own in splits.items():
-        heuristic, threshold = zeroshot.named(task), 0.0
-        score_BC = {
-            use: zeroshot.scores(heuristic, split.candidates, score, context_length)
-            for use, split in own.items()
-        }
-        if heuristic.is_threshold:
-            threshold = zeroshot.best_threshold(
-                score_BC["train"][:, 0], own["train"].labels
-            )
-        labels = own["scored"].labels
-        found = zeroshot.evaluate(heuristic, score_BC["scored"], labels, threshold)
-        row[f"eval/{task}/{heuristic.metric}"] = found
-        row[f"eval/{task}/normalised"] = heuristic.normalised(found)
-    return row
+    def _scores(self, heuristic: Heuristic, params: Any, split: _Split) -> np.ndarray:
+        """The score of each candidate of each example: score_BC."""
+        score = functools.partial(
+            scoring.score,
+            self._token_logp,
+            params,
+            context_length=self._context_length,
+        )
+        length = self._context_length
+        return zeroshot.scores(heuristic, split.candidates, score, length)

@@ -138,11 +138,14 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     assert rows[0]["eval/cola/matthews"] != rows[1]["eval/cola/matthews"]
     assert "dpr test: 160 examples" in capsys.readouterr().out
     before = path.read_bytes()
+    written = json.loads((tmp_path / "run/config.json").read_text())
+    assert written["model"]["num_layers"] == 1  # of the model, not a default
+    assert written["data"]["task_dir"] == "storyworld"
 
     def fail(*_):
         raise AssertionError
 
-    monkeypatch.setattr(job, "_score_all", fail)
+    monkeypatch.setattr(job.zeroshot, "scores", fail)
     assert job.run(config, tmp_path / "run")["metrics"] == result["metrics"]
     assert path.read_bytes() == before
 
