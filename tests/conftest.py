@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
@@ -90,6 +91,39 @@ def make_config(tmp_path_factory) -> Callable:
         return config_lib.from_mapping(config_dict)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_tuning_config(make_config) -> Callable:
+    """(task, workdir, fields) -> a config that takes one step from the model there."""
+
+    def make(task: str, workdir, **fields):
+        defaults = {
+            "job": "finetune",
+            "task__name": task,
+            "data__task_dir": "storyworld",
+            "init__path": str(workdir),
+            "train__batch_size": 4,
+            "train__max_steps": 1,
+            "optim__schedule": "linear",
+            "optim__warmup_steps": 0,
+        }
+        return make_config(**defaults | fields)
+
+    return make
+
+
+@pytest.fixture
+def run_on_text(run_command, tmp_path) -> Callable:
+    """(command, workdir, text) -> the rows that it writes for a file with `text`."""
+
+    def run(command, workdir, text: str | bytes) -> list[dict]:
+        given, output = tmp_path / "given", tmp_path / "out/rows.jsonl"
+        given.write_bytes(text if isinstance(text, bytes) else text.encode())
+        run_command(command, checkpoint=workdir, input=given, output=output)
+        return [json.loads(line) for line in output.read_text().splitlines()]
+
+    return run
 
 
 @pytest.fixture(scope="session")

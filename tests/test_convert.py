@@ -107,18 +107,8 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
     assert isinstance(model.generate("ab", 5, seed=1), str)
 
 
-def test_it_can_be_fine_tuned(workdir, make_config, tmp_path, run):
-    config = make_config(
-        job="finetune",
-        task__name="sst2",
-        data__task_dir="storyworld",
-        init__path=str(workdir),
-        train__batch_size=4,
-        train__max_steps=1,
-        optim__schedule="linear",
-        optim__warmup_steps=0,
-    )
-    finetune.run(config, tmp_path / "tuned")
+def test_it_can_be_fine_tuned(workdir, make_tuning_config, tmp_path, run):
+    finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     tuned = finetuned.load(tmp_path / "tuned")
     assert tuned.recipe.tokenizer.fingerprint == bpe().fingerprint
     # Specials and the head of a task have no place in the release.
@@ -246,20 +236,10 @@ def test_a_larger_tokenizer_than_the_model_is_refused(release, tmp_path, run):
 
 
 def test_a_graded_head_of_one_output_is_none_of_multiple_choice(
-    pretrained_workdir, make_config, run, tmp_path, capsys
+    pretrained_workdir, make_tuning_config, run, tmp_path, capsys
 ):
     """Its output is read off the sum of both orders of two texts."""
-    config = make_config(
-        job="finetune",
-        task__name="stsb",
-        task__graded_target="mse",
-        data__task_dir="storyworld",
-        init__path=str(pretrained_workdir),
-        train__batch_size=4,
-        train__max_steps=1,
-        optim__schedule="linear",
-        optim__warmup_steps=0,
-    )
+    config = make_tuning_config("stsb", pretrained_workdir, task__graded_target="mse")
     finetune.run(config, tmp_path / "tuned")
     out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
     assert "the task's head is left out" in " ".join(capsys.readouterr().out.split())
@@ -267,23 +247,13 @@ def test_a_graded_head_of_one_output_is_none_of_multiple_choice(
 
 
 def test_rows_of_specials_from_elsewhere_are_not_taken_for_ours(
-    make_config, run, tmp_path, capsys
+    make_tuning_config, run, tmp_path, capsys
 ):
     given = tmp_path / "given"
     huggingface.write(random_weights(bpe().vocab_size + 2), given)
     bpe().save(given, as_huggingface=True)
     workdir = run(given, tmp_path / "run", **{"from": "huggingface"})
-    config = make_config(
-        job="finetune",
-        task__name="sst2",
-        data__task_dir="storyworld",
-        init__path=str(workdir),
-        train__batch_size=4,
-        train__max_steps=1,
-        optim__schedule="linear",
-        optim__warmup_steps=0,
-    )
-    finetune.run(config, tmp_path / "tuned")
+    finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     said = " ".join(capsys.readouterr().out.split())
     assert "2 rows of tokens after its vocabulary left out" in said
     assert "3 rows of embed/token" in said

@@ -1,6 +1,6 @@
 """Labels for the user's own text, by the command, from a tiny fine-tuned model."""
 
-import json
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,24 +11,14 @@ from gpt1_jax.jobs import finetune
 
 
 @pytest.fixture(scope="module")
-def tuned(make_config, pretrained_workdir, tmp_path_factory):
+def tuned(make_tuning_config, pretrained_workdir, tmp_path_factory):
     """task -> the workdir of a model that took one step on it."""
     finished: dict[str, Path] = {}
 
     def tuned(task: str) -> Path:
         if task not in finished:
             workdir = tmp_path_factory.mktemp(task) / "run"
-            config = make_config(
-                job="finetune",
-                task__name=task,
-                data__task_dir="storyworld",
-                init__path=str(pretrained_workdir),
-                train__batch_size=4,
-                train__max_steps=1,
-                optim__schedule="linear",
-                optim__warmup_steps=0,
-            )
-            finetune.run(config, workdir)
+            finetune.run(make_tuning_config(task, pretrained_workdir), workdir)
             finished[task] = workdir
         return finished[task]
 
@@ -36,16 +26,9 @@ def tuned(make_config, pretrained_workdir, tmp_path_factory):
 
 
 @pytest.fixture
-def label(run_command, tmp_path):
+def label(run_on_text):
     """(workdir, text) -> the rows that the command writes for a file with `text`."""
-
-    def label(workdir: Path, text: str) -> list[dict]:
-        given, output = tmp_path / "given", tmp_path / "out/labels.jsonl"
-        given.write_text(text)
-        run_command(predict, checkpoint=workdir, input=given, output=output)
-        return [json.loads(line) for line in output.read_text().splitlines()]
-
-    return label
+    return functools.partial(run_on_text, predict)
 
 
 def test_single_sentences_come_one_a_line(tuned, label, capsys):
@@ -59,7 +42,7 @@ def test_single_sentences_come_one_a_line(tuned, label, capsys):
         likeliest = max(range(2), key=row["probabilities"].__getitem__)
         assert row["label"] == classes[likeliest]
     said = " ".join(capsys.readouterr().out.split())
-    assert f"labels.jsonl: 3 labels; probabilities of {', '.join(classes)}" in said
+    assert f"rows.jsonl: 3 labels; probabilities of {', '.join(classes)}" in said
 
 
 def test_empty_texts_are_counted_and_labelled(tuned, label, capsys):

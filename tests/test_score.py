@@ -1,6 +1,6 @@
 """Scores of the user's lines, by the command."""
 
-import json
+import functools
 import math
 import re
 
@@ -12,16 +12,9 @@ from gpt1_jax import score
 
 
 @pytest.fixture
-def run(run_command, tmp_path):
+def run(run_on_text):
     """(workdir, text) -> the rows that the command writes for a file with `text`."""
-
-    def run(workdir, text: bytes) -> list[dict]:
-        given, output = tmp_path / "given.txt", tmp_path / "out/scores.jsonl"
-        given.write_bytes(text)
-        run_command(score, checkpoint=workdir, input=given, output=output)
-        return [json.loads(line) for line in output.read_text().splitlines()]
-
-    return run
+    return functools.partial(run_on_text, score)
 
 
 def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, run, capsys):
@@ -50,7 +43,7 @@ def test_nothing_to_predict_has_no_perplexity(text, pretrained_workdir, run, cap
 
 
 def test_what_is_no_text_is_refused(pretrained_workdir, run, run_command):
-    with pytest.raises(ValueError, match=r"given.txt: byte 4 \(0xff\) is not UTF-8"):
+    with pytest.raises(ValueError, match=r"given: byte 4 \(0xff\) is not UTF-8"):
         run(pretrained_workdir, b"the \xff")
     with pytest.raises(FileNotFoundError, match="no file nowhere; a text file is exp"):
         run_command(score, checkpoint="a", input="nowhere", output="b")

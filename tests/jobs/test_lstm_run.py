@@ -29,18 +29,10 @@ def test_it_learns_scores_and_generates(workdir):
 
 
 @pytest.mark.parametrize("num_layers", [-1, 0, -2])
-def test_it_is_transferred_by_layer(workdir, make_config, tmp_path, num_layers):
-    config = make_config(
-        job="finetune",
-        task__name="rte",
-        data__task_dir="storyworld",
-        init__path=str(workdir),
-        init__num_layers=num_layers,
-        train__batch_size=4,
-        train__max_steps=1,
-        # The first update of a warmed-up schedule moves nothing.
-        optim__schedule="linear",
-        optim__warmup_steps=1,
+def test_it_is_transferred_by_layer(workdir, make_tuning_config, tmp_path, num_layers):
+    # The first update of a warmed-up schedule moves nothing.
+    config = make_tuning_config(
+        "rte", workdir, init__num_layers=num_layers, optim__warmup_steps=1
     )
     finetune.run(config, tmp_path / "run")
     trained, tuned = (
@@ -66,13 +58,7 @@ def test_other_systems_have_no_place_for_it(workdir, run_command, tmp_path):
         run_command(convert, to="huggingface", input=workdir, output=tmp_path / "hf")
 
 
-def test_it_has_one_layer_to_take_over(workdir, make_config, tmp_path):
-    config = make_config(
-        job="finetune",
-        task__name="rte",
-        data__task_dir="storyworld",
-        init__path=str(workdir),
-        init__num_layers=2,
-    )
+def test_it_has_one_layer_to_take_over(workdir, make_tuning_config, tmp_path):
+    config = make_tuning_config("rte", workdir, init__num_layers=2)
     with pytest.raises(ValueError, match=r"num_layers=2; the model in .* has 1 layers"):
         finetune.run(config, tmp_path / "run")
