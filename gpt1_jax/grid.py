@@ -55,6 +55,23 @@ def parse_axis(text: str) -> tuple[str, dict[str, dict[str, Any]]]:
     return path, {label: {path: config_lib.parse(path, label)} for label in labels}
 
 
+def parse_axes(texts: Sequence[str]) -> Axes:
+    """The axes of several `GROUP.FIELD=VALUE,VALUE`.
+
+    Raises: UserError: as parse_axis; a field twice.
+    """
+    axes = {}
+    for text in texts:
+        path, values = parse_axis(text)
+        if path in axes:
+            raise UserError(
+                f"--axis={text}, but {path} has an axis already; one a field; join the "
+                "values of the two"
+            )
+        axes[path] = values
+    return axes
+
+
 def of_experiment(given: Mapping[str, Any]) -> Axes:
     """Axes as an experiment may write them: lists of values, or labels with fields.
 

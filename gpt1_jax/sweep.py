@@ -45,12 +45,12 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs the command."""
     base = experiment.resolve(_FLAGS)
-    given = [grid.parse_axis(text) for text in _AXIS.value]
-    axes = dict(given) or grid.of_experiment(experiment.axes(_FLAGS, base))
-    if not axes or len(axes) < len(given):
+    axes = grid.parse_axes(_AXIS.value)
+    axes = axes or grid.of_experiment(experiment.axes(_FLAGS, base))
+    if not axes:
         raise UserError(
-            f"--axis={' --axis='.join(_AXIS.value)}; each field once, and at least one "
-            "where the experiment has no axes of its own; as --axis seed=0,1,2"
+            "no --axis; at least one is needed, as the experiment has no axes of its "
+            "own; name one, as in --axis seed=0,1,2"
         )
     cells = grid.cells(axes)
     by_hand = experiment.overridden(_FLAGS)

@@ -55,6 +55,17 @@ def test_what_is_no_axis_is_refused(text, message):
         grid.parse_axis(text)
 
 
+def test_a_field_has_one_axis():
+    assert list(grid.parse_axes(["seed=0", "train.remat=true"])) == [
+        "seed",
+        "train.remat",
+    ]
+    with pytest.raises(
+        ValueError, match=r"--axis=config.seed=1, but seed has an axis alr"
+    ):
+        grid.parse_axes(["seed=0", "config.seed=1"])
+
+
 def test_cells_are_all_combinations_the_last_axis_fastest():
     cells = grid.cells(AXES)
     assert [cell.directory for cell in cells] == [
