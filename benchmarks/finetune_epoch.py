@@ -134,9 +134,9 @@ def _make_run(
     loss_fn = losses.make_task_loss(
         recipe.model, recipe.objective, chunk_elements=mesh.logits_chunk_elements()
     )
-    step = mesh.jit_step(state.make_train_step(loss_fn, tx, schedule, seed=0), devices)
+    step = mesh.jit_step(state.make_train_step(loss_fn, tx, schedule), devices)
     init = jax.jit(
-        state.make_init(recipe.init_params, tx, 0),
+        state.make_init(recipe.init_params, tx),
         out_shardings=mesh.replicated(devices),
     )
     found = {name: leaf for name, leaf in trained.items() if name != "head"}
@@ -156,7 +156,7 @@ def _make_run(
             batch = batches.make_batch(
                 train, indices(number), lengths, batch_size=cfg.train.batch_size
             )
-            now, _ = step(now, mesh.shard_rows(batch, devices))
+            now, _ = step(now, mesh.shard_rows(batch, devices), 0)
         return jax.block_until_ready(now.params)
 
     return run, begin().params

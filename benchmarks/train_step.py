@@ -152,25 +152,21 @@ def _make_jax_side(config: RunConfig) -> Side:
     total_steps = config.train.max_steps or 10**6
     schedule = optim.make_schedule(config.optim, total_steps)
     tx = optim.make_optimizer(config.optim, total_steps)
-    init = state.make_init(
-        functools.partial(backbone.init_params, model), tx, config.seed
-    )
-    devices = mesh.make_mesh()
-    now = jax.jit(init, out_shardings=mesh.replicated(devices))()
+    init = state.make_init(functools.partial(backbone.init_params, model), tx)
+    devices, seed = mesh.make_mesh(), np.uint32(config.seed)
+    now = jax.jit(init, out_shardings=mesh.replicated(devices))(seed)
     B, L = config.train.batch_size, config.model.context_length
     num_targets_B, row_B = np.full(B, L, np.int32), np.arange(B, dtype=np.uint32)
     loss_fn = losses.make_lm_loss(
         model, is_train=True, chunk_elements=mesh.logits_chunk_elements()
     )
-    train_step = mesh.jit_step(
-        state.make_train_step(loss_fn, tx, schedule, seed=config.seed), devices
-    )
+    train_step = mesh.jit_step(state.make_train_step(loss_fn, tx, schedule), devices)
 
     def step(tokens_BL: np.ndarray) -> float:
         nonlocal now
         batch = corpus.LMBatch(tokens_BL.astype(np.int32), num_targets_B, row_B)
         batch = mesh.shard_rows(batch, devices)
-        now, sums = jax.block_until_ready(train_step(now, batch))
+        now, sums = jax.block_until_ready(train_step(now, batch, seed))
         total, count = sums["loss"]
         return float(total) / float(count)
 

@@ -181,7 +181,7 @@ class _FineTuning:
     def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
         config = self.recipe.config
-        init = state.make_init(self.recipe.init_params, self.tx, config.seed)
+        init = state.make_init(self.recipe.init_params, self.tx)
         like = session.state_like(init, self.mesh, config.mesh)
         shardings = session.shardings_of(like)
         terminal.say(
@@ -190,7 +190,7 @@ class _FineTuning:
         )
 
         def make_state() -> state.TrainState:
-            fresh = jax.jit(init, out_shardings=shardings)()
+            fresh = jax.jit(init, out_shardings=shardings)(np.uint32(config.seed))
             if config.init.path == "none":
                 terminal.say("from scratch: every parameter is fresh")
                 return fresh
@@ -244,12 +244,13 @@ class _FineTuning:
             mesh.with_whole_params(loss_fn, self.mesh),
             self.tx,
             self.schedule,
-            seed=config.seed,
             accumulation_steps=config.train.accumulation_steps,
         )
+        jitted = mesh.jit_step(train_step, self.mesh, shardings)
+        seed = np.uint32(config.seed)
         lengths_RA = self.train_records.lengths_RA
         return loop.Job(
-            train_step=mesh.jit_step(train_step, self.mesh, shardings),
+            train_step=lambda now, batch: jitted(now, batch, seed),
             batch_at=self._batch_at,
             evaluate=self._evaluate,
             save=save,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
@@ -118,9 +119,7 @@ class _Pretraining:
         """Trains to the end, from the newest checkpoint if there is one."""
         cfg = self.config.train
         init = state.make_init(
-            functools.partial(backbone.init_params, self.model),
-            self.tx,
-            self.config.seed,
+            functools.partial(backbone.init_params, self.model), self.tx
         )
         like = session.state_like(init, self.mesh, self.config.mesh)
         terminal.say(
@@ -131,7 +130,10 @@ class _Pretraining:
         with session.begin(
             workdir,
             cfg,
-            make_state=jax.jit(init, out_shardings=session.shardings_of(like)),
+            make_state=functools.partial(
+                jax.jit(init, out_shardings=session.shardings_of(like)),
+                np.uint32(self.config.seed),
+            ),
             like=like,
             fingerprint=self.fingerprint,
         ) as run:
@@ -156,12 +158,12 @@ class _Pretraining:
             self._loss(is_train=True),
             self.tx,
             self.schedule,
-            seed=self.config.seed,
             accumulation_steps=cfg.accumulation_steps,
         )
         batch_like = checkpoint.abstract(self._batch_at(0), mesh.by_rows(self.mesh))
         jitted = mesh.jit_step(train_step, self.mesh, session.shardings_of(like))
-        compiled = jitted.lower(like, batch_like).compile()
+        seed = np.uint32(self.config.seed)
+        compiled = jitted.lower(like, batch_like, seed).compile()
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
         eval_step = jax.jit(
             evaluate.make_eval_step(self._loss(is_train=False)),
@@ -177,7 +179,7 @@ class _Pretraining:
             }
 
         return loop.Job(
-            train_step=compiled,
+            train_step=lambda now, batch: compiled(now, batch, seed),
             batch_at=self._batch_at,
             evaluate=scores,
             save=save,

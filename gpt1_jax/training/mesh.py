@@ -112,9 +112,9 @@ def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
 
 
 def jit_step(
-    train_step: Callable[[Any, Any], Any], mesh: Mesh, shardings: Any = None
+    train_step: Callable[[Any, Any, Any], Any], mesh: Mesh, shardings: Any = None
 ) -> Any:
-    """A training step (state, batch) jitted over `mesh`, its state donated.
+    """A training step (state, batch, seed) jitted over `mesh`, its state donated.
 
     Args: shardings: of the state, see state_shardings; None: on every device.
     """
@@ -122,7 +122,7 @@ def jit_step(
     return jax.jit(
         train_step,
         donate_argnums=0,
-        in_shardings=(shardings, by_rows(mesh)),
+        in_shardings=(shardings, by_rows(mesh), replicated(mesh)),
         out_shardings=(shardings, replicated(mesh)),
     )
 

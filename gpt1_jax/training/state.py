@@ -6,6 +6,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gpt1_jax.training.losses import LossFn, Sums
@@ -20,22 +21,26 @@ class TrainState:
     opt_state: Any
 
 
-def init_key(seed: int) -> jax.Array:
+# 32 bits, as a config's; an array where a compiled program takes it as an argument.
+Seed = jax.Array | np.uint32 | int
+
+
+def init_key(seed: Seed) -> jax.Array:
     """The key that parameters are drawn with."""
     return jax.random.split(jax.random.key(seed))[0]
 
 
-def step_key(seed: int, step: jax.Array | int) -> jax.Array:
+def step_key(seed: Seed, step: jax.Array | int) -> jax.Array:
     """The key of all randomness inside the update after `step` others."""
     return jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], step)
 
 
 def make_init(
-    init_params: Callable[[jax.Array], Any], tx: optax.GradientTransformation, seed: int
-) -> Callable[[], TrainState]:
-    """A function of nothing that makes the state before the first update."""
+    init_params: Callable[[jax.Array], Any], tx: optax.GradientTransformation
+) -> Callable[..., TrainState]:
+    """A function of the seed, to be jitted, that makes the state before any update."""
 
-    def init() -> TrainState:
+    def init(seed: Seed = 0) -> TrainState:
         params = init_params(init_key(seed))
         return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
@@ -47,10 +52,11 @@ def make_train_step(
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     *,
-    seed: int,
     accumulation_steps: int = 1,
-) -> Callable[[TrainState, Any], tuple[TrainState, Sums]]:
-    """The update (state, batch) -> (state, {name: (sum, count)}), to be jitted.
+) -> Callable[..., tuple[TrainState, Sums]]:
+    """The update (state, batch, seed) -> (state, {name: (sum, count)}), to be jitted.
+
+    The seed is an argument, so that runs of all seeds share one compiled program.
 
     The sums are the loss function's, the gradient's norm before the update, the
     parameters' after it, which tells a caller whether the new state is finite, and the
@@ -78,7 +84,9 @@ def make_train_step(
         (grads, sums), _ = jax.lax.scan(add, zeros, microbatches)
         return jax.tree.map(lambda g: g / accumulation_steps, grads), sums
 
-    def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
+    def train_step(
+        state: TrainState, batch: Any, seed: Seed = 0
+    ) -> tuple[TrainState, Sums]:
         key = step_key(seed, state.step)
         grads, sums = mean_gradients(state.params, batch, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)

@@ -15,6 +15,7 @@ from gpt1_jax.training import losses, optim, state
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 B, A, L, V = 4, 2, 16, 53
+SEED = np.uint32(0)
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -65,9 +66,9 @@ def task_batch() -> TaskBatch:
 def train_step(model, loss_fn):
     cfg = OptimConfig()
     tx, schedule = optim.make_optimizer(cfg, 10), optim.make_schedule(cfg, 10)
-    step = state.make_train_step(loss_fn, tx, schedule, seed=0, accumulation_steps=2)
-    init = state.make_init(lambda key: init_params(model, key), tx, 0)
-    return step, jax.eval_shape(init), exported(init)
+    step = state.make_train_step(loss_fn, tx, schedule, accumulation_steps=2)
+    init = state.make_init(lambda key: init_params(model, key), tx)
+    return step, jax.eval_shape(init), exported(init, SEED)
 
 
 def test_steps_of_training(model):
@@ -77,7 +78,7 @@ def test_steps_of_training(model):
         (losses.make_task_loss(model, objective, chunk_elements=500), task_batch()),
     ):
         step, now, _ = train_step(model, loss_fn)
-        found = exported(step, now, batch)
+        found = exported(step, now, batch, SEED)
         assert len(found.out_avals) > len(jax.tree.leaves(now))
 
 

@@ -53,13 +53,13 @@ def step_once(make_params):
     def make_step(accumulation_steps: int):
         return jax.jit(
             state.make_train_step(
-                loss_fn, tx, rate, seed=3, accumulation_steps=accumulation_steps
+                loss_fn, tx, rate, accumulation_steps=accumulation_steps
             )
         )
 
     def step_once(batch, accumulation_steps=1):
         start = state.TrainState(jnp.int32(0), before, tx.init(before))
-        after, sums = make_step(accumulation_steps)(start, batch)
+        after, sums = make_step(accumulation_steps)(start, batch, np.uint32(3))
         return jax.tree.map(np.subtract, before, after.params), sums
 
     return step_once
@@ -112,11 +112,11 @@ def test_each_step_counts_itself_and_uses_its_own_key():
 
     tx = optax.sgd(1.0)
     changes = {}
+    train_step = jax.jit(state.make_train_step(loss_fn, tx, rate))
     for seed in (0, 1):
-        train_step = jax.jit(state.make_train_step(loss_fn, tx, rate, seed=seed))
         now = state.TrainState(jnp.int32(4), jnp.zeros(()), tx.init(jnp.zeros(())))
         for step in (4, 5, 6):
-            after, sums = train_step(now, None)
+            after, sums = train_step(now, None, np.uint32(seed))
             assert sums["learning_rate"] == (step / 8, 1)
             assert after.step == step + 1
             assert after.step.dtype == jnp.int32
@@ -125,6 +125,8 @@ def test_each_step_counts_itself_and_uses_its_own_key():
             np.testing.assert_allclose(changes[seed, step], expected, rtol=1e-4)
             now = after
     assert len(set(changes.values())) == 6
+    # Runs of all seeds share one program.
+    assert train_step._cache_size() == 1
 
 
 def test_keys_depend_on_seed_step_and_purpose_only():
@@ -134,17 +136,19 @@ def test_keys_depend_on_seed_step_and_purpose_only():
     keys = [state.init_key(seed) for seed in range(3)]
     keys += [state.step_key(seed, step) for seed in range(3) for step in range(5)]
     assert len({bits(key) for key in keys}) == 3 + 15
-    traced = jax.jit(state.step_key, static_argnums=0)(2, jnp.int32(4))
-    assert bits(traced) == bits(state.step_key(2, 4))
+    traced_key = jax.jit(state.step_key)
+    for seed in (2, 2**31 + 5, 2**32 - 1):
+        traced = traced_key(np.uint32(seed), jnp.int32(4))
+        assert bits(traced) == bits(state.step_key(seed, 4))
 
 
 def test_a_fresh_state_is_a_function_of_the_seed():
     def init_params(key):
         return {"kernel": jax.random.normal(key, (3, 5))}
 
-    first, again, other = (
-        state.make_init(init_params, optax.adam(1e-3), seed)() for seed in (0, 0, 1)
-    )
+    init = jax.jit(state.make_init(init_params, optax.adam(1e-3)))
+    first, again, other = (init(np.uint32(seed)) for seed in (0, 0, 1))
+    assert init._cache_size() == 1
     assert first.step == 0
     np.testing.assert_array_equal(first.params["kernel"], again.params["kernel"])
     assert np.all(first.params["kernel"] != other.params["kernel"])
