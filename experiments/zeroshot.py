@@ -5,9 +5,10 @@ r"""Zero-shot behaviour over pre-training (Sec. 5, Figure 2, right).
 Every checkpoint that the run has kept is scored on sentiment (SST-2), referents (DPR),
 acceptability (CoLA) and questions (RACE) by what it finds likely; nothing is trained.
 Pre-train with --config.train.keep_at_steps=10,30,100,300 to have checkpoints to show.
-Seconds on storyworld; on real data --config.data.task_dir=/data/glue_data. A word names
-one task. The paper's end points, between guessing and the best model: about 0.68 of the
-way in sentiment, 0.55 in referents, 0.43 in acceptability, 0.25 in questions.
+Seconds on storyworld; on real data --config.data.task_dir=/data/glue_data: those of the
+four tasks whose files are there. A word names one task. The paper's end points, between
+guessing and the best model: about 0.68 of the way in sentiment, 0.55 in referents, 0.43
+in acceptability, 0.25 in questions.
 """
 
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict

@@ -18,7 +18,7 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
 from gpt1_jax.evaluation import scoring, zeroshot
 from gpt1_jax.evaluation.zeroshot import Candidate, Heuristic
-from gpt1_jax.exits import UserError
+from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import hosts, mesh, metrics_log, process, session
 
 # Which weights each row of metrics.jsonl is about.
@@ -40,14 +40,13 @@ def run(
 
     A row of metrics.jsonl for each checkpoint, with eval/TASK/METRIC and /normalised;
     the newest one's in result.json. A checkpoint that has a row is not run again.
-    Raises: UserError: no model, a task without a heuristic, no data.
+    Without config.task.name the tasks whose data is there are scored, at least one.
+    Raises: UserError, NotFound: no model, a task without a heuristic, no data.
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
     starting_model.check_named(config, "a pre-trained", "runs/pretrain")
-    heuristics = zeroshot.HEURISTICS
-    if config.task.name:
-        heuristics = (zeroshot.named(config.task.name),)
+    given = [zeroshot.named(config.task.name)] if config.task.name else []
     process.prepare(config.data.cache_dir, config.mesh)
     config = starting_model.of_evaluation(config)
     workdir_lib.check(workdir, config)
@@ -56,11 +55,11 @@ def run(
     terminal.say(mesh.describe(model.model.cfg, subject))
     data = task_data.open_data(config.data)
     terminal.say(f"task data: {data.directory}")
-    scorer = _Scorer(model, data, heuristics)
+    scorer = _Scorer(model, data, given or _with_data(data))
     checkpoints = model_store.steps(config.init.path)
     identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
     with session.hold(workdir):
-        rows = _rows_so_far(workdir, identities)
+        rows = _rows_so_far(workdir, identities, scorer.names)
         if hosts.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
@@ -75,6 +74,40 @@ def run(
         return session.write_result(
             workdir, config.job, steps=last, metrics=rows[last], began=began
         )
+
+
+def _with_data(data: task_data.TaskData) -> list[Heuristic]:
+    """The heuristics whose task's files are there; what is left out is said.
+
+    Raises: NotFound: none is.
+    """
+    found, missing = [], []
+    for heuristic in zeroshot.HEURISTICS:
+        is_there = all(
+            data.has(tasks.named(heuristic.task), split)
+            for splits in _splits_of(heuristic).values()
+            for split in splits
+        )
+        (found if is_there else missing).append(heuristic)
+    names = ", ".join(heuristic.task for heuristic in missing)
+    if not found:
+        raise NotFound(
+            f"{data.directory} has files of none of {names}; at least one task's are "
+            "expected, in their official folders; check config.data.task_dir"
+        )
+    if missing:
+        terminal.warn(f"{data.directory} has no files of {names}: left out")
+    return found
+
+
+def _splits_of(heuristic: Heuristic) -> dict[str, list[str]]:
+    """The splits to score on, dev or the test set where there is none, and `train`.
+
+    Training data is read where a threshold is fitted on it only.
+    """
+    dev = list(tasks.named(heuristic.task).dev.values())
+    train = {"train": ["train"]} if heuristic.is_threshold else {}
+    return {"scored": dev or ["test"]} | train
 
 
 def _shown(row: dict[str, float]) -> str:
@@ -96,11 +129,12 @@ def _note_scored(workdir: Path, identities: dict[int, str]) -> None:
 
 
 def _rows_so_far(
-    workdir: Path, identities: dict[int, str]
+    workdir: Path, identities: dict[int, str], names: set[str]
 ) -> dict[int, dict[str, float]]:
     """The metrics of each checkpoint that was scored before, if all are as they were.
 
-    Args: identities: of the checkpoints that there are now, by step.
+    Args: identities: of the checkpoints that there are now, by step. names: of the
+          metrics that are wanted.
     """
     path, scored = workdir / workdir_lib.METRICS_FILE, workdir / _SCORED_FILE
     if not path.is_file() or not scored.is_file():
@@ -110,6 +144,9 @@ def _rows_so_far(
         terminal.warn(f"{workdir} has scores of other checkpoints: all are scored anew")
         return {}
     rows = [row for row in metrics_log.read(path) if str(row["step"]) in before]
+    if any(names != row.keys() - {"step"} for row in rows):
+        terminal.warn(f"{workdir} has scores of other tasks: all are scored anew")
+        return {}
     return {
         int(row["step"]): {name: x for name, x in row.items() if name != "step"}
         for row in rows
@@ -127,28 +164,26 @@ class _Scorer:
     ):
         self._context_length = model.config.model.context_length
         self._splits = {
-            heuristic.task: self._read(heuristic, data, model.tokenizer.encode)
+            heuristic.task: {
+                use: self._read(heuristic, data, model.tokenizer.encode, splits)
+                for use, splits in _splits_of(heuristic).items()
+            }
             for heuristic in heuristics
         }
         self._token_logp = scoring.make_token_logp(
             model.model, mesh.logits_chunk_elements()
         )
 
+    @property
+    def names(self) -> set[str]:
+        """What a row holds."""
+        return {
+            f"eval/{task}/{name}"
+            for task in self._splits
+            for name in (zeroshot.named(task).metric, "normalised")
+        }
+
     def _read(
-        self, heuristic: Heuristic, data: task_data.TaskData, encode: zeroshot.Encode
-    ) -> dict[str, _Split]:
-        """The split to score on, dev or the test set where there is none, and `train`.
-
-        Training data is read where a threshold is fitted on it only.
-        """
-        task = tasks.named(heuristic.task)
-        names = list(task.dev.values()) or ["test"]
-        found = {"scored": self._read_splits(heuristic, data, encode, names)}
-        if heuristic.is_threshold:
-            found["train"] = self._read_splits(heuristic, data, encode, ["train"])
-        return found
-
-    def _read_splits(
         self,
         heuristic: Heuristic,
         data: task_data.TaskData,

@@ -1,11 +1,13 @@
 """Zero-shot heuristics on log-probabilities made by hand, and their job."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
+from gpt1_jax.data import cached
 from gpt1_jax.data.examples import Example
 from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.evaluation import zeroshot
@@ -156,6 +158,36 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     said = " ".join(capsys.readouterr().out.split())
     assert "has scores of other checkpoints: all are scored anew" in said
     assert path.read_bytes() == before
+
+
+def test_tasks_without_files_are_left_out_and_scored_once_they_are_there(
+    pretrained_workdir, make_config, tmp_path, capsys
+):
+    whole = cached.storyworld_tasks(make_config().data)
+    task_dir = tmp_path / "data"
+    (task_dir / "CoLA").mkdir(parents=True)
+    shutil.copy(whole / "CoLA/dev.tsv", task_dir / "CoLA")
+    config = make_config(
+        job="zeroshot",
+        init__path=str(pretrained_workdir / "checkpoints/6"),
+        data__task_dir=str(task_dir),
+    )
+    # CoLA's threshold needs its training data.
+    with pytest.raises(FileNotFoundError, match=r"has files of none of sst2, dpr, co"):
+        job.run(config, tmp_path / "run")
+    shutil.copytree(whole / "SST-2", task_dir / "SST-2")
+    result = job.run(config, tmp_path / "run")
+    assert set(result["metrics"]) == {"eval/sst2/accuracy", "eval/sst2/normalised"}
+    assert "no files of dpr, cola, race: left out" in said(capsys)
+    shutil.copytree(whole / "DPR", task_dir / "DPR")
+    again = job.run(config, tmp_path / "run")
+    assert "has scores of other tasks: all are scored anew" in said(capsys)
+    assert again["metrics"].items() > result["metrics"].items()
+    assert "eval/dpr/accuracy" in again["metrics"]
+
+
+def said(capsys) -> str:
+    return " ".join(capsys.readouterr().out.split())
 
 
 def test_what_can_not_be_scored_is_told(pretrained_workdir, make_config, tmp_path):
