@@ -6,24 +6,22 @@
 Both sides train the same model on the same examples in the same order, at a constant
 rate, and evaluate on dev; one pads to at most six lengths, as the job does, the other
 all to --length. They take turns, --rounds times, over a part of an epoch: --batches.
+As both are this project's, they share one process, and what it compiled.
 """
 
 import dataclasses
-import json
-import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 
+from benchmarks import side_by_side
 from experiments import finetune as experiment
 from gpt1_jax import (
     command,
     config,
-    files,
     finetuned,
     model_store,
     starting_model,
@@ -44,10 +42,7 @@ _LENGTH = flags.DEFINE_integer(
     "length", 512, "What the other side pads to, in tokens.", 8, flag_values=_FLAGS
 )
 _BATCHES = flags.DEFINE_integer("batches", 20, "Of 32.", 1, flag_values=_FLAGS)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of both sides.", 1, flag_values=_FLAGS)
-_OUTPUT = flags.DEFINE_string(
-    "output", "", "JSON file for all numbers; empty: none.", flag_values=_FLAGS
-)
+_COMPARISON = side_by_side.define("finetune_epoch", _FLAGS)
 
 
 def main() -> None:
@@ -64,7 +59,7 @@ def main() -> None:
     lengths_R = train.lengths_RA.max(axis=1)
     buckets = batches.bucket_lengths(lengths_R, _LENGTH.value)
     sides = {"buckets": buckets, "padded": (_LENGTH.value,)}
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    rounds: side_by_side.Rounds = {side: [] for side in sides}
     scores: dict[str, dict[str, float]] = {}
     run, start = _make_run(recipe, train, buckets, found.params)
     results = {"untrained": start} | {  # compiles, and gives the scores
@@ -77,30 +72,31 @@ def main() -> None:
         logits[side] = recipe.classifier.logits(
             params, dev, batches.eval_buckets(_LENGTH.value)
         )
-    for number in range(1, _ROUNDS.value + 1):
+    num_rounds = _COMPARISON.rounds.value
+    for number in range(1, num_rounds + 1):
         for side, lengths in sides.items():
             began = time.perf_counter()
             run(lengths)
-            seconds[side].append(time.perf_counter() - began)
-        shown = ", ".join(f"{side} {seconds[side][-1]:.1f} s" for side in sides)
-        terminal.say(f"round {number}/{_ROUNDS.value}: {shown}")
-    report = {
-        "padded_over_buckets": statistics.median(seconds["padded"])
-        / statistics.median(seconds["buckets"]),
-        "seconds": seconds,
-        "dev_scores": scores,
-        "largest_change_of_a_dev_logit": {
+            elapsed = time.perf_counter() - began
+            rounds[side].append({"seconds": elapsed})
+            terminal.say(f"round {number}/{num_rounds}, {side}: {elapsed:.1f} s")
+    summaries = side_by_side.summary(rounds)
+    for side, row in summaries.items():
+        row["dev_scores"] = scores[side]
+        row["padding"] = batches.padding(train, sides[side])
+    report = side_by_side.report(
+        _COMPARISON,
+        summaries,
+        largest_change_of_a_dev_logit={
             "by padding": float(abs(logits["buckets"] - logits["padded"]).max()),
             "by training": float(abs(logits["buckets"] - logits["untrained"]).max()),
         },
-        "buckets": buckets,
-        "padding": {name: batches.padding(train, ends) for name, ends in sides.items()},
-        "batches": _BATCHES.value,
-        "device": jax.devices()[0].device_kind,
-    }
+        buckets=buckets,
+        batches=_BATCHES.value,
+        device=jax.devices()[0].device_kind,
+    )
     terminal.say(_render(report))
-    if _OUTPUT.value:
-        files.write_atomically(Path(_OUTPUT.value), json.dumps(report, indent=1) + "\n")
+    side_by_side.write(_COMPARISON, report)
 
 
 def _config(found: model_store.Restored) -> config.RunConfig:
@@ -169,16 +165,15 @@ def _room(position_LD: Any, length: int) -> Any:
 
 def _render(report: dict[str, Any]) -> str:
     """The report as lines for the terminal."""
-    lines = []
-    for side, seconds in report["seconds"].items():
-        lines.append(
-            f"{side:<8} {statistics.median(seconds):8.2f} s for {report['batches']} "
-            f"batches, {report['padding'][side]:.0%} padding, dev "
-            f"{report['dev_scores'][side]}"
-        )
+    lines = [
+        f"{side:<8} {row['median_seconds']:8.2f} s for {report['batches']} batches, "
+        f"{row['padding']:.0%} padding, dev {row['dev_scores']}"
+        for side, row in report["sides"].items()
+    ]
     for cause, change in report["largest_change_of_a_dev_logit"].items():
         lines.append(f"largest change of a dev logit {cause}: {change:.2g}")
-    return "\n".join([*lines, f"padded / buckets: {report['padded_over_buckets']:.2f}"])
+    lines += side_by_side.ratio_lines(report["sides"])
+    return "\n".join([*lines, side_by_side.machine_line(report)])
 
 
 if __name__ == "__main__":

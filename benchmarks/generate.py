@@ -13,7 +13,6 @@ programs compiled before.
 import itertools
 import json
 import os
-import statistics
 import string
 import subprocess
 import sys
@@ -23,70 +22,51 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, files, terminal
+from benchmarks import side_by_side
+from gpt1_jax import command, terminal
 
 _FLAGS = flags.FlagValues()
+_SIDES = ("gpt1_jax", "transformers OpenAIGPT", "transformers GPT-2")
+_COMPARISON = side_by_side.define("generate", _FLAGS, _SIDES)
 _NEW_TOKENS = flags.DEFINE_integer("new_tokens", 256, "To add.", 1, flag_values=_FLAGS)
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Of all sides.", 1, flag_values=_FLAGS)
 _PROMPT_LENGTH = flags.DEFINE_integer(
     "prompt_length", 16, "Tokens.", 1, flag_values=_FLAGS
 )
 _LAYERS = flags.DEFINE_integer("num_layers", 12, "Of all.", 1, flag_values=_FLAGS)
-_SIDE = flags.DEFINE_string(
-    "side", "", "For this script's own use.", flag_values=_FLAGS
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", "", "JSON file for all numbers; empty: none.", flag_values=_FLAGS
-)
 
 _VOCAB = 40478
-_SIDES = ("gpt1_jax", "transformers OpenAIGPT", "transformers GPT-2")
 
 
 def main() -> None:
     """Runs the command."""
-    if _SIDE.value:
-        print(json.dumps(_seconds(_SIDE.value)))
+    if side := _COMPARISON.side.value:
+        print(json.dumps({"seconds": _seconds(side)}))
         return
-    terminal.say(f"{_ROUNDS.value} rounds of {_NEW_TOKENS.value} tokens")
     first_token = _first_token()
     for name, seconds in first_token.items():
         terminal.say(f"start to first token, {name}: {seconds:.1f} s")
-    seconds: dict[str, list[float]] = {side: [] for side in _SIDES}
-    for number in range(1, _ROUNDS.value + 1):
-        for side in _SIDES:
-            seconds[side].append(_in_own_process(side))
-        shown = ", ".join(f"{side} {seconds[side][-1]:.1f} s" for side in _SIDES)
-        terminal.say(f"round {number}/{_ROUNDS.value}: {shown}")
-    ours = statistics.median(seconds[_SIDES[0]])
-    for side in _SIDES:
-        median = statistics.median(seconds[side])
-        rate = _NEW_TOKENS.value / median
-        terminal.say(
-            f"{side:<24} {median:7.2f} s, {rate:6.1f} tokens/s, {median / ours:5.2f} x"
-        )
-    if _OUTPUT.value:
-        report = {
-            "seconds": seconds,
-            "start_to_first_token_seconds": first_token,
-            "new_tokens": _NEW_TOKENS.value,
-            "prompt_length": _PROMPT_LENGTH.value,
-            "num_layers": _LAYERS.value,
-            "cpus": os.cpu_count(),
-        }
-        files.write_atomically(Path(_OUTPUT.value), json.dumps(report, indent=1) + "\n")
-
-
-def _in_own_process(side: str) -> float:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.generate", f"--side={side}"]
-        + [f"--{flag.name}={flag.value}" for flag in (_NEW_TOKENS, _PROMPT_LENGTH)]
-        + [f"--num_layers={_LAYERS.value}"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
+    rounds = side_by_side.in_turn(
+        _COMPARISON, lambda run: f"{run['seconds']:.1f} s", side_by_side.CPU_ONLY
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    sides = side_by_side.summary(rounds)
+    for row in sides.values():
+        row["tokens_per_second"] = _NEW_TOKENS.value / row["median_seconds"]
+    found = side_by_side.report(
+        _COMPARISON,
+        sides,
+        start_to_first_token_seconds=first_token,
+        new_tokens=_NEW_TOKENS.value,
+        prompt_length=_PROMPT_LENGTH.value,
+        num_layers=_LAYERS.value,
+    )
+    lines = [
+        f"{side:<24} {row['median_seconds']:7.2f} s, "
+        f"{row['tokens_per_second']:6.1f} tokens/s"
+        for side, row in sides.items()
+    ]
+    lines += side_by_side.ratio_lines(sides)
+    terminal.say("\n".join([*lines, side_by_side.machine_line(found)]))
+    side_by_side.write(_COMPARISON, found)
 
 
 def _seconds(side: str) -> float:

@@ -36,6 +36,9 @@ class ModelConfig:
     attention_dropout: float = 0.1
     # Sec. 4.1, "Fine-tuning details".
     classifier_dropout: float = 0.1
+    # How attention is computed: written out (xla), or by JAX's fused kernels (fused)
+    # where no attention dropout is active; auto: fused on GPUs.
+    attention: str = "auto"
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"
 
@@ -183,6 +186,7 @@ JOBS = ("pretrain", "finetune", "evaluate", "zeroshot")
 BACKBONES = ("transformer", "lstm")
 SOURCES = ("files", "tfds")
 GRADED_TARGETS = ("soft6", "mse")
+ATTENTIONS = ("auto", "xla", "fused")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float64")
 OPTIMIZERS = ("openai_adam", "adamw")
 DISTRIBUTED = ("auto", "on", "off")
@@ -191,6 +195,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 # A workdir's run may be continued under another value of these: they change what is
 # logged, kept or cached, and the trajectory by no more than rounding.
 _FREE_FIELDS = (
+    "model.attention",
     "data.cache_dir",
     "train.accumulation_steps",
     "train.eval_batch_size",
@@ -206,6 +211,15 @@ _FREE_FIELDS = (
     "mesh.num_processes",
     "mesh.process_id",
 )
+
+
+def computing(model: ModelConfig) -> dict[str, str]:
+    """How `model` says that it be computed, where it leaves that to no `auto`.
+
+    For jobs that take a trained model's config but for this.
+    """
+    given = {"attention": model.attention, "compute_dtype": model.compute_dtype}
+    return {name: value for name, value in given.items() if value != "auto"}
 
 
 def to_config_dict(config: RunConfig) -> ConfigDict:
@@ -347,6 +361,7 @@ def validate(config: RunConfig) -> None:
 _CHOICES = {
     "job": JOBS,
     "model.backbone": BACKBONES,
+    "model.attention": ATTENTIONS,
     "model.compute_dtype": COMPUTE_DTYPES,
     "data.source": SOURCES,
     "task.graded_target": GRADED_TARGETS,
@@ -455,6 +470,7 @@ def fingerprint(config: RunConfig) -> str:
         path: value
         for path, value in flatten(config).items()
         if value != defaults[path]
+        and path not in _FREE_FIELDS
         and (
             path.startswith(("model.", "optim.", "task.", "init."))
             or path in ("seed", "train.batch_size")

@@ -162,11 +162,12 @@ def _num_equal(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def load(path: str | Path, compute_dtype: str = "") -> Pretrained:
+def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pretrained:
     """The language model in a workdir, or in one of its checkpoints/STEP.
 
     Of a workdir: the best step if its job keeps one, else the newest.
     Args:   compute_dtype: another than the run's, as float32 on an accelerator.
+            attention: another than the run's; see config.ModelConfig.
     Raises: UserError, NotFound: as model_store.restore.
     """
     found = model_store.restore(path)
@@ -179,5 +180,7 @@ def load(path: str | Path, compute_dtype: str = "") -> Pretrained:
     cfg = found.config.model
     if compute_dtype:
         cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
+    if attention:
+        cfg = dataclasses.replace(cfg, attention=attention)
     model = backbone.make(mesh.resolve_dtype(cfg), vocab_size)
     return Pretrained(found.config, model, params, tokenizer, found.step)

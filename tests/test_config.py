@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gpt1_jax import config as config_lib
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import ModelConfig, RunConfig
 
 # Radford et al. 2018, Sec. 4.1 ("Model specifications"), and for the Adam constants
 # finetune-transformer-lm train.py; every field, so that a new one is decided here too.
@@ -23,6 +23,7 @@ PAPER = {
     "model.residual_dropout": 0.1,
     "model.attention_dropout": 0.1,
     "model.classifier_dropout": 0.1,
+    "model.attention": "auto",
     "model.compute_dtype": "auto",
     "data.corpus": "",
     "data.eval_corpus": "",
@@ -289,6 +290,7 @@ def test_two_warmups_are_refused():
 def test_run_goes_on_under_other_logging_and_keeping():
     free = changed(
         {
+            "model.attention": "xla",
             "data.cache_dir": "/elsewhere",
             "train.accumulation_steps": 2,
             "train.eval_batch_size": 7,
@@ -306,6 +308,14 @@ def test_run_goes_on_under_other_logging_and_keeping():
         }
     )
     assert config_lib.conflicts(RunConfig(), free) == []
+    assert config_lib.fingerprint(RunConfig()) == config_lib.fingerprint(free)
+
+
+def test_jobs_on_a_trained_model_take_how_to_compute_from_their_own_config():
+    assert config_lib.computing(ModelConfig(width=6)) == {}
+    own = ModelConfig(attention="xla", compute_dtype="float64", width=6)
+    found = config_lib.computing(own)
+    assert found == {"attention": "xla", "compute_dtype": "float64"}
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,9 @@ def _resolved(config: RunConfig) -> RunConfig:
 
 
 def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
-    """The model's recipe with what the evaluation says about task, batch and dtype."""
+    """The model's recipe with what the evaluation says of task, batch and computing."""
     model, train = own.config.model, own.config.train
-    if config.model.compute_dtype != "auto":
-        dtype = config.model.compute_dtype
-        model = dataclasses.replace(model, compute_dtype=dtype)
+    model = dataclasses.replace(model, **config_lib.computing(config.model))
     size = config.train.eval_batch_size
     train = dataclasses.replace(train, eval_batch_size=size)
     own_config = dataclasses.replace(own.config, model=model, train=train)

@@ -50,7 +50,7 @@ def run(
     process.prepare(config.data.cache_dir, config.mesh)
     config = starting_model.of_evaluation(config)
     workdir_lib.check(workdir, config)
-    model = pretrained.load(config.init.path, _dtype(config))
+    model = pretrained.load(config.init.path, **config_lib.computing(config.model))
     subject = f"{config.init.path}, zero-shot"
     terminal.say(mesh.describe(model.model.cfg, subject))
     data = task_data.open_data(config.data)
@@ -116,12 +116,6 @@ def _shown(row: dict[str, float]) -> str:
     return ", ".join(
         f"{name.removeprefix('eval/')} {score:.4f}" for name, score in plain.items()
     )
-
-
-def _dtype(config: RunConfig) -> str:
-    """The number format that the config asks for; "": the model's own."""
-    dtype = config.model.compute_dtype
-    return "" if dtype == "auto" else dtype
 
 
 def _note_scored(workdir: Path, identities: dict[int, str]) -> None:

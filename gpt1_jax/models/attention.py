@@ -1,4 +1,9 @@
-"""Causal multi-head attention as a function without parameters."""
+"""Causal multi-head attention as a function without parameters.
+
+`xla` is written out below and is the reference; `fused` is JAX's own, cuDNN's flash
+attention where a GPU has it. That has no dropout which is a pure function of a seed and
+a place, so that weights with dropout are always computed by `xla`.
+"""
 
 from collections.abc import Callable
 
@@ -10,8 +15,10 @@ def causal_attention(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
     v_NMHK: jax.Array,
-    drop: Callable[[jax.Array], jax.Array] = lambda att_NHLM: att_NHLM,
+    drop: Callable[[jax.Array], jax.Array] | None = None,
     position_NL: jax.Array | None = None,
+    *,
+    implementation: str = "xla",
 ) -> jax.Array:
     """Weighted means of values: att_NLHK, position L seeing positions M <= L.
 
@@ -20,7 +27,47 @@ def causal_attention(
     Source: Vaswani et al. 2017, eq. (1); finetune-transformer-lm train.py, `_attn`.
     Args: drop: dropout on the attention weights, (N, H, L, M) to the same.
           position_NL: of the queries among the keys; 0, 1, ... if None.
+          implementation: see config.ModelConfig.attention. Where there is a `drop` or
+          a `position_NL`, in training and in decoding, `fused` is `xla`; float64 too.
     """
+    is_plain = drop is None and position_NL is None and q_NLHK.dtype != jnp.float64
+    if is_plain and is_fused(implementation):
+        return jax.nn.dot_product_attention(
+            q_NLHK,
+            k_NMHK,
+            v_NMHK,
+            is_causal=True,
+            implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
+        )
+    return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
+
+
+def is_fused(implementation: str) -> bool:
+    """Whether `fused` is meant: `auto` means it on GPUs."""
+    is_auto = implementation == "auto" and jax.default_backend() == "gpu"
+    return is_auto or implementation == "fused"
+
+
+def _cudnn_takes(q_NLHK: jax.Array) -> bool:
+    """Whether cuDNN's kernels have this width and dtype, on NVIDIA's GPUs from 8.0 on.
+
+    Source: jax.nn.dot_product_attention, which refuses others.
+    """
+    if jax.default_backend() != "gpu" or q_NLHK.dtype not in (jnp.bfloat16, "float16"):
+        return False
+    K = q_NLHK.shape[-1]
+    major = getattr(jax.devices()[0], "compute_capability", "").partition(".")[0]
+    return major.isdigit() and int(major) >= 8 and K % 8 == 0 and K <= 128
+
+
+def _written_out(
+    q_NLHK: jax.Array,
+    k_NMHK: jax.Array,
+    v_NMHK: jax.Array,
+    drop: Callable[[jax.Array], jax.Array] | None,
+    position_NL: jax.Array | None,
+) -> jax.Array:
+    """The implementation `xla`."""
     K = q_NLHK.shape[-1]
     # Heads lead, as batched matrix products run on contiguous matrices.
     q_NHLK, k_NHMK, v_NHMK = (x.swapaxes(1, 2) for x in (q_NLHK, k_NMHK, v_NMHK))
@@ -35,5 +82,8 @@ def causal_attention(
     logits_NHLM = jnp.where(
         visible_NLM[:, None], logits_NHLM * K**-0.5, jnp.asarray(-1e9, accumulate)
     )
-    att_NHLM = drop(jax.nn.softmax(logits_NHLM, axis=-1)).astype(v_NHMK.dtype)
+    att_NHLM = jax.nn.softmax(logits_NHLM, axis=-1)
+    if drop is not None:
+        att_NHLM = drop(att_NHLM)
+    att_NHLM = att_NHLM.astype(v_NHMK.dtype)
     return jnp.einsum("NHLM,NHMK->NHLK", att_NHLM, v_NHMK).swapaxes(1, 2)

@@ -97,7 +97,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x_NLD: jax.Array,
-        drop: Callable[[jax.Array], jax.Array],
+        drop: Callable[[jax.Array], jax.Array] | None,
         memory: KeysValues | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KeysValues | None]:
@@ -109,7 +109,9 @@ class Attention(nn.Module):
         if memory is not None:
             memory = memory.put(k, v, position_NL)
             k, v = memory
-        att_NLHK = causal_attention(q, k, v, drop, position_NL)
+        att_NLHK = causal_attention(
+            q, k, v, drop, position_NL, implementation=self.cfg.attention
+        )
         return dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), memory
 
 
@@ -153,7 +155,11 @@ class Block(nn.Module):
             return dropout.drop_rows(x, rate, own_N2)
 
         cfg = self.cfg
-        on_weights = functools.partial(drop, dropout.ATTENTION, cfg.attention_dropout)
+        on_weights = None
+        if seed_N2 is not None and cfg.attention_dropout:
+            on_weights = functools.partial(
+                drop, dropout.ATTENTION, cfg.attention_dropout
+            )
         a_NLD, memory = Attention(cfg, name="attention")(
             x_NLD, on_weights, memory, position_NL
         )

@@ -1,8 +1,13 @@
 """Causal attention: a case to solve by hand, and a slow oracle."""
 
+import types
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from gpt1_jax.models import attention
 from gpt1_jax.models.attention import causal_attention
 
 N, L, H, K = 2, 5, 3, 7
@@ -38,9 +43,94 @@ def test_two_positions_by_hand():
     np.testing.assert_allclose(att, [[8, 0, 4, 1], [2, 3, 4, 1.75]], rtol=1e-6)
 
 
-def test_equals_the_slow_oracle():
+@pytest.mark.parametrize("name", ["xla", "fused"])
+def test_equals_the_slow_oracle(name):
     q, k, v = random_qkv()
-    np.testing.assert_allclose(causal_attention(q, k, v), oracle(q, k, v), atol=2e-6)
+    found = causal_attention(q, k, v, implementation=name)
+    np.testing.assert_allclose(found, oracle(q, k, v), atol=2e-6)
+
+
+@pytest.fixture
+def fused_calls(monkeypatch) -> list[str]:
+    """The implementation that each call of JAX's own attention asks for."""
+    calls, real = [], jax.nn.dot_product_attention
+
+    def spy(*arguments, implementation, **settings):
+        calls.append(implementation)
+        return real(*arguments, implementation="xla", **settings)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", spy)
+    return calls
+
+
+def test_gradients_of_both_implementations_are_equal(fused_calls):
+    weight = np.random.default_rng(1).standard_normal((N, L, H, K))
+
+    def total(qkv, name):
+        return (causal_attention(*qkv, implementation=name) * weight).sum()
+
+    plain, fused = (jax.grad(total)(random_qkv(), name) for name in ("xla", "fused"))
+    assert len(fused_calls) == 1
+    for ours, theirs in zip(plain, fused, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=5e-6)
+        assert np.abs(ours).max() > 0.1
+
+
+def test_dropout_decoding_and_float64_are_never_fused(fused_calls):
+    q, k, v = random_qkv()
+    halved = causal_attention(q, k, v, lambda x: x / 2, implementation="fused")
+    np.testing.assert_allclose(halved, oracle(q, k, v) / 2, atol=2e-6)
+    last = causal_attention(
+        q[:, -1:], k, v, None, jnp.full((N, 1), L - 1), implementation="fused"
+    )
+    np.testing.assert_allclose(last, oracle(q, k, v)[:, -1:], atol=2e-6)
+    with jax.enable_x64(True):
+        exact = [np.float64(x) for x in (q, k, v)]
+        found = causal_attention(*map(jnp.asarray, exact), implementation="fused")
+        np.testing.assert_allclose(found, oracle(*exact), atol=1e-12)
+    assert fused_calls == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "capability", "dtype", "name", "expected"),
+    [
+        ("cpu", "", "bfloat16", "auto", []),
+        ("tpu", "", "bfloat16", "auto", []),
+        ("gpu", "9.0", "bfloat16", "auto", ["cudnn"]),
+        ("gpu", "9.0", "bfloat16", "xla", []),
+        ("gpu", "10.3", "bfloat16", "fused", ["cudnn"]),
+        ("gpu", "9.0", "float32", "auto", ["xla"]),
+        ("gpu", "7.5", "bfloat16", "auto", ["xla"]),
+        ("gpu", "gfx90a", "bfloat16", "auto", ["xla"]),
+    ],
+)
+def test_auto_is_cudnn_on_gpus_that_have_it(
+    monkeypatch, fused_calls, backend, capability, dtype, name, expected
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    device = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(attention.jax, "devices", lambda: [device])
+    for width in (8, 7):  # cuDNN takes multiples of 8 only
+        shape = jax.ShapeDtypeStruct((N, L, H, width), jnp.dtype(dtype))
+        jax.eval_shape(lambda q: causal_attention(q, q, q, implementation=name), shape)
+    assert fused_calls == (expected and [*expected, "xla"])
+
+
+def test_cudnn_s_attention_and_its_gradient_lower_for_cuda(monkeypatch):
+    """Without a GPU: only the check for the library's version needs one."""
+    stablehlo = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    version = types.SimpleNamespace(cudnn_get_version=lambda: 91000)
+    monkeypatch.setattr(stablehlo, "cuda_versions", version)
+    monkeypatch.setattr(attention, "_cudnn_takes", lambda q_NLHK: True)
+
+    def total(q):
+        return causal_attention(q, q, q, implementation="fused").sum()
+
+    shape = jax.ShapeDtypeStruct((2, 16, 3, 64), jnp.bfloat16)
+    traced = jax.jit(jax.grad(total)).trace(shape)
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "__cudnn$fmhaSoftmax" in program
+    assert "__cudnn$fmhaSoftmaxBackward" in program
 
 
 def test_extreme_logits_neither_overflow_nor_reach_masked_positions():

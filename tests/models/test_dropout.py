@@ -73,6 +73,16 @@ def test_masks_of_steps_layers_sites_and_rows_are_uncorrelated():
     assert abs(np.mean(r**2) - 1) < 4 * np.sqrt(2 / len(r))
 
 
+def test_masks_of_heads_and_queries_are_uncorrelated():
+    H, L = 12, 64
+    mask_HLM = kept((1, H, L, L), 0.5)[0]
+    for masks in (mask_HLM.reshape(H, -1), mask_HLM.swapaxes(0, 1).reshape(L, -1)):
+        pairs = np.triu_indices(len(masks), 1)
+        r = np.corrcoef(masks)[pairs] * np.sqrt(masks.shape[1])
+        assert np.abs(r).max() < 5
+        assert abs(np.mean(r**2) - 1) < 4 * np.sqrt(2 / len(r))
+
+
 def test_a_row_keeps_its_mask_however_rows_are_split_into_batches():
     together = kept((6, 11, 13), 0.3)
     assert len({row.tobytes() for row in together}) == 6

@@ -316,6 +316,42 @@ def test_training_without_dropout_equals_not_training(tiny):
     np.testing.assert_array_equal(without, plain)
 
 
+def test_attention_is_fused_where_its_dropout_is_inactive(monkeypatch, tiny):
+    model, params = tiny
+    calls, real = [], jax.nn.dot_product_attention
+
+    def spy(*arguments, **settings):
+        calls.append(settings["implementation"])
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", spy)
+
+    def count(is_train, **changes):
+        calls.clear()
+        cfg = dataclasses.replace(TINY, num_layers=1, **changes)
+
+        def run(params, key):
+            return Transformer(cfg, VOCAB).apply(
+                {"params": params},
+                tokens(2, 11),
+                is_train,
+                rngs={"dropout": key},
+                method="encode",
+            )
+
+        jax.eval_shape(run, params, jax.random.key(0))
+        return len(calls)
+
+    assert count(False, attention="fused") == 1
+    assert count(True, attention="fused", attention_dropout=0.0) == 1
+    assert count(True, attention="fused") == 0
+    assert count(False, attention="xla") == 0
+    assert count(False) == 0  # auto, on a CPU
+    fused = Transformer(dataclasses.replace(TINY, attention="fused"), VOCAB)
+    plain = encode(model, params, tokens(2, 11))
+    np.testing.assert_allclose(encode(fused, params, tokens(2, 11)), plain, atol=1e-4)
+
+
 def test_every_site_of_every_layer_draws_its_own_mask(monkeypatch, make_params):
     cfg = dataclasses.replace(TINY, attention_dropout=0.25, residual_dropout=0.5)
     model = Transformer(cfg, VOCAB)

@@ -1,0 +1,224 @@
+"""Where the time of a training step goes on this CPU: its parts, each timed alone.
+
+    python -m benchmarks.step_parts --config experiments/pretrain.py:paper \
+        --config.train.batch_size=4 --config.model.context_length=128
+
+Forward and backward together, in float32, beside the fastest that one large matrix
+product reaches here. Parts alone read and write memory that XLA may save where it fuses
+them: their sum is a guide, the step as a whole is the truth.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from benchmarks import flop, jax_side, side_by_side
+from experiments import pretrain
+from gpt1_jax import command, experiment, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.models import backbone, dropout, heads
+from gpt1_jax.models.attention import causal_attention
+from gpt1_jax.models.transformer import Norm
+from gpt1_jax.training import mesh, optim, process
+
+_FLAGS = flags.FlagValues()
+_CONFIG = experiment.define_config(_FLAGS)
+_COMPARISON = side_by_side.define("step_parts", _FLAGS)
+_LEAST_CALLS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """`call` is timed; it is made `count` times a step, each of `operations`."""
+
+    name: str
+    count: int
+    call: Callable[[], Any]
+    operations: float = 0.0
+
+
+def main() -> None:
+    """Runs the command."""
+    process.keep_freed_memory()
+    given = _FLAGS["config"].present
+    config = config_lib.checked(_CONFIG.value if given else pretrain.get_config())
+    model = dataclasses.replace(config.model, compute_dtype="float32")
+    config = dataclasses.replace(config, model=model)
+    rounds: side_by_side.Rounds = {}
+    for number in range(1, _COMPARISON.rounds.value + 1):
+        for part in _parts(config):
+            seconds = part.count * _seconds(part.call)
+            row = {"seconds": seconds, "operations": part.count * part.operations}
+            rounds.setdefault(part.name, []).append(row)
+        step = rounds["the whole step"][-1]["seconds"]
+        terminal.say(f"round {number}/{_COMPARISON.rounds.value}: {step:.3f} s a step")
+    sides = side_by_side.summary(rounds)
+    for row in sides.values():
+        operations = row["rounds"][0]["operations"]
+        row["gflop_per_second"] = operations / row["median_seconds"] / 1e9
+    found = side_by_side.report(
+        _COMPARISON,
+        sides,
+        flop_convention=flop.CONVENTION,
+        config=config_lib.flatten(config),
+    )
+    terminal.say(_render(found))
+    side_by_side.write(_COMPARISON, found)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """The median time of a call, after one that compiles."""
+    jax.block_until_ready(call())
+    seconds: list[float] = []
+    while len(seconds) < _LEAST_CALLS or sum(seconds) < 0.5:
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _parts(config: RunConfig) -> Iterator[Part]:
+    """The step, what it consists of, and the peak of matrix products."""
+    model = config.model
+    B, L = config.train.batch_size, model.context_length
+    T, D, F = B * L, model.width, model.mlp_width
+    layers = model.num_layers
+    yield _whole_step(config)
+    widths = ((D, 3 * D), (D, D), (D, F), (F, D))
+    weights = sum(a * b for a, b in widths)
+    yield Part(
+        "matrix products of the blocks",
+        layers,
+        _graded(
+            lambda *xw: [xw[n] @ xw[n + 4] for n in range(4)],
+            *(_normal(T, a) for a, _ in widths),
+            *(_normal(a, b) for a, b in widths),
+        ),
+        6 * T * weights,
+    )
+    yield _attention(model, B)
+    drop = _drop(model.attention_dropout)
+    yield Part(
+        "of which its dropout", layers, _graded(drop, _normal(B, model.num_heads, L, L))
+    )
+    drop = _drop(model.residual_dropout)
+    yield Part("residual dropout", 2 * layers, _graded(drop, _normal(B, L, D)))
+    norm = Norm(model)
+    params = norm.init(jax.random.key(0), _normal(B, L, D))
+    yield Part("layer norms", 2 * layers, _graded(norm.apply, params, _normal(B, L, D)))
+    yield Part("GELU", layers, _graded(jax.nn.gelu, _normal(B, L, F)))
+    yield _head(config)
+    yield _update(config)
+    x, y = _normal(2048, D), _normal(D, 4 * D)
+    product = jax.jit(jnp.matmul)
+    yield Part("one matrix product", 1, lambda: product(x, y), 2 * x.size * 4 * D)
+
+
+def _normal(*shape: int) -> jax.Array:
+    rng = np.random.default_rng(len(shape))
+    return jnp.asarray(0.02 * rng.standard_normal(shape, np.float32))
+
+
+def _graded(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """A call of `function` and of its gradient in all arguments, compiled."""
+    shapes = jax.eval_shape(function, *arguments)
+    weights = jax.tree.map(lambda x: _normal(*x.shape), shapes)
+
+    @jax.jit
+    def both(arguments: Any, weights: Any) -> Any:
+        results, backward = jax.vjp(function, *arguments)
+        return results, backward(weights)
+
+    return lambda: both(arguments, weights)
+
+
+def _drop(rate: float) -> Callable[[jax.Array], jax.Array]:
+    def drop(x: jax.Array) -> jax.Array:
+        row_N = jnp.arange(len(x), dtype=jnp.uint32)
+        seed_N2 = dropout.row_seeds(jax.random.key(0), row_N)
+        return dropout.drop_rows(x, rate, seed_N2)
+
+    return drop
+
+
+def _whole_step(config: RunConfig) -> Part:
+    side = jax_side.make(config)
+    shape = (config.train.batch_size, config.model.context_length + 1)
+    tokens_BL = np.random.default_rng(0).integers(config.data.vocab_size, size=shape)
+    tokens = config.train.batch_size * config.model.context_length
+    operations = tokens * flop.per_token(config.model, config.data.vocab_size)
+    return Part("the whole step", 1, lambda: side.step(tokens_BL), operations)
+
+
+def _attention(model: ModelConfig, B: int) -> Part:
+    """What lies between the projections."""
+    L, H = model.context_length, model.num_heads
+    qkv = [_normal(B, L, H, model.width // H) for _ in range(3)]
+    drop = _drop(model.attention_dropout)
+    call = _graded(lambda q, k, v: causal_attention(q, k, v, drop), *qkv)
+    operations = 12 * L * model.width * B * L
+    return Part("attention", model.num_layers, call, operations)
+
+
+def _head(config: RunConfig) -> Part:
+    B, L = config.train.batch_size, config.model.context_length
+    D, V = config.model.width, config.data.vocab_size
+    targets_NL, weight_NL = jnp.ones((B, L), jnp.int32), jnp.ones((B, L))
+    chunk = mesh.logits_chunk_elements()
+    call = _graded(
+        lambda h, table: heads.nll_sum(h, table, targets_NL, weight_NL, chunk),
+        _normal(B, L, D),
+        _normal(V, D),
+    )
+    return Part("output layer and loss", 1, call, 6 * B * L * D * V)
+
+
+def _update(config: RunConfig) -> Part:
+    """Clipping, Adam and the new parameters."""
+    made = backbone.make(config.model, config.data.vocab_size)
+    params = jax.jit(lambda key: backbone.init_params(made, key))(jax.random.key(0))
+    tx = optim.make_optimizer(config.optim, 10**6)
+    now = (params, tx.init(params))
+
+    def update(now: Any) -> Any:
+        params, moments = now
+        updates, moments = tx.update(params, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    donating = jax.jit(update, donate_argnums=0)
+
+    def call() -> Any:
+        nonlocal now
+        now = donating(now)
+        return now
+
+    return Part("clipping and Adam", 1, call)
+
+
+def _render(found: dict[str, Any]) -> str:
+    """The report as a table for the terminal and for docs/performance.md."""
+    sides = found["sides"]
+    whole = sides["the whole step"]["median_seconds"]
+    lines = ["| part | seconds a step | share | GFLOP/s |", "|---|---|---|---|"]
+    for name, row in sides.items():
+        rate = row["gflop_per_second"]
+        share = f"{row['median_seconds'] / whole:.0%}"
+        share = "" if name == "one matrix product" else share
+        lines.append(
+            f"| {name} | {row['median_seconds']:.3f} | {share} | "
+            f"{f'{rate:.0f}' if rate else ''} |"
+        )
+    return "\n".join([*lines, side_by_side.machine_line(found)])
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)

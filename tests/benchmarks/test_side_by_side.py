@@ -1,0 +1,103 @@
+"""What all benchmarks share: turns, medians and ratios, what is written."""
+
+import json
+import types
+
+import pytest
+from absl import flags
+
+from benchmarks import flop, side_by_side
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.exits import RunFailed, UserError
+
+
+def define(tmp_path, *arguments, **settings) -> side_by_side.Comparison:
+    values = flags.FlagValues()
+    found = side_by_side.define("demo", values, ("ours", "theirs", "rare"), **settings)
+    values(["demo", f"--output={tmp_path / 'demo.json'}", *arguments])
+    return found
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The sides whose processes were started, which print 1, 2, 3, ... seconds."""
+    sides = []
+
+    def run(command, env, **_):
+        side = command[-1].removeprefix("--side=")
+        sides.append((command[1:3], side, env["ONLY_FOR_SIDES"]))
+        line = json.dumps({"seconds": float(len(sides))})
+        code = 9 if side == "rare" else 0
+        return types.SimpleNamespace(returncode=code, stdout=f"a note\n{line}\n")
+
+    monkeypatch.setattr(side_by_side.subprocess, "run", run)
+    return sides
+
+
+def shown(run) -> str:
+    return str(run["seconds"])
+
+
+def test_sides_take_turns_in_processes_of_their_own(started, tmp_path):
+    comparison = define(tmp_path, "--rounds=2", "--sides=ours,theirs")
+    rounds = side_by_side.in_turn(comparison, shown, {"ONLY_FOR_SIDES": "x"})
+    module = ["-m", "benchmarks.demo"]
+    assert started == [(module, side, "x") for side in ("ours", "theirs") * 2]
+    assert rounds == {
+        "ours": [{"seconds": 1.0}, {"seconds": 3.0}],
+        "theirs": [{"seconds": 2.0}, {"seconds": 4.0}],
+    }
+
+
+def test_five_rounds_of_the_default_sides_unless_said_otherwise(started, tmp_path):
+    comparison = define(tmp_path, default=("ours", "theirs"))
+    side_by_side.in_turn(comparison, shown, {"ONLY_FOR_SIDES": "x"})
+    assert [side for _, side, _ in started] == ["ours", "theirs"] * 5
+
+
+@pytest.mark.parametrize("sides", ["theirs,ours", "ours,others"])
+def test_sides_that_cannot_be_compared_are_refused(tmp_path, sides):
+    comparison = define(tmp_path, f"--sides={sides}")
+    message = f"--sides={sides}; ours, and any of theirs, rare; name these, ours first"
+    with pytest.raises(UserError, match=message):
+        side_by_side.in_turn(comparison, shown)
+
+
+def test_a_side_that_fails_ends_the_comparison(started, tmp_path):
+    comparison = define(tmp_path)
+    with pytest.raises(RunFailed, match="the rare side ended with exit code 9"):
+        side_by_side.in_turn(comparison, shown, {"ONLY_FOR_SIDES": "x"})
+
+
+def test_ratios_are_of_medians_and_their_range_of_rounds():
+    rounds = {
+        "ours": [{"seconds": s} for s in (2.0, 10.0, 4.0)],
+        "theirs": [{"seconds": s} for s in (6.0, 5.0, 14.0)],
+    }
+    sides = side_by_side.summary(rounds)
+    assert sides["ours"]["median_seconds"] == 4.0
+    assert sides["theirs"]["min_seconds"] == 5.0
+    assert sides["theirs"]["over_first"] == 1.5
+    assert sides["theirs"]["over_first_rounds"] == [3.0, 0.5, 3.5]
+    (line,) = side_by_side.ratio_lines(sides)
+    assert line == "theirs / ours: 1.50 (0.50 to 3.50 over 3 rounds)"
+
+
+def test_what_is_written_says_where_and_how_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side.sys, "argv", ["demo", "--rounds=3"])
+    comparison = define(tmp_path, "--rounds=3")
+    sides = side_by_side.summary({"ours": [{"seconds": 7.0}]})
+    side_by_side.write(comparison, side_by_side.report(comparison, sides, extra=13))
+    found = json.loads((tmp_path / "demo.json").read_text())
+    assert found["arguments"] == ["--rounds=3"]
+    assert (found["benchmark"], found["rounds"], found["extra"]) == ("demo", 3, 13)
+    assert found["sides"]["ours"]["median_seconds"] == 7.0
+    assert found["machine"]["cpu"]
+    assert found["machine"]["cores"] >= 1
+    assert {"jax", "jaxlib", "numpy"} <= found["versions"].keys()
+    assert found["versions"]["jax"] in side_by_side.machine_line(found)
+
+
+def test_a_token_of_the_paper_s_model_costs_753_megaflop():
+    blocks, output, attention = 84_934_656, 40_478 * 768, 12 * 12 * 512 * 768
+    assert flop.per_token(ModelConfig(), 40_478) == 6 * (blocks + output) + attention
