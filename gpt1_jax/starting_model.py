@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt1_jax import model_store, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import STORYWORLD, RunConfig
+from gpt1_jax.config import STORYWORLD, RunConfig, computing
 from gpt1_jax.data import preparation, task_data, tokenizers
 from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.training import checkpoint
@@ -67,10 +67,9 @@ def of_evaluation(config: RunConfig) -> RunConfig:
     These are the model's sizes and, where none are named, its task data.
     """
     own = model_store.read_config(config.init.path)
-    dtype = config.model.compute_dtype
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(own.model, compute_dtype=dtype),
+        model=dataclasses.replace(own.model, **computing(config.model)),
         data=task_data.chosen(own.data, config.data),
     )
 
