@@ -74,16 +74,14 @@ def run(
         context_length = model.config.model.context_length
         return scoring.score(token_logp, params, texts, context_length=context_length)
 
-    identities = {
-        step: model_store.identity(path)
-        for step, path in model_store.steps(config.init.path).items()
-    }
+    paths = model_store.steps(config.init.path)
+    identities = {step: model_store.identity(path) for step, path in paths.items()}
     with session.hold(workdir):
         rows = _rows_so_far(workdir, identities)
         if hosts.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
-            for step, path in model_store.steps(config.init.path).items():
+            for step, path in paths.items():
                 if step not in rows:
                     params = pretrained.load(path).params
                     rows[step] = _score_all(
