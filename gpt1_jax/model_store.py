@@ -1,7 +1,7 @@
 """Models in workdirs: restored, made of weights from elsewhere, told apart.
 
 A PATH here is a workdir, which means its best step if its job keeps one, else the
-newest; or one of its checkpoints/STEP.
+newest, of those that are intact; or one of its checkpoints/STEP.
 """
 
 import contextlib
@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpt1_jax import config as config_lib
 from gpt1_jax import files
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
-from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.training import mesh
+from gpt1_jax.exits import NotFound, RunFailed, UserError
+from gpt1_jax.training import checkpoint, mesh
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
 from gpt1_jax.training.state import TrainState
 
@@ -49,14 +50,15 @@ def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
     """What PATH holds.
 
     Raises: UserError, NotFound: no run or no checkpoint there, another's tokenizer; no
-            tokenizer where one is needed, with what to do about it.
+            tokenizer where one is needed, with what to do about it. RunFailed: what is
+            there is damaged.
     """
     directory, _ = _workdir_and_step(path)
     config = workdir_lib.read_config(directory)
     has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
     tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
     with _checkpoints_of(path) as (checkpoints, step):
-        checkpoints.check(step, _facts(tokenizer))
+        checkpoints.check(step, _facts(config, tokenizer))
         like = abstract(
             checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
         )
@@ -83,7 +85,7 @@ def check_vocabulary(
 def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
     """The open checkpoints of a workdir, and the step that PATH means.
 
-    Raises: NotFound: there is none.
+    Raises: NotFound: there is none. RunFailed: none, or not the named one, is intact.
     """
     directory, step = _workdir_and_step(path)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
@@ -103,19 +105,29 @@ def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
                 f"{', '.join(map(str, steps))}; name one of them"
             )
         if step is None:
-            step = checkpoints.best_step() or steps[-1]
+            step = checkpoints.model_step()
+            assert step is not None
+        elif what := checkpoint.problem(
+            checkpoints_dir / str(step), checkpoint.MODEL_ITEMS
+        ):
+            raise RunFailed(
+                f"{checkpoints_dir / str(step)} is damaged: {what}; an intact one is "
+                "expected; name another step, or bring a copy of this one"
+            )
         yield checkpoints, step
 
 
 def steps(path: str | Path) -> dict[int, Path]:
-    """The checkpoints that PATH holds, in order: all of a workdir, or the one.
+    """The intact checkpoints that PATH holds, in order: all of a workdir, or the one.
 
-    Raises: NotFound: there is none.
+    Raises: NotFound: there is none. RunFailed: none is intact.
     """
     directory, named = _workdir_and_step(path)
+    checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     with _checkpoints_of(path) as (checkpoints, _):
         found = checkpoints.all_steps() if named is None else [named]
-    return {s: directory / workdir_lib.CHECKPOINTS_DIR / str(s) for s in found}
+    good = checkpoint.good_steps(checkpoints_dir, found, checkpoint.MODEL_ITEMS)
+    return {s: checkpoints_dir / str(s) for s in good}
 
 
 def create(
@@ -132,7 +144,7 @@ def create(
     with files.directory_made_whole(workdir) as part:
         with Checkpoints(part / workdir_lib.CHECKPOINTS_DIR) as checkpoints:
             state = TrainState(jnp.zeros((), jnp.int32), params, {})
-            facts = _facts(tokenizer) | {"weights": _digest(params)}
+            facts = _facts(config, tokenizer) | {"weights": _digest(params)}
             checkpoints.save(state, facts)
         if tokenizer:
             tokenizer.save(part / workdir_lib.TOKENIZER_DIR)
@@ -148,9 +160,10 @@ def _digest(params: Any) -> str:
     return digest.hexdigest()
 
 
-def _facts(tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
-    """What a checkpoint must have been saved with to be of use with `tokenizer`."""
-    return {"tokenizer": tokenizer.fingerprint} if tokenizer else {}
+def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
+    """What a checkpoint must have been saved with to be of use with these."""
+    facts = {"config": config_lib.fingerprint(config)}
+    return facts | ({"tokenizer": tokenizer.fingerprint} if tokenizer else {})
 
 
 def read_config(path: str | Path) -> RunConfig:

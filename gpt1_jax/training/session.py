@@ -102,11 +102,12 @@ def begin(
     fingerprint: dict[str, str],
     keeps_best: bool = False,
 ) -> Iterator[Session]:
-    """Opens the run in `workdir`, at its newest checkpoint or at a fresh state.
+    """Opens the run in `workdir`, at its newest good checkpoint or at a fresh state.
 
     Args:   like: the state's shapes, dtypes and shardings. keeps_best: whether `save`
             is told scores, and the step of the highest is kept.
-    Raises: UserError if the newest checkpoint was saved under another fingerprint.
+    Raises: UserError if the newest good checkpoint was saved under another fingerprint
+            or has other arrays. RunFailed: there are checkpoints, but no good one.
     """
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR,
