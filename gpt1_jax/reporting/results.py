@@ -9,6 +9,7 @@ from gpt1_jax.reporting.groups import Cell, Group
 from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table
 
 _SPLITS = ("dev", "test")
+_NO_CELL = Cell()
 
 
 def tasks_table() -> Table:
@@ -72,8 +73,9 @@ def _reading(is_synthetic: bool) -> tuple[str, ...]:
     text = "In percent; ours is the median over seeds (least to greatest of several)."
     if is_synthetic:
         return (
-            f"{text} Ours is on storyworld's own task of that name, which is synthetic: "
-            "it says nothing about English, and can't be compared with the paper's.",
+            f"{text} Ours is on storyworld's own task of that name, which is "
+            "synthetic: it says nothing about English, and can't be compared with the "
+            "paper's.",
         )
     return (f"{text} The paper's scores are on test sets.",)
 
@@ -86,7 +88,7 @@ def _score_rows(
         (group, split, cell)
         for group in groups
         for split in _SPLITS
-        if (cell := group.cell(paper.FULL, task, score.metric, split=split)) != Cell()
+        if (cell := group.cell(paper.FULL, task, score.metric, split=split)) != _NO_CELL
     ]
     title = paper.metric_title(task, score.metric)
     if not found:
@@ -103,7 +105,7 @@ def _row(
     score: PaperScore,
     groups: Sequence[Group],
     is_synthetic: bool,
-    cell: Cell = Cell(),
+    cell: Cell = _NO_CELL,
     split: str = NONE,
     label: str = NONE,
 ) -> list[str]:
@@ -192,18 +194,26 @@ def ablation_cell(group: Group, variant: str, task: str) -> Cell:
     return group.cell(variant, task, *sets)
 
 
-def ablations_table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
-    """Table 5: the paper's four rows, and under each ours."""
-    names = paper.COLUMNS["Table 5"]
-    shown = [
-        (variant, group)
-        for variant in paper.ABLATIONS
-        for group in groups
-        if group.has(variant)
+def ablations_tables(groups: Sequence[Group], *, is_synthetic: bool) -> list[Table]:
+    """Table 5, once for each group that has several of its rows, or one if none has."""
+    several = [group for group in groups if len(_variants(group)) > 1]
+    return [
+        _ablations_table(group, is_synthetic)
+        for group in several or groups[:1] or [Group(())]
     ]
+
+
+def _variants(group: Group) -> list[str]:
+    """The rows that a group has."""
+    return [variant for variant in paper.ABLATIONS if group.has(variant)]
+
+
+def _ablations_table(group: Group, is_synthetic: bool) -> Table:
+    """The paper's four rows, and under each ours."""
+    names = paper.COLUMNS["Table 5"]
     cells = {
-        (variant, group): [ablation_cell(group, variant, task) for task in names]
-        for variant, group in shown
+        variant: [ablation_cell(group, variant, task) for task in names]
+        for variant in _variants(group)
     }
     common = [
         place
@@ -216,40 +226,35 @@ def ablations_table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
         percents = list(ablation.percent.values())
         over = [_mean(percents, common)] if has_partial else []
         values = [f"{value:.1f}" for value in percents]
-        rows.append(
-            [ablation.title, "paper", f"{ablation.average:.1f}", *over, *values]
-        )
-        mine = [group for name, group in shown if name == variant]
-        for group in mine:
+        average = f"{ablation.average:.1f}"
+        rows.append([ablation.title, "paper", average, *over, *values])
+        if variant in cells:
             stressed.add(len(rows))
-            rows.append(_ours(group.label, cells[variant, group], common, has_partial))
-        if not mine:
-            blank = [NOT_RUN] * (1 + has_partial + len(names))
-            rows.append(["", "ours", *blank])
+            rows.append(_ours(cells[variant], common, has_partial))
+        else:
+            rows.append(["", "ours", *[NOT_RUN] * (1 + has_partial + len(names))])
     over = [f"average of {len(common)}"] if has_partial else []
     titles = [paper.TITLES[name] for name in names]
+    of = f", group {group.label}" if group.label else ""
     return Table(
-        "table-5",
-        "Table 5: ablations",
+        f"table-5{group.label}",
+        f"Table 5: ablations{of}",
         ("model", "", "average", *over, *titles),
         rows,
-        notes=(*_ablation_notes(common, is_synthetic), *legend(groups)),
+        notes=(*_ablation_notes(common, is_synthetic), *legend([group])),
         is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=frozenset(stressed),
     )
 
 
-def _ours(
-    label: str, cells: list[Cell], common: list[int], has_partial: bool
-) -> list[str]:
+def _ours(cells: list[Cell], common: list[int], has_partial: bool) -> list[str]:
     """A row of ours: the average of all eight tasks if there are all."""
     medians = [100 * cell.median if cell.values else 0.0 for cell in cells]
     is_whole = all(cell.values for cell in cells)
     average = _mean(medians, range(len(cells))) if is_whole else NONE
     over = [_mean(medians, common)] if has_partial else []
-    name = f"ours {label}".strip()
-    return ["", name, average, *over, *map(tables.score, cells)]
+    return ["", "ours", average, *over, *map(tables.score, cells)]
 
 
 def _mean(values: Sequence[float], places: Iterable[int]) -> str:
@@ -262,9 +267,9 @@ def _ablation_notes(common: list[int], is_synthetic: bool) -> tuple[str, ...]:
     names = paper.COLUMNS["Table 5"]
     text = (
         "In percent: Matthews correlation for CoLA, Pearson's for STS-B, F1 for MRPC "
-        "and QQP, accuracy for the others, for MNLI the mean of its two sets. The average is "
-        "unweighted, over the eight columns; the paper's last, 69.16, is printed as "
-        "69.1. Ours: dev, median over seeds."
+        "and QQP, accuracy for the others, for MNLI the mean of its two sets. The "
+        "average is unweighted, over the eight columns; the paper cut its last, 69.16, "
+        "to 69.1. Ours: dev, median over seeds."
     )
     if is_synthetic:
         text += (
@@ -275,5 +280,5 @@ def _ablation_notes(common: list[int], is_synthetic: bool) -> tuple[str, ...]:
         return (text, "No task was run in all rows of ours: no average is comparable.")
     if len(common) < len(names):
         titles = ", ".join(paper.TITLES[names[place]] for place in common)
-        text += f" {len(common)} tasks were run in all rows of ours: {titles}."
+        text += f" In all rows of ours were run {len(common)} of the tasks: {titles}."
     return (text,)

@@ -74,7 +74,8 @@ def read(given: Iterable[Path]) -> tuple[list[Run], list[Damaged], list[str]]:
     """
     paths = _workdirs(given)
     names = _names(paths)
-    found, damaged, warnings = [], [], []
+    found: list[Run] = []
+    damaged, warnings = [], []
     for path in paths:
         try:
             run, notes = _read(path, names[path])
@@ -84,7 +85,18 @@ def read(given: Iterable[Path]) -> tuple[list[Run], list[Damaged], list[str]]:
             continue
         found.append(run)
         warnings += notes
-    return found, damaged, warnings
+    return [_resolved(run, found) for run in found], damaged, warnings
+
+
+def _resolved(run: Run, others: Sequence[Run]) -> Run:
+    """`run` with the data that it scored, the model's own where it names none."""
+    if run.config.job not in ("evaluate", "zeroshot"):
+        return run
+    trained = source(run, others)
+    if trained is None:
+        return run
+    data = task_data.chosen(trained.data, run.config.data)
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, data=data))
 
 
 def source(run: Run, others: Iterable[Run]) -> RunConfig | None:

@@ -86,10 +86,8 @@ def score(cell: Cell) -> str:
     """`45.4`, or `45.4 (44.0 to 46.1)` over seeds, or why there is none; in percent."""
     if not cell.values:
         return NOT_FINISHED if cell.num_unfinished else NOT_RUN
-    text = percent(cell.median)
-    if len(cell.values) == 1:
-        return text
-    return f"{text} ({percent(min(cell.values))} to {percent(max(cell.values))})"
+    text, *ends = map(percent, (cell.median, min(cell.values), max(cell.values)))
+    return text if ends == [text, text] else f"{text} ({' to '.join(ends)})"
 
 
 def seeds(cell: Cell) -> str:
