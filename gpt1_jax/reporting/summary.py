@@ -1,10 +1,12 @@
 """The top of the report: what was run, on what, and the numbers to know first."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
 
 from gpt1_jax import terminal
+from gpt1_jax.config import JOBS
 from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting import paper, results, run_facts, tables
 from gpt1_jax.reporting.groups import Group, Scored
@@ -45,12 +47,11 @@ def lines(
     runs: Sequence[Run], damaged: Sequence[Damaged], halves: Sequence[Half]
 ) -> list[str]:
     """What was run, on what, for how long."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        counts[run.job] = counts.get(run.job, 0) + 1
-    jobs = ", ".join(f"{count} x {job}" for job, count in counts.items())
+    counts = collections.Counter(run.job for run in runs)
+    order = dict.fromkeys((*JOBS, *counts))
+    jobs = ", ".join(f"{counts[job]} x {job}" for job in order if counts[job])
     finished = [run for run in runs if run.is_finished]
-    kinds = dict.fromkeys(filter("–".__ne__, map(run_facts.devices, finished)))
+    kinds = dict.fromkeys(map(run_facts.devices, finished))
     seconds = sum(run.result.get("seconds", 0) for run in finished)
     lines = [
         f"{len(runs)} runs: {jobs or 'none can be read'}. {len(finished)} have "
