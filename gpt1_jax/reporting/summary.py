@@ -51,26 +51,26 @@ def lines(
     order = dict.fromkeys((*JOBS, *counts))
     jobs = ", ".join(f"{counts[job]} x {job}" for job in order if counts[job])
     finished = [run for run in runs if run.is_finished]
-    kinds = dict.fromkeys(map(run_facts.devices, finished))
+    used = [run_facts.devices(run) for run in finished if run.result.get("devices")]
     seconds = sum(run.result.get("seconds", 0) for run in finished)
-    lines = [
+    found = [
         f"{len(runs)} runs: {jobs or 'none can be read'}. {len(finished)} have "
         f"finished, {terminal.duration(seconds)} of wall time together, on "
-        f"{' and on '.join(kinds) or 'no device'}."
+        f"{' and on '.join(dict.fromkeys(used)) or 'no device'}."
     ]
     official, synthetic = (len(half.runs) for half in halves)
     if synthetic:
-        lines.append(
+        found.append(
             f"{synthetic} of the runs are on storyworld, the built-in data, which is "
             "synthetic: their numbers show that the machinery works and what transfers "
             "there, nothing about English. They stand in tables of their own, marked."
         )
     if not official:
-        lines.append("Nothing was run on official data.")
+        found.append("Nothing was run on official data.")
     unfinished = len(runs) - len(finished)
     if unfinished or damaged:
-        lines.append(f"Not finished: {unfinished}; damaged: {len(damaged)}.")
-    return lines
+        found.append(f"Not finished: {unfinished}; damaged: {len(damaged)}.")
+    return found
 
 
 def headlines(half: Half) -> list[Headline]:
