@@ -237,15 +237,18 @@ def _curves(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
 def _panels(half: Half, metric, *, at_least: int) -> dict[str, drawings.Curves]:
     """Of each task its runs' series by variant, of groups that have one."""
     panels: dict[str, dict[str, list]] = {}
-    for group in half.groups:
-        for member in group.members:
-            if member.run.job != "finetune":
-                continue
-            series = member.run.series(metric(member.task))
-            if len(series[0]) >= at_least:
-                name = f"{member.variant} {group.label}".strip()
-                panel = panels.setdefault(paper.TITLES[member.task], {})
-                panel.setdefault(name, []).append(series)
+    members = [
+        (member, f"{variant} {group.label}".strip())
+        for variant in paper.ABLATIONS
+        for group in half.groups
+        for member in group.members
+        if member.variant == variant and member.run.job == "finetune"
+    ]
+    for member, name in members:
+        series = member.run.series(metric(member.task))
+        if len(series[0]) >= at_least:
+            panel = panels.setdefault(paper.TITLES[member.task], {})
+            panel.setdefault(name, []).append(series)
     order = [paper.TITLES[task] for task in TASKS]
     return {title: panels[title] for title in order if title in panels}
 

@@ -138,7 +138,7 @@ def transfer(figure: Figure, studies: Sequence[Transfer]) -> None:
     axes.set_xticks(ticks, ["none" if tick < 0 else str(tick) for tick in ticks])
     axes.set_xlabel("layers transferred")
     axes.set_ylabel("score (percent)")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
 
 
 def _draw_layers(
@@ -220,11 +220,13 @@ def gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
         color=_paper_color(),
         marker="D",
         fillstyle="none",
-        linestyle=":",
+        linestyle="",
         label="the paper, test",
     )
     for number, label in enumerate(labels):
         mine = [gain for gain in found if gain.ours[number] is not None]
+        if not mine:
+            continue
         axes.plot(
             [gain.num_train for gain in mine],
             [gain.ours[number] for gain in mine],
@@ -234,10 +236,11 @@ def gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
             label=f"ours {label}".strip() + ", dev",
         )
     axes.set_xscale("log")
-    for gain in found:
+    for gain, before in zip(found, [None, *found], strict=False):
+        is_near = before and gain.num_train < _LEAST_RATIO * before.num_train
         axes.text(
             gain.num_train,
-            1.0,
+            1.09 if is_near else 1.0,
             f" {paper.TITLES[gain.task]}",
             transform=axes.get_xaxis_transform(),
             rotation=60,

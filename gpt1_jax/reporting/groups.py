@@ -1,6 +1,7 @@
 """Which fine-tuned scores may stand in one cell: those that differ in the seed only."""
 
 import dataclasses
+import functools
 import itertools
 import statistics
 import string
@@ -181,21 +182,21 @@ def _scores(run: Run) -> dict[str, float]:
 
 
 def group(members: Iterable[Scored]) -> list[Group]:
-    """The members by what they have in common, with labels if there are several.
+    """The members by what they have in common, large groups first; labels if several.
 
     Members of other settings of training, or of another kind of model, join a group
     where no row or column would mix them.
     """
     by_facts: dict[Hashable, list[Scored]] = {}
-    for member in sorted(members, key=_kind):
+    for member in members:
         by_facts.setdefault(frozen(member.facts), []).append(member)
     merged: list[list[Scored]] = []
-    for mine in by_facts.values():
-        place = next((there for there in merged if _may_join(mine, there)), None)
-        if place is None:
-            merged.append(list(mine))
+    for mine in sorted(by_facts.values(), key=lambda own: (_kind(own[0]), -len(own))):
+        places = [there for there in merged if _may_join(mine, there)]
+        if places:
+            max(places, key=functools.partial(_num_beside, mine)).extend(mine)
         else:
-            place += mine
+            merged.append(list(mine))
     if len(merged) == 1:
         return [Group(tuple(merged[0]), differs=_varying(merged[0]))]
     differs = differences([mine[0].facts for mine in merged])
@@ -203,6 +204,12 @@ def group(members: Iterable[Scored]) -> list[Group]:
         Group(tuple(mine), label, "; ".join(filter(None, (text, *_details(mine)))))
         for mine, label, text in zip(merged, labels(), differs, strict=False)
     ]
+
+
+def _num_beside(mine: list[Scored], there: list[Scored]) -> int:
+    """How many of `there` score a task that `mine` score too."""
+    tasks = {member.task for member in mine}
+    return sum(member.task in tasks for member in there)
 
 
 def _kind(member: Scored) -> int:

@@ -83,7 +83,7 @@ def headlines(half: Half) -> list[Headline]:
         if "eval/perplexity" in run.metrics
     ]
     if perplexities:
-        best = ", the best run's" if len(perplexities) > 1 else ""
+        best = ", the best run" if len(perplexities) > 1 else ""
         beside = f"paper {paper.PERPLEXITY}, on BooksCorpus"
         what = f"held-out perplexity{best}"
         found.append(Headline(f"{min(perplexities):.1f}", what, beside, mark))
@@ -92,12 +92,16 @@ def headlines(half: Half) -> list[Headline]:
         cells = results.glue_cells(group).values()
         if all(cell.values for cell in cells):
             score = results.glue_score([cell.median] for cell in cells)
-            what = f"GLUE score, dev {group.label}".strip()
+            what = f"GLUE score, dev{_of(group)}"
             beside = f"paper {paper.GLUE.percent}, test"
             of_groups.append(Headline(tables.percent(score), what, beside, mark))
     for group in half.groups:
         of_groups += _gain_of_pretraining(group, mark)
     return found + of_groups[:_MOST_HEADLINES]
+
+
+def _of(group: Group) -> str:
+    return f", group {group.label}" if group.label else ""
 
 
 def _gain_of_pretraining(group: Group, mark: bool) -> list[Headline]:
@@ -118,6 +122,6 @@ def _gain_of_pretraining(group: Group, mark: bool) -> list[Headline]:
         - paper.ABLATIONS[paper.NO_PRETRAINING].percent[task]
         for *_, task in pairs
     ]
-    what = f"points by pre-training, mean of {len(pairs)} tasks {group.label}".strip()
+    what = f"points by pre-training, mean of {len(pairs)} tasks{_of(group)}"
     beside = f"paper {tables.signed(sum(theirs) / len(theirs))} on the same tasks"
     return [Headline(tables.signed(gain), what, beside, mark)]

@@ -94,9 +94,9 @@ def seeds(cell: Cell) -> str:
     """How many runs are behind a score."""
     if not cell.values and not cell.num_unfinished:
         return NONE
-    text = str(len(cell.values))
-    more = f" + {cell.num_unfinished} not finished" if cell.num_unfinished else ""
-    return text + more
+    parts = [str(len(cell.values))] if cell.values else []
+    parts += [f"{cell.num_unfinished} {NOT_FINISHED}"] if cell.num_unfinished else []
+    return " + ".join(parts)
 
 
 def difference(cell: Cell, other_percent: float) -> str:

@@ -48,7 +48,7 @@ def test_a_cell_is_over_seeds_and_counts_what_has_not_finished(tmp_path):
     assert cell.median == 0.53
     assert cell.num_unfinished == 1
     assert (group.label, group.differs) == ("", "")
-    assert group.cell(paper.FULL, "rte", "f1") == Cell((), 1)
+    assert group.cell(paper.FULL, "rte", "f1") == Cell((), 2)
     assert group.cell(paper.FULL, "cola", "matthews") == Cell()
     assert group.cell(paper.NO_AUXILIARY, "rte", "accuracy") == Cell()
 
@@ -72,9 +72,9 @@ def test_runs_that_differ_in_more_than_the_seed_never_share_a_cell(tmp_path):
     cells = {g.label: g.cell(paper.FULL, "rte", "accuracy").values for g in found}
     assert cells == {"A": (0.5,), "B": (0.7,), "C": (0.9,)}
     assert [group.differs for group in found] == [
-        "init.path=runs/pretrain, train.max_steps=0",
-        "init.path=runs/other, train.max_steps=0",
-        "init.path=runs/pretrain, train.max_steps=128",
+        "train.max_steps=0, init.path=runs/pretrain",
+        "train.max_steps=0, init.path=runs/other",
+        "train.max_steps=128, init.path=runs/pretrain",
     ]
 
 
@@ -99,6 +99,22 @@ def test_an_lstm_and_a_model_from_scratch_stand_beside_the_transformer(tmp_path)
     fields = LSTM | {"train.max_steps": 128, "seed": 1}
     put_finetuned(tmp_path, "e", "rte", {"accuracy": 0.5}, fields=fields)
     assert [group.has(paper.FULL) for group in grouped(tmp_path)] == [True, False]
+
+
+def test_an_lstm_joins_the_group_of_its_tasks_and_the_largest_is_first(tmp_path):
+    fields = {"init.path": "runs/other", "train.max_steps": 128}
+    put_finetuned(tmp_path, "a", "snli", {"accuracy": 0.5}, fields=fields)
+    put_finetuned(tmp_path, "b", "rte", {"accuracy": 0.6})
+    put_finetuned(tmp_path, "c", "sst2", {"accuracy": 0.7})
+    put_finetuned(tmp_path, "d", "rte", {"accuracy": 0.8}, fields=LSTM)
+    found = grouped(tmp_path)
+    assert [[member.run.name for member in group.members] for group in found] == [
+        ["b", "c", "d"],
+        ["a"],
+    ]
+    assert found[0].differs == (
+        "train.max_steps=0, init.path=runs/pretrain; LSTM: init.path=runs/pretrain-lstm"
+    )
 
 
 def test_an_evaluation_scores_the_model_that_it_names(tmp_path):

@@ -31,7 +31,7 @@ def test_what_all_runs_of_a_job_share_is_told_once(tmp_path):
         "tokens/s": "1,300",
         "steps": "300",
     }
-    assert row_of(finetune, "b")["config"] == "task.lm_coef=0.25, seed=3"
+    assert row_of(finetune, "b")["config"] == "seed=3, task.lm_coef=0.25"
     assert list(row_of(finetune, "c").values())[2:] == ["–", "–", "–", "not finished"]
     assert pretrain.title == "pretrain: 1 of 1 finished, 1m01s in all"
 

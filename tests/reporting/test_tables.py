@@ -21,6 +21,7 @@ def test_a_score_is_a_median_with_its_range():
     assert tables.score(Cell()) == "not run"
     assert tables.seeds(Cell((0.2, 0.7), 3)) == "2 + 3 not finished"
     assert tables.seeds(Cell((0.2,))) == "1"
+    assert tables.seeds(Cell((), 2)) == "2 not finished"
     assert tables.seeds(Cell()) == "–"
 
 
