@@ -256,8 +256,8 @@ def _panels(half: Half, metric, *, at_least: int) -> dict[str, drawings.Curves]:
 def _run_facts(runs: Sequence[Run], damaged: Sequence[Damaged]) -> Section:
     found = run_facts.facts_tables(runs, damaged)
     text = (
-        "Each run's config as far as it is neither the default nor common to all of "
-        "its job; wall time of the process that finished it; tokens per second, the "
-        "median of the logged steps."
+        "Each run's config as far as it is not that of most runs of its job; wall time "
+        "of the process that finished it; tokens per second, the median of the logged "
+        "steps."
     )
     return Section("runs", "Runs", found, text, is_folded=True)

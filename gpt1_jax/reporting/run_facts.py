@@ -1,5 +1,6 @@
 """What each run was and what it cost: a table for each job."""
 
+import collections
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,17 +30,16 @@ def facts_tables(runs: Sequence[Run], damaged: Sequence[Damaged]) -> list[Table]
 
 
 def _of_job(job: str, runs: Sequence[Run]) -> Table:
-    """What all have in common once, above; what is a run's own in its row."""
+    """What most have in common once, below; where a run is another in its row."""
     told = [_told(run.config) for run in runs]
     common = {
-        name: value
-        for name, value in told[0].items()
-        if all(name in own and own[name] == value for own in told)
+        name: collections.Counter(own[name] for own in told).most_common(1)[0][0]
+        for name in told[0]
     }
     rows = [
         [
             run.name,
-            _text({n: x for n, x in own.items() if n not in common}) or NONE,
+            _text({n: x for n, x in own.items() if _is_own(n, x, common)}),
             devices(run),
             seconds(run),
             _rate(run),
@@ -47,6 +47,8 @@ def _of_job(job: str, runs: Sequence[Run]) -> Table:
         ]
         for run, own in zip(runs, told, strict=True)
     ]
+    defaults = _told(RunConfig())
+    differing = {n: x for n, x in common.items() if x != defaults[n] and n != "seed"}
     finished = [run for run in runs if run.is_finished]
     wall = sum(run.result.get("seconds", 0) for run in finished)
     title = f"{job}: {len(finished)} of {len(runs)} finished"
@@ -55,20 +57,22 @@ def _of_job(job: str, runs: Sequence[Run]) -> Table:
         f"{title}, {terminal.duration(wall)} in all",
         ("workdir", "config", "devices", "wall time", "tokens/s", "steps"),
         rows,
-        notes=(f"Of all, where it is not the default: {_text(common) or 'nothing'}.",),
+        notes=(
+            f"Where a row says nothing else: {_text(differing) or 'the defaults'}; all "
+            "other fields have their defaults.",
+        ),
         num_heads=2,
     )
 
 
 def _told(config: RunConfig) -> dict[str, Any]:
-    """The fields that do not have their default."""
-    defaults = config_lib.flatten(RunConfig())
     flat = config_lib.flatten(config)
-    return {
-        name: value
-        for name, value in flat.items()
-        if value != defaults[name] and name not in _UNTOLD
-    } | {"seed": config.seed}
+    return {name: value for name, value in flat.items() if name not in _UNTOLD}
+
+
+def _is_own(name: str, value: Any, common: Mapping[str, Any]) -> bool:
+    """Whether a run's row tells a field; the seed it always does."""
+    return value != common[name] or name == "seed"
 
 
 def _text(facts: Mapping[str, Any]) -> str:

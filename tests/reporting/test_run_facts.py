@@ -7,7 +7,7 @@ def tables(root):
     return run_facts.facts_tables(found, damaged)
 
 
-def test_what_all_runs_of_a_job_share_is_told_once(tmp_path):
+def test_what_most_runs_of_a_job_share_is_told_once(tmp_path):
     rows = [
         {"step": n, "train/tokens_per_second": rate}
         for n, rate in enumerate((7, 1300, 1500))
@@ -21,7 +21,8 @@ def test_what_all_runs_of_a_job_share_is_told_once(tmp_path):
     pretrain, finetune = tables(tmp_path)
     assert finetune.title == "finetune: 2 of 3 finished, 2m02s in all"
     assert finetune.notes == (
-        "Of all, where it is not the default: train.max_steps=300, task.name=rte.",
+        "Where a row says nothing else: train.max_steps=300, task.name=rte; all other "
+        "fields have their defaults.",
     )
     assert row_of(finetune, "a") == {
         "workdir": "a",
