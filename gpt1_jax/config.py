@@ -194,7 +194,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 
 # A workdir's run may be continued under another value of these: they change what is
 # logged, kept or cached, and the trajectory by no more than rounding.
-_FREE_FIELDS = (
+FREE_FIELDS = (
     "model.attention",
     "data.cache_dir",
     "train.accumulation_steps",
@@ -452,7 +452,7 @@ def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
     """The fields, as `name: old -> new`, that keep `new` from continuing `old`."""
     was, now = flatten(old), flatten(new)
     differing = [
-        path for path in was if was[path] != now[path] and path not in _FREE_FIELDS
+        path for path in was if was[path] != now[path] and path not in FREE_FIELDS
     ]
     grows = new.train.max_steps > old.train.max_steps > 0
     if new.optim.schedule == "constant" and not new.optim.warmup_fraction and grows:
@@ -470,7 +470,7 @@ def fingerprint(config: RunConfig) -> str:
         path: value
         for path, value in flatten(config).items()
         if value != defaults[path]
-        and path not in _FREE_FIELDS
+        and path not in FREE_FIELDS
         and (
             path.startswith(("model.", "optim.", "task.", "init."))
             or path in ("seed", "train.batch_size")

@@ -53,7 +53,7 @@ def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
             tokenizer where one is needed, with what to do about it. RunFailed: what is
             there is damaged.
     """
-    directory, _ = _workdir_and_step(path)
+    directory, _ = workdir_and_step(path)
     config = workdir_lib.read_config(directory)
     has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
     tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
@@ -87,7 +87,7 @@ def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
 
     Raises: NotFound: there is none. RunFailed: none, or not the named one, is intact.
     """
-    directory, step = _workdir_and_step(path)
+    directory, step = workdir_and_step(path)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     missing = NotFound(
         f"no checkpoint in {checkpoints_dir}; a run that has saved one is expected; "
@@ -122,7 +122,7 @@ def steps(path: str | Path) -> dict[int, Path]:
 
     Raises: NotFound: there is none. RunFailed: none is intact.
     """
-    directory, named = _workdir_and_step(path)
+    directory, named = workdir_and_step(path)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     with _checkpoints_of(path) as (checkpoints, _):
         found = checkpoints.all_steps() if named is None else [named]
@@ -168,7 +168,7 @@ def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[st
 
 def read_config(path: str | Path) -> RunConfig:
     """The config of the run in PATH."""
-    directory, _ = _workdir_and_step(path)
+    directory, _ = workdir_and_step(path)
     return workdir_lib.read_config(directory)
 
 
@@ -177,7 +177,7 @@ def tokenizer_of(path: str | Path) -> tokenizers.Tokenizer:
 
     Raises: UserError, NotFound: it is damaged, or missing, with what to do about it.
     """
-    directory, _ = _workdir_and_step(path)
+    directory, _ = workdir_and_step(path)
     return tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
 
 
@@ -188,7 +188,7 @@ def identity(path: str | Path) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
-def _workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
+def workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
     """The workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
     path = Path(path).expanduser()
     if path.name == workdir_lib.CHECKPOINTS_DIR:

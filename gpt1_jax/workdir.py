@@ -21,7 +21,7 @@ from gpt1_jax.files import write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
 METRICS_FILE = "metrics.jsonl"
-_CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
+CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
 
 def check(workdir: Path, config: RunConfig) -> None:
@@ -82,7 +82,7 @@ def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
 def write_config(workdir: Path, config: RunConfig) -> None:
     """Writes the resolved config of the run in `workdir`."""
     text = json.dumps(dataclasses.asdict(config), indent=1)
-    write_atomically(workdir / _CONFIG_FILE, text + "\n")
+    write_atomically(workdir / CONFIG_FILE, text + "\n")
 
 
 def read_config(workdir: Path) -> RunConfig:
@@ -92,10 +92,10 @@ def read_config(workdir: Path) -> RunConfig:
 
     Raises: UserError, NotFound: none there, or a damaged one.
     """
-    path = workdir / _CONFIG_FILE
+    path = workdir / CONFIG_FILE
     if not path.is_file():
         raise NotFound(
-            f"no run in {workdir}: {_CONFIG_FILE} is missing; a workdir of "
+            f"no run in {workdir}: {CONFIG_FILE} is missing; a workdir of "
             "gpt1_jax.main is expected, as experiments/pretrain.py makes one; check "
             "the path, or train first"
         )

@@ -25,11 +25,23 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class PaperScore:
-    """A score of the paper's model on a test set, in percent."""
+    """A score of the paper's model on a test set, in percent.
+
+    earlier_percent: the best score that the same table gives to an earlier system, and
+    which that is; "": it names none.
+    """
 
     metric: str  # as after eval/: accuracy, matched/accuracy
     percent: float
     table: str
+    earlier_percent: float = 0.0
+    earlier_system: str = ""
+
+
+_LEADERBOARD = "GLUE leaderboard"
+_SINGLE_TASK = "Single-task BiLSTM + ELMo + Attn"
+_MULTI_TASK = "Multi-task BiLSTM + Attn"
+_SAN, _MRU = "SAN, 3 models", "BiAttention MRU, 9 models"
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -206,7 +218,7 @@ _ROWS = (
         | {"test": (_tsv("CoLA/test.tsv", ("sentence",)),)},
         tfds=_tfds("glue/cola", ("sentence",)),
         num_examples=_counts(8551, 1043, 1063),
-        paper=(PaperScore("matthews", 45.4, "Table 4"),),
+        paper=(PaperScore("matthews", 45.4, "Table 4", 35.0, _SINGLE_TASK),),
     ),
     Task(
         name="sst2",
@@ -217,7 +229,7 @@ _ROWS = (
         files=_glue_files("SST-2", ("sentence",), Labels("label", _BINARY)),
         tfds=_tfds("glue/sst2", ("sentence",)),
         num_examples=_counts(67349, 872, 1821),
-        paper=(PaperScore("accuracy", 91.3, "Table 4"),),
+        paper=(PaperScore("accuracy", 91.3, "Table 4", 93.2, "Sparse byte mLSTM"),),
     ),
     Task(
         name="mrpc",
@@ -240,7 +252,10 @@ _ROWS = (
         },
         tfds=_tfds("glue/mrpc", _SENTENCES),
         num_examples=_counts(3668, 408, 1725),
-        paper=(PaperScore("f1", 82.3, "Table 4"),),
+        paper=(
+            PaperScore("f1", 82.3, "Table 4", 86.0, "TF-KLD"),
+            PaperScore("accuracy", 75.7, _LEADERBOARD),
+        ),
     ),
     Task(
         name="stsb",
@@ -250,7 +265,10 @@ _ROWS = (
         files=_glue_files("STS-B", _SENTENCES, Labels("score", {})),
         tfds=_tfds("glue/stsb", _SENTENCES),
         num_examples=_counts(5749, 1500, 1379),
-        paper=(PaperScore("pearson", 82.0, "Table 4"),),
+        paper=(
+            PaperScore("pearson", 82.0, "Table 4", 81.0, "ECNU, a mixed ensemble"),
+            PaperScore("spearman", 80.0, _LEADERBOARD),
+        ),
     ),
     Task(
         name="qqp",
@@ -267,7 +285,10 @@ _ROWS = (
         tfds=_tfds("glue/qqp", ("question1", "question2")),
         # The current file; older ones have 363,849 or 363,870.
         num_examples=_counts(363846, 40430, 390965),
-        paper=(PaperScore("f1", 70.3, "Table 4"),),
+        paper=(
+            PaperScore("f1", 70.3, "Table 4", 66.1, _SINGLE_TASK),
+            PaperScore("accuracy", 88.5, _LEADERBOARD),
+        ),
     ),
     Task(
         name="mnli",
@@ -303,8 +324,8 @@ _ROWS = (
             "test_mismatched": 9847,
         },
         paper=(
-            PaperScore("matched/accuracy", 82.1, "Table 2"),
-            PaperScore("mismatched/accuracy", 81.4, "Table 2"),
+            PaperScore("matched/accuracy", 82.1, "Table 2", 80.6, _SAN),
+            PaperScore("mismatched/accuracy", 81.4, "Table 2", 80.1, _SAN),
         ),
     ),
     Task(
@@ -319,7 +340,7 @@ _ROWS = (
         tfds=_tfds("glue/qnli", ("question", "sentence")),
         # Version 2, all that is left; the paper's score is on version 1, withdrawn.
         num_examples=_counts(104743, 5463, 5463),
-        paper=(PaperScore("accuracy", 88.1, "Table 2"),),
+        paper=(PaperScore("accuracy", 88.1, "Table 2", 82.3, "GenSen"),),
     ),
     Task(
         name="rte",
@@ -330,7 +351,7 @@ _ROWS = (
         files=_glue_files("RTE", _SENTENCES, Labels("label", _index(*_ENTAILMENT))),
         tfds=_tfds("glue/rte", _SENTENCES),
         num_examples=_counts(2490, 277, 3000),
-        paper=(PaperScore("accuracy", 56.0, "Table 2"),),
+        paper=(PaperScore("accuracy", 56.0, "Table 2", 61.7, _MULTI_TASK),),
     ),
     Task(
         name="wnli",
@@ -341,7 +362,7 @@ _ROWS = (
         files=_glue_files("WNLI", _SENTENCES, Labels("label", _BINARY)),
         tfds=_tfds("glue/wnli", _SENTENCES),
         num_examples=_counts(635, 71, 146),
-        paper=(PaperScore("accuracy", 53.4, "GLUE leaderboard"),),
+        paper=(PaperScore("accuracy", 53.4, _LEADERBOARD),),
     ),
     Task(
         name="ax",
@@ -369,7 +390,7 @@ _ROWS = (
             order="idx",
         ),
         num_examples={"test": 1104},
-        paper=(PaperScore("matthews", 29.8, "GLUE leaderboard"),),
+        paper=(PaperScore("matthews", 29.8, _LEADERBOARD),),
         predicted_by="mnli",
     ),
     Task(
@@ -382,7 +403,8 @@ _ROWS = (
         tfds=_tfds("snli", ("premise", "hypothesis"), order="", skips_unlabelled=True),
         # 550,152, 10,000 and 10,000 with those that have no gold label.
         num_examples=_counts(549367, 9842, 9824),
-        paper=(PaperScore("accuracy", 89.9, "Table 2"),),
+        # CAFE, 5 models, has the same.
+        paper=(PaperScore("accuracy", 89.9, "Table 2", 89.3, "ESIM + ELMo, 5 models"),),
     ),
     Task(
         name="scitail",
@@ -394,7 +416,7 @@ _ROWS = (
         tfds=_tfds("sci_tail", ("premise", "hypothesis"), order=""),
         # TFDS and HF read quotes as csv's, which joins rows: 23,097 for training.
         num_examples=_counts(23596, 1304, 2126),
-        paper=(PaperScore("accuracy", 88.3, "Table 2"),),
+        paper=(PaperScore("accuracy", 88.3, "Table 2", 83.3, "CAFE"),),
     ),
     Task(
         name="race",
@@ -433,9 +455,9 @@ _ROWS = (
             "test_high": 3498,
         },
         paper=(
-            PaperScore("middle/accuracy", 62.9, "Table 3"),
-            PaperScore("high/accuracy", 57.4, "Table 3"),
-            PaperScore("accuracy", 59.0, "Table 3"),
+            PaperScore("middle/accuracy", 62.9, "Table 3", 60.2, _MRU),
+            PaperScore("high/accuracy", 57.4, "Table 3", 50.3, _MRU),
+            PaperScore("accuracy", 59.0, "Table 3", 53.3, _MRU),
         ),
     ),
     Task(
@@ -470,7 +492,9 @@ _ROWS = (
             ),
         ),
         num_examples=_counts(1497, 374, 1871) | {"dev_2018": 1571, "test_2018": 1571},
-        paper=(PaperScore("accuracy", 86.5, "Table 3"),),
+        paper=(
+            PaperScore("accuracy", 86.5, "Table 3", 77.6, "Hidden Coherence Model"),
+        ),
     ),
     Task(
         name="dpr",

@@ -1,0 +1,50 @@
+r"""A report of runs beside the paper's tables and figures, from their workdirs alone.
+
+    python -m gpt1_jax.report runs/pretrain runs/sweep-ablations --output report
+
+A directory stands for all workdirs under it, as a sweep's or a whole study's. Writes
+report.html, one file that needs no network; report.md, the same in Markdown; and the
+figures as PNG. What was not run says so; runs on synthetic data are marked.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from gpt1_jax import command, terminal
+from gpt1_jax.exits import UserError
+from gpt1_jax.reporting import contents, page
+from gpt1_jax.reporting import runs as runs_lib
+
+_FLAGS = flags.FlagValues()
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Directory to write.", required=True, flag_values=_FLAGS
+)
+
+
+def main(workdirs: list[str]) -> None:
+    """Runs the command."""
+    output = Path(_OUTPUT.value).expanduser()
+    if output.exists() and not output.is_dir():
+        raise UserError(
+            f"--output={output} is a file; a directory is expected; name another"
+        )
+    terminal.say(f"reading {', '.join(workdirs)}")
+    runs, damaged, warnings = runs_lib.read([Path(given) for given in workdirs])
+    for warning in warnings:
+        terminal.warn(warning)
+    finished = sum(run.is_finished for run in runs)
+    terminal.say(
+        f"{len(runs) + len(damaged)} workdirs: {finished} finished, "
+        f"{len(runs) - finished} not finished, {len(damaged)} damaged"
+    )
+    report = contents.build(runs, damaged, warnings)
+    page.write(report, output)
+    terminal.say(
+        f"{output / page.MARKDOWN_FILE}, {len(report.pictures())} figures beside it"
+    )
+    terminal.say(f"{output / page.HTML_FILE}")
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS, positionals="WORKDIR")

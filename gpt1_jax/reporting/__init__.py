@@ -1,0 +1,1 @@
+"""Workdirs -> tables beside the paper's, figures, one page."""

@@ -1,0 +1,143 @@
+"""What the paper reports and no task's own row holds (Radford et al. 2018).
+
+Scores of single tasks, and the best earlier systems', are in data.task_rows.
+"""
+
+import dataclasses
+
+from gpt1_jax.data.task_rows import TASKS, PaperScore
+
+# Sec. 4.1: "a very low token level perplexity of 18.4 on this corpus".
+PERPLEXITY = 18.4
+# Table 4, and its best earlier system.
+GLUE = PaperScore("GLUE", 72.8, "Table 4", 68.9, "Multi-task BiLSTM + ELMo + Attn")
+
+# Table 1, in its order.
+KINDS = (
+    ("Natural language inference", ("snli", "mnli", "qnli", "rte", "scitail")),
+    ("Question answering", ("race", "storycloze")),
+    ("Sentence similarity", ("mrpc", "qqp", "stsb")),
+    ("Classification", ("sst2", "cola")),
+)
+
+# The tasks of each table's columns, in order.
+COLUMNS = {
+    "Table 2": ("mnli", "snli", "scitail", "qnli", "rte"),
+    "Table 3": ("storycloze", "race"),
+    "Table 4": ("cola", "sst2", "mrpc", "stsb", "qqp"),
+    "Table 5": ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"),
+}
+
+# What the GLUE score is the mean of.
+GLUE_TASKS = (*COLUMNS["Table 5"], "wnli")
+
+TITLES = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "qqp": "QQP",
+    "mnli": "MNLI",
+    "qnli": "QNLI",
+    "rte": "RTE",
+    "wnli": "WNLI",
+    "ax": "GLUE diagnostics",
+    "snli": "SNLI",
+    "scitail": "SciTail",
+    "race": "RACE",
+    "storycloze": "Story Cloze",
+    "dpr": "DPR",
+}
+
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews": "Matthews corr.",
+    "pearson": "Pearson corr.",
+    "spearman": "Spearman corr.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+    """A row of Table 5; `average` as printed, the last one cut off, not rounded."""
+
+    title: str
+    average: float
+    percent: dict[str, float]
+
+
+def _row(title: str, average: float, *percent: float) -> Ablation:
+    return Ablation(title, average, dict(zip(COLUMNS["Table 5"], percent, strict=True)))
+
+
+def _full_percent(task: str) -> float:
+    """The score in Tables 2 and 4; of MNLI's two sets, the mean to a decimal."""
+    metric = TASKS[task].metrics[0]
+    scores = [s.percent for s in TASKS[task].paper if s.metric.endswith(metric)]
+    return round(sum(scores) / len(scores), 1)
+
+
+FULL, NO_PRETRAINING, NO_AUXILIARY, LSTM = (
+    "full",
+    "no pre-training",
+    "no auxiliary LM",
+    "LSTM with auxiliary LM",
+)
+ABLATIONS = {
+    FULL: _row("Transformer, full", 74.7, *map(_full_percent, COLUMNS["Table 5"])),
+    NO_PRETRAINING: _row(
+        "without pre-training", 59.9, 18.9, 84.0, 79.4, 30.9, 65.5, 75.7, 71.2, 53.8
+    ),
+    NO_AUXILIARY: _row(
+        "without the auxiliary LM", 75.0, 47.9, 92.0, 84.9, 83.2, 69.8, 81.1, 86.9, 54.4
+    ),
+    LSTM: _row("LSTM, full", 69.1, 30.3, 90.5, 83.2, 71.8, 68.1, 73.7, 81.1, 54.6),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A pair of curves of Figure 2, left, in percent; read off the figure, to about 1.
+
+    first, last: dev scores with the embeddings only and with all twelve layers.
+    """
+
+    title: str
+    metric: str
+    first: float
+    last: float
+    train_last: float
+
+
+LAYER_TRANSFER = {
+    "mnli": Reading("MNLI-m, dev", "matched/accuracy", 72.0, 82.0, 97.0),
+    "race": Reading("RACE, dev", "accuracy", 40.0, 60.0, 92.0),
+}
+
+# Figure 2, right: where the Transformer's curves end, read off, to about 0.02.
+ZERO_SHOT_LAST_STEP = 1_000_000
+ZERO_SHOT_LAST = {"sst2": 0.68, "dpr": 0.55, "cola": 0.43, "race": 0.25}
+ZERO_SHOT_TITLES = {
+    "sst2": "sentiment (SST-2)",
+    "dpr": "Winograd schemas (DPR)",
+    "cola": "acceptability (CoLA)",
+    "race": "question answering (RACE)",
+}
+
+
+def scores_of(table: str) -> list[tuple[str, PaperScore]]:
+    """(task, score) of all results of the paper's model in Table 2, 3 or 4."""
+    return [
+        (task, score)
+        for task in COLUMNS[table]
+        for score in TASKS[task].paper
+        if score.table == table
+    ]
+
+
+def metric_title(task: str, metric: str) -> str:
+    """`MNLI-matched, accuracy` of mnli's `matched/accuracy`."""
+    infix, _, name = metric.rpartition("/")
+    title = f"{TITLES[task]} {infix}".strip()
+    return f"{title}, {METRIC_TITLES[name]}"
