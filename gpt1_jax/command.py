@@ -131,8 +131,8 @@ def _readable(error: Exception) -> str:
     last = message.splitlines()[-1].strip() if message else repr(error)
     if isinstance(error, OSError):
         return (
-            f"no experiment file: {last}; run from the repository's root, or give the "
-            "whole path after --config"
+            f"no experiment file: {last}; a Python file with get_config(words) is "
+            "expected; check the path after --config"
         )
     if "invalid literal for int()" in message:
         return f"{' '.join(message.split())}; an integer is expected; write 1000"
