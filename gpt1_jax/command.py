@@ -189,8 +189,14 @@ def _print_error(message: str) -> None:
 def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:
     lines = [inspect.getdoc(module) or "", "", "Flags:"]
     for flag in (flag_values[name] for name in flag_values):
-        default = "" if flag.default in (None, "") else f" (default: {flag.default})"
+        # absl says on a line of its own what it says of each flag that may be repeated.
+        text = flag.help.partition(";\n")[0]
+        if isinstance(flag, flags.MultiFlag):
+            text += " May be repeated."
+        default = (
+            "" if flag.default in (None, "", []) else f" (default: {flag.default})"
+        )
         # Only a flag that must be given has a validator: that it is no None.
         must = " (required)" if flag.validators else ""
-        lines.append(f"  --{flag.name}: {flag.help}{default or must}")
+        lines.append(f"  --{flag.name}: {text}{default or must}")
     return "\n".join(lines)
