@@ -131,8 +131,8 @@ def _readable(error: Exception) -> str:
     last = message.splitlines()[-1].strip() if message else repr(error)
     if isinstance(error, OSError):
         return (
-            f"no experiment file: {last}; run from the repository's root, or give the "
-            "whole path after --config"
+            f"no experiment file: {last}; a Python file with get_config(words) is "
+            "expected; check the path after --config"
         )
     if "invalid literal for int()" in message:
         return f"{' '.join(message.split())}; an integer is expected; write 1000"
@@ -189,8 +189,14 @@ def _print_error(message: str) -> None:
 def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:
     lines = [inspect.getdoc(module) or "", "", "Flags:"]
     for flag in (flag_values[name] for name in flag_values):
-        default = "" if flag.default in (None, "") else f" (default: {flag.default})"
+        # absl says on a line of its own what it says of each flag that may be repeated.
+        text = flag.help.partition(";\n")[0]
+        if isinstance(flag, flags.MultiFlag):
+            text += " May be repeated."
+        default = (
+            "" if flag.default in (None, "", []) else f" (default: {flag.default})"
+        )
         # Only a flag that must be given has a validator: that it is no None.
         must = " (required)" if flag.validators else ""
-        lines.append(f"  --{flag.name}: {flag.help}{default or must}")
+        lines.append(f"  --{flag.name}: {text}{default or must}")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,70 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import starting_model
+from gpt1_jax import starting_model, terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.exits import NotFound, UserError
+
+# The experiments that come with this package lie beside it, in a clone as in a wheel.
+PACKAGE = "experiments"
+SHIPPED = Path(__file__).parents[1] / PACKAGE
 
 
 def define_config(flag_values: flags.FlagValues) -> flags.FlagHolder[ConfigDict]:
     """The flag --config FILE:words, and --config.GROUP.FIELD=VALUE with it."""
-    return config_flags.DEFINE_config_file(
+    holder = config_flags.DEFINE_config_file(
         "config",
         None,
         "Experiment file, with :words if any.",
         lock_config=True,
         flag_values=flag_values,
     )
+    flag = flag_values["config"]
+    flag.parser = _LocatingParser(flag.parser)
+    return holder
+
+
+class _LocatingParser(flags.ArgumentParser):
+    """Parses --config as ml_collections does, once the file is located."""
+
+    def __init__(self, parser: flags.ArgumentParser):
+        self._parser = parser
+
+    def parse(self, argument: str) -> Any:
+        file, colon, words = argument.partition(":")
+        return self._parser.parse(f"{locate(Path(file))}{colon}{words}")
+
+    def flag_type(self) -> str:
+        return self._parser.flag_type()
+
+
+def locate(file: Path) -> Path:
+    """`file`; if there is none and this package has that experiment, the package's.
+
+    Example: experiments/pretrain.py, in a directory without experiments ->
+             .../site-packages/experiments/pretrain.py
+    """
+    if file.exists() or file.parts[:1] != (PACKAGE,):
+        return file
+    shipped = SHIPPED.joinpath(*file.parts[1:])
+    if not shipped.is_file():
+        return file
+    _import_shipped()
+    return shipped
+
+
+def _import_shipped() -> None:
+    """Makes experiments import each other from SHIPPED, whatever lies on the path."""
+    imported = sys.modules.get(PACKAGE)
+    if str(SHIPPED) in getattr(imported, "__path__", []):
+        return
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE,
+        SHIPPED / "__init__.py",
+        submodule_search_locations=[str(SHIPPED)],
+    )
+    assert spec
+    sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
 
 
 def resolve(flag_values: flags.FlagValues) -> RunConfig:
@@ -36,12 +87,16 @@ def resolve(flag_values: flags.FlagValues) -> RunConfig:
             "--config is missing; name an experiment, as in --config "
             "experiments/pretrain.py"
         )
-    file, _ = _file_and_words(flag_values)
+    given, _ = _file_and_words(flag_values)
+    file = locate(given)
     if not file.is_file():
         raise NotFound(
             f"no experiment file {file}; a Python file with get_config(words) is "
-            "expected; check the path after --config"
+            f"expected, or one of gpt1_jax's own: {', '.join(_own_names())}; check the "
+            "path after --config"
         )
+    if file != given:
+        terminal.say(f"no {given} here: the one that comes with gpt1_jax, {file}")
     config = config_lib.from_mapping(flag_values["config"].value)
     check(config, overridden(flag_values))
     return config
@@ -74,11 +129,17 @@ def default_workdir(flag_values: flags.FlagValues) -> str:
 def axes(flag_values: flags.FlagValues, config: RunConfig) -> Mapping[str, Any]:
     """What the experiment's own get_axes(config, words) gives; {} if it has none."""
     file, words = _file_and_words(flag_values)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    spec = importlib.util.spec_from_file_location(file.stem, locate(file))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     get_axes = getattr(module, "get_axes", lambda config, words: {})
     return get_axes(config, words)
+
+
+def _own_names() -> list[str]:
+    """experiments/pretrain.py and the others that come with this package."""
+    paths = sorted(SHIPPED.glob("[!_]*.py"))
+    return [f"{PACKAGE}/{path.name}" for path in paths]
 
 
 def _file_and_words(flag_values: flags.FlagValues) -> tuple[Path, str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpt1_jax import model_store, terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import batches, inputs, tasks, tokenizers
+from gpt1_jax.data import batches, inputs, own_tasks, tokenizers
 from gpt1_jax.data.examples import Example, Split
 from gpt1_jax.data.inputs import NUM_SPECIALS, Records
 from gpt1_jax.data.task_data import TaskData
@@ -194,5 +194,6 @@ def load(path: str | Path) -> FineTuned:
             f"{found.config.job}; name the workdir of a run of experiments/finetune.py"
         )
     assert found.tokenizer  # restore needs one
-    recipe = Recipe(found.config, tasks.named(found.config.task.name), found.tokenizer)
+    task = own_tasks.load(found.config.task.name, model_store.workdir_of(path))
+    recipe = Recipe(found.config, task, found.tokenizer)
     return FineTuned(recipe, found.params, found.step)

@@ -166,6 +166,11 @@ def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[st
     return facts | ({"tokenizer": tokenizer.fingerprint} if tokenizer else {})
 
 
+def workdir_of(path: str | Path) -> Path:
+    """The workdir that PATH is, or is in."""
+    return _workdir_and_step(path)[0]
+
+
 def read_config(path: str | Path) -> RunConfig:
     """The config of the run in PATH."""
     directory, _ = workdir_and_step(path)

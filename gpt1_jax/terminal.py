@@ -17,7 +17,10 @@ _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
-_console = rich.console.Console(highlight=False, emoji=False, soft_wrap=True)
+# In a notebook plain text too: rich's own cells are one for each line.
+_console = rich.console.Console(
+    highlight=False, emoji=False, soft_wrap=True, force_jupyter=False
+)
 
 
 def silence() -> None:

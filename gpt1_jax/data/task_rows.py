@@ -44,12 +44,15 @@ _MULTI_TASK = "Multi-task BiLSTM + Attn"
 _SAN, _MRU = "SAN, 3 models", "BiAttention MRU, 9 models"
 
 
+KINDS = ("single", "pair", "similarity", "choice")
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
     """All that is particular about a task."""
 
     name: str
-    kind: str  # single | pair | similarity | choice
+    kind: str  # one of KINDS
     # Names of the classes in order of their index; (): scores, or a choice.
     classes: tuple[str, ...] = ()
     # The first selects the best checkpoint.
@@ -64,10 +67,12 @@ class Task:
     dev: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"": "dev"})
     test: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"": "test"})
     # Of each split that can be loaded: files in order of preference.
-    files: Mapping[str, tuple[File, ...]]
-    tfds: Dataset
+    files: Mapping[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
+    tfds: Dataset = dataclasses.field(
+        default_factory=lambda: Dataset(splits={}, columns=Columns(()))
+    )
     # Of each split in the official files, after rows without a gold label are skipped.
-    num_examples: Mapping[str, int]
+    num_examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
     paper: tuple[PaperScore, ...] = ()
     predicted_by: str = ""  # the task whose model predicts this one; "": its own
 

@@ -22,7 +22,8 @@ def named(name: str) -> Task:
     """
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "name one of these"
+        others = "name one of these, or run the experiment file that registers it"
+        hint = f"did you mean {near[0]}?" if near else others
         raise UserError(f"unknown task {name!r}; {', '.join(TASKS)}; {hint}")
     return TASKS[name]
 

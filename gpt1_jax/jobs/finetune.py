@@ -18,7 +18,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import finetuned, model_store, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import batches, task_data, tasks
+from gpt1_jax.data import batches, own_tasks, task_data, tasks
 from gpt1_jax.data.inputs import Records
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.exits import UserError
@@ -219,6 +219,7 @@ class _FineTuning:
         ) as run:
             if hosts.is_first():
                 workdir_lib.begin(workdir, config, self.recipe.tokenizer)
+                own_tasks.save(self.recipe.task, workdir)
             job = self._job(run.save, shardings)
             loop.fit(run.state, job, config.train, run.log)
             best = run.checkpoints.best_step()

@@ -32,6 +32,7 @@ def start(
     cache_dir: Path,
     devices: int = 1,
     experiment: str = "pretrain.py",
+    stderr: int = subprocess.STDOUT,
     **overrides,
 ) -> subprocess.Popen:
     """A run of TINY; `a__b=c` stands for --config.a.b=c."""
@@ -54,7 +55,7 @@ def start(
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
     )
 

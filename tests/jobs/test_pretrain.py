@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import jax
@@ -27,10 +28,25 @@ def cache_dir(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, cache_dir) -> tuple[Path, str]:
-    """A finished run, and what it printed."""
+def ended(tmp_path_factory, cache_dir) -> tuple[Path, str, str]:
+    """A finished run, and what it printed on its two streams."""
     workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    return workdir, finish(start(workdir, cache_dir))
+    process = start(workdir, cache_dir, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return workdir, output, errors
+
+
+@pytest.fixture(scope="module")
+def unbroken(ended) -> tuple[Path, str]:
+    """A finished run, and what it printed."""
+    return ended[:2]
+
+
+def test_normal_run_prints_nothing_of_the_libraries(ended):
+    _, output, errors = ended
+    assert errors == ""
+    assert "warning" not in output.lower()
 
 
 def test_run_ends_with_scores_baseline_samples_and_what_to_type_next(unbroken):
@@ -45,7 +61,6 @@ def test_run_ends_with_scores_baseline_samples_and_what_to_type_next(unbroken):
     assert f"{metrics['eval/perplexity']:.2f}" in output
     assert output.count(" |") == 1 + 3  # the heading, and three samples
     assert f"gpt1_jax.generate --checkpoint {workdir}" in output
-    assert "Warning" not in output
 
 
 def test_every_step_has_one_row_and_evaluations_share_it(unbroken):

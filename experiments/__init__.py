@@ -1,0 +1,1 @@
+"""Runnable configs, a file each; --config experiments/NAME.py finds them anywhere."""

@@ -1,0 +1,273 @@
+"""README.md and docs/*.md: every command parses, every name in them exists.
+
+bash itself says what commands a block comes to, loops and quotes and all: it runs the
+block, with a `python` that only notes its arguments, and nothing else on its path.
+"""
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gpt1_jax import experiment, grid
+from gpt1_jax.config import RunConfig, flatten
+from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.exits import NotFound
+from tests import command_lines
+from tests.docs_pages import PAGES, blocks, without_blocks
+
+SHELL = ("", "bash")
+CALL = re.compile(r"^(?: *|.* && )python -[mc] ", re.MULTILINE)
+# Notes the arguments of each python, an unprintable character after each; in one write,
+# as a loop may run several at once.
+PRELUDE = r"""
+command_not_found_handle() { :; }
+python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
+srun() { "$@"; }
+"""
+# What needs packages that the tests' environment has not.
+NEEDS_TORCH = ("benchmarks.train_step", "benchmarks.generate")
+
+
+def by_page(values) -> list:
+    return [pytest.param(v, id=f"{v[0].name}-{n}") for n, v in enumerate(values)]
+
+
+def python_calls(script: str, directory: Path) -> list[list[str]]:
+    """The arguments of each python that a script would run."""
+    noted = directory / "noted"
+    noted.write_bytes(b"")
+    subprocess.run(
+        ["/bin/bash", "-c", f"exec 3>>'{noted}'\n{PRELUDE}\n{script}\nwait"],
+        cwd=directory,
+        env={"PATH": "/nowhere"},
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+    calls = noted.read_text().split("\x1e")[:-1]
+    return [call.split("\x1f")[:-1] for call in calls]
+
+
+def inline(page: Path, start: str) -> list[str]:
+    """The code within the prose of a page that begins so, line ends made spaces."""
+    prose = re.sub(r"^#.*$", "", without_blocks(page), flags=re.MULTILINE)
+    found = re.findall(r"`([^`]+)`", prose)
+    return [" ".join(code.split()) for code in found if code.startswith(start)]
+
+
+SCRIPTS = [
+    (page, block.text)
+    for page in PAGES
+    for block in blocks(page)
+    # Output that quotes a command begins its lines with other words.
+    if block.language in SHELL and CALL.search(block.text)
+]
+SCRIPTS += [(p, code) for p in PAGES for code in inline(p, "python -")]
+SCRIPTS += [(p, code) for p in PAGES for code in inline(p, "srun python -m ")]
+OVERRIDES = [
+    (page, code)
+    for page in PAGES
+    for code in inline(page, "--config.")
+    if code != "--config."
+]
+FIELDS = [
+    (page, code)
+    for page in PAGES
+    for code in inline(page, "config.")
+    if "..." not in code and code != "config.json"
+]
+PYTHON = [
+    (page, block.text)
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "python"
+]
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", without_blocks(page))
+    if "://" not in link
+]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """A directory without runs, with the experiment files that the pages write."""
+    for _, source in PYTHON:
+        if name := re.match(r'"""(\w+\.py): ', source):
+            (tmp_path / name[1]).write_text(source)
+    monkeypatch.chdir(tmp_path)
+    # Tasks that these files register are gone afterwards.
+    known = dict(TASKS)
+    yield tmp_path
+    TASKS.clear()
+    TASKS.update(known)
+
+
+def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Parses the arguments of a python as its command would; what kind it was."""
+    if call[0] == "-c":
+        compile(call[1], "-c", "exec")
+        return "code"
+    assert call[0] == "-m"
+    argv = [argument for argument in call[1:] if argument != "..."]
+    if not argv[0].startswith(("gpt1_jax.", "benchmarks.")):
+        assert importlib.util.find_spec(argv[0])
+        return "other"
+    if argv[0] in NEEDS_TORCH:
+        assert importlib.util.find_spec(argv[0])
+        return "torch"
+    is_abbreviated = len(argv) == 1 or argv[-1] == "--config"
+    if is_abbreviated:
+        assert importlib.util.find_spec(argv[0])
+        return "abbreviated"
+    module = command_lines.parse(argv, monkeypatch)
+    if "config" in module._FLAGS:
+        config = experiment.resolve(module._FLAGS)
+        if "axis" in module._FLAGS:
+            check_axes(module._FLAGS, config)
+    return "parsed"
+
+
+def check_axes(flag_values, config: RunConfig) -> None:
+    """As the sweep does, before anything runs."""
+    axes = grid.parse_axes(flag_values["axis"].value)
+    with contextlib.suppress(NotFound):  # the model that the experiment looks at
+        axes = axes or grid.of_experiment(experiment.axes(flag_values, config))
+        assert axes
+    cells = grid.cells(axes) if axes else []
+    for cell in cells:
+        experiment.check(grid.config_of(config, cell), set())
+    grid.share(max(8, len(cells)), flag_values["only"].value)
+
+
+def test_pages_are_taken_apart():
+    assert {page.name for page in PAGES} >= {"README.md", "data.md", "own_task.md"}
+    assert len(SCRIPTS) >= 25
+    assert len(OVERRIDES) >= 20
+    assert len(FIELDS) >= 3
+    assert len(PYTHON) >= 3
+    assert len(LINKS) >= 5
+    # Nothing that is meant to be a command lies in a block of another language.
+    known = {"python", *SHELL, "text", "json"}
+    found = {block.language for page in PAGES for block in blocks(page)}
+    assert found <= known
+
+
+def test_bash_expands_what_the_pages_write(tmp_path):
+    script = """
+for task in cola rte; do
+  python -m gpt1_jax.main --config "x.py:$task" \\
+      --config.data.corpus='/data/*.txt' &
+done; wait
+pip install nothing && python -m gpt1_jax.submit runs/{a,b} --output z.zip  # why
+"""
+    main = ["-m", "gpt1_jax.main", "--config"]
+    calls = python_calls(script, tmp_path)
+    assert sorted(calls[:2]) == [
+        [*main, f"x.py:{task}", "--config.data.corpus=/data/*.txt"]
+        for task in ("cola", "rte")
+    ]
+    assert calls[2:] == [
+        ["-m", "gpt1_jax.submit", "runs/a", "runs/b", "--output", "z.zip"]
+    ]
+
+
+@pytest.mark.parametrize("script", by_page(SCRIPTS))
+def test_commands_parse(script, elsewhere, monkeypatch):
+    _, text = script
+    calls = python_calls(text, elsewhere)
+    assert len(calls) >= text.count("python -m ") + text.count("python -c ")
+    for call in calls:
+        check(call, monkeypatch)
+
+
+def test_most_commands_are_parsed_whole(elsewhere, monkeypatch):
+    calls = [c for _, text in SCRIPTS for c in python_calls(text, elsewhere)]
+    kinds = [check(call, monkeypatch) for call in calls]
+    assert kinds.count("parsed") >= 40
+    assert kinds.count("parsed") > 0.8 * len(kinds)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "gpt1_jax.main --config experiments/pretrain.py:smal",
+        "gpt1_jax.main --config experiments/pretrain.py --config.train.steps=3",
+        "gpt1_jax.main --config experiments/pretrain.py --config.model.num_heads=5",
+        "gpt1_jax.generate --checkpoint runs/pretrain --promt x",
+        "gpt1_jax.generate --checkpoint runs/pretrain",
+        "gpt1_jax.sweep --config experiments/pretrain.py --axis sed=0,1",
+        "gpt1_jax.pretrain --config experiments/pretrain.py",
+    ],
+)
+def test_command_with_a_mistake_is_found_out(wrong, elsewhere, monkeypatch):
+    (call,) = python_calls(f"python -m {wrong}", elsewhere)
+    with pytest.raises(Exception, match=r"."):
+        check(call, monkeypatch)
+
+
+@pytest.mark.parametrize("override", by_page(OVERRIDES))
+def test_overrides_in_the_prose_are_of_fields(override, elsewhere, monkeypatch):
+    _, text = override
+    (call,) = python_calls(f"python {text}", elsewhere)
+    names = [word.partition("=")[0].removeprefix("--config.") for word in call]
+    assert set(names) <= set(flatten(RunConfig()))
+    with_value = [word for word in call if re.search("=.", word)]
+    errors = []
+    for words in ("pretrain.py", "finetune.py:rte"):
+        argv = ["gpt1_jax.main", f"--config=experiments/{words}", *with_value]
+        try:
+            experiment.resolve(command_lines.parse(argv, monkeypatch)._FLAGS)
+        except ValueError as error:
+            errors.append(error)
+    assert len(errors) < 2, errors
+
+
+@pytest.mark.parametrize("field", by_page(FIELDS))
+def test_fields_in_the_prose_exist(field):
+    _, text = field
+    name = text.removeprefix("config.").partition("=")[0]
+    paths = flatten(RunConfig())
+    assert name in paths or any(path.startswith(f"{name}.") for path in paths)
+
+
+@pytest.mark.parametrize("source", by_page(PYTHON))
+def test_python_compiles_and_its_imports_exist(source):
+    _, text = source
+    modules = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                modules[alias.asname or alias.name] = importlib.import_module(
+                    alias.name
+                )
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found = named_in(node.module, alias.name)
+                modules[alias.asname or alias.name] = found
+    assert modules
+    for node in ast.walk(ast.parse(text)):
+        is_attribute = isinstance(node, ast.Attribute)
+        if is_attribute and isinstance(node.value, ast.Name):
+            owner = modules.get(node.value.id)
+            assert owner is None or hasattr(owner, node.attr), ast.unparse(node)
+
+
+def named_in(module: str, name: str):
+    """What `from module import name` gives."""
+    found = importlib.import_module(module)
+    if hasattr(found, name):
+        return getattr(found, name)
+    return importlib.import_module(f"{module}.{name}")
+
+
+@pytest.mark.parametrize("link", by_page(LINKS))
+def test_links_lead_to_files(link):
+    page, target = link
+    assert (page.parent / target).exists()

@@ -1,0 +1,103 @@
+"""A task of the user's own: docs/own_task.md as it stands there, and its mistakes."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gpt1_jax import exits, finetuned
+from gpt1_jax.data import own_tasks
+from gpt1_jax.data.task_rows import TASKS, File, Task
+from tests import command_lines, docs_pages
+
+
+def blocks(language: str) -> list[str]:
+    found = docs_pages.blocks(docs_pages.ROOT / "docs/own_task.md")
+    return [block.text for block in found if block.language == language]
+
+
+def row(**fields) -> Task:
+    files = {split: (File(f"{split}.txt", None),) for split in ("train", "dev")}
+    defaults = {"name": "tone", "kind": "single", "classes": ("a", "b"), "test": {}}
+    return Task(**defaults | {"metrics": ("accuracy",), "files": files} | fields)
+
+
+@pytest.fixture
+def no_own_tasks(monkeypatch):
+    """Own tasks that a test registers are gone after it."""
+    monkeypatch.setitem(TASKS, "tone", row())
+    del TASKS["tone"]
+
+
+def test_the_page_works_as_it_stands(
+    pretrained_workdir, tmp_path, monkeypatch, capsys, no_own_tasks
+):
+    monkeypatch.chdir(tmp_path)
+    data, commands, _ = blocks("bash")
+    (source,) = blocks("python")
+    Path("tone.py").write_text(source)
+    subprocess.run(["bash", "-euc", data], check=True)
+    Path("runs").mkdir()
+    Path("runs/pretrain").symlink_to(pretrained_workdir)
+    tune, texts, predict, evaluate = commands.splitlines()
+
+    def run(line: str) -> None:
+        python, m, *argv = shlex.split(line)
+        assert (python, m) == ("python", "-m")
+        command_lines.parse(argv, monkeypatch).main()
+
+    run(tune)
+    said = capsys.readouterr().out
+    assert "skipped 1 unsure requests" in said
+    assert "tone train: 8 examples" in said
+    result = json.loads(Path("runs/tone/result.json").read_text())
+    assert result["metrics"]["eval/accuracy"] in (0.0, 0.5, 1.0)
+
+    # Another process knows nothing of tone.py; the workdir may have moved.
+    del TASKS["tone"]
+    Path("my_data").rename("away")
+    subprocess.run(["bash", "-euc", texts], check=True)
+    run(predict)
+    rows = [json.loads(line) for line in Path("labels.jsonl").read_text().splitlines()]
+    assert [len(row["probabilities"]) for row in rows] == [2, 2]
+    for found in rows:
+        likeliest = max((0, 1), key=found["probabilities"].__getitem__)
+        assert found["label"] == ("polite", "rude")[likeliest]
+    assert "probabilities of polite, rude" in capsys.readouterr().out
+
+    Path("away").rename("my_data")
+    run(evaluate)
+    evaluated = json.loads(Path("runs/evaluate-tone/result.json").read_text())
+    of_best = result["metrics"]["eval/accuracy"]
+    assert evaluated["metrics"] == {"eval/accuracy": of_best}
+
+    # A row whose classes have changed places would give each label the other's name.
+    own_tasks.register(row(classes=("rude", "polite"), columns=("text",)))
+    with pytest.raises(
+        exits.UserError, match=r"tone'.*: classes: \['polite', 'rude'\]"
+    ):
+        finetuned.load("runs/tone")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "rte"}, r"own task 'rte'; a name other than ax, cola, .*; rename it"),
+        ({"kind": "triple"}, r"kind='triple'; single\|pair\|similarity\|choice; use"),
+        ({"test": {"": "test"}}, r"no files of test; .* as by test=\{\}"),
+        ({"train": "training"}, r"no files of training; each split"),
+    ],
+)
+def test_row_that_is_of_no_use_is_refused(fields, message, no_own_tasks):
+    with pytest.raises(exits.UserError, match=message):
+        own_tasks.register(row(**fields))
+    assert "tone" not in TASKS
+    assert TASKS["rte"].kind == "pair"
+
+
+def test_official_tasks_leave_no_facts_behind(tmp_path):
+    own_tasks.save(TASKS["rte"], tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert own_tasks.load("rte", tmp_path) is TASKS["rte"]

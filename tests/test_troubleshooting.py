@@ -1,0 +1,50 @@
+"""Each message that docs/troubleshooting.md explains is one of the code's."""
+
+import ast
+import re
+
+import pytest
+
+from tests.docs_pages import ROOT
+
+MESSAGES = re.findall(
+    r"^### `(.*)`$", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE
+)
+ANY = "\0"  # what an f-string fills in
+
+
+def text_of(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or ANY for part in node.values)
+    return None
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """All strings of the package."""
+    trees = [ast.parse(path.read_text()) for path in ROOT.glob("gpt1_jax/**/*.py")]
+    found = (text_of(node) for tree in trees for node in ast.walk(tree))
+    return [text for text in found if text]
+
+
+def is_of(message: str, text: str) -> bool:
+    """Whether `text` prints as `message`, or begins so, `...` being anything."""
+    parts = [re.escape(part) for part in re.split(r"\.\.\.(?!\.)", message)]
+    return re.match(".*?".join(parts), text, re.DOTALL) is not None
+
+
+def test_page_explains_many_messages_and_each_once():
+    assert len(MESSAGES) >= 25
+    assert len(set(MESSAGES)) == len(MESSAGES)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_message_is_one_of_the_code(message, texts):
+    assert len(re.sub(r"\W|\.\.\.", "", message)) > 8
+    assert any(is_of(message, text) for text in texts)
+
+
+def test_message_that_the_code_has_not_is_found_out(texts):
+    assert not any(is_of("no experiment file ...; a Perl file", text) for text in texts)
