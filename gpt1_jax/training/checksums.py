@@ -1,7 +1,8 @@
 """The checksums of a checkpoint: written with it, compared before it is used.
 
 manifest.json, in the checkpoint's own directory, so that it moves and goes with it:
-{"files": {path: [bytes, crc32]}, "crc32": that of "files"}. A CRC finds every flipped byte; it is no seal against forgery.
+{"files": {path: [bytes, crc32]}, "crc32": that of "files"}. A CRC finds every flipped
+byte; it is no seal against forgery.
 """
 
 import concurrent.futures
