@@ -9,6 +9,7 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -65,6 +66,8 @@ def run(
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
+    # Where nothing else listens to it, as a training loop does, SIGTERM is Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if {"-h", "--help", "-help", "--helpfull"} & set(sys.argv[1:]):
         print(_help(inspect.getmodule(main), flag_values))
         sys.exit(exits.DONE)
@@ -76,7 +79,9 @@ def run(
         goes_on = "the same command goes on where this one stopped"
         nothing = "what it was to write has not been written"
         terminal.say(f"interrupted; {goes_on if is_resumable else nothing}")
-        code = exits.PREEMPTED
+        terminal.flush()
+        # At once: an ordinary exit waits for what other threads are writing.
+        os._exit(exits.PREEMPTED)
     sys.exit(code)
 
 
@@ -168,7 +173,15 @@ def _run(main: Callable[[], None]) -> int:
             return _mistake(str(error))
         if isinstance(error, exits.RunFailed):
             return _failure(str(error))
-        return _failure(f"{error}; free space or check the path, then run again")
+        return _failure(
+            f"{_named(error)}; free space or check the path, then run again"
+        )
+
+
+def _named(error: OSError) -> str:
+    """An error of the system, with the path that writing had been about."""
+    notes = getattr(error, "__notes__", [])
+    return " ".join([str(error), *notes] if error.filename is None else [str(error)])
 
 
 def _mistake(message: str) -> int:

@@ -5,12 +5,13 @@ Atomic replacement and exclusive locks; nothing here knows what is in a file.
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -25,13 +26,24 @@ def file_made_whole(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with naming(path), part.open("w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Notes `path` on an error of the system that names none, as a full disk's."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.add_note(f"while writing {path}")
+        raise
 
 
 @contextlib.contextmanager
@@ -61,3 +73,14 @@ def exclusive(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that is written line by line, a torn last line left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

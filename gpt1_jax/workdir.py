@@ -20,7 +20,7 @@ from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.files import write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE, SKIPPED_FILE = "metrics.jsonl", "skipped.jsonl"
 CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
 

@@ -9,7 +9,7 @@ from gpt1_jax import terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import storyworld, tfds_source
 from gpt1_jax.exits import UserError
-from gpt1_jax.files import exclusive
+from gpt1_jax.files import exclusive, naming
 
 # A TFDS text this long is a book; shorter ones fill files of about this size.
 _FILE_CHARACTERS = 4_000_000
@@ -107,6 +107,7 @@ def _written(
             part = directory.with_name(f"{directory.name}.part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            write(part)
+            with naming(directory):
+                write(part)
             part.replace(directory)
     return directory

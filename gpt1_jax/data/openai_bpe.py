@@ -17,6 +17,7 @@ import tokenizers as tokenizers_lib
 
 from gpt1_jax.data import text as text_rules
 from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import naming
 
 # Vocabulary and merges, as released and as Hugging Face names them.
 FILE_NAMES = (
@@ -111,7 +112,8 @@ class OpenAITokenizer:
             files["tokenizer_config.json"] = json.dumps(fields, indent=2).encode()
         for name, content in files.items():
             part = directory / f"{name}.{os.getpid()}.part"
-            part.write_bytes(content)
+            with naming(part):
+                part.write_bytes(content)
             part.replace(directory / name)
 
 

@@ -22,7 +22,7 @@ from gpt1_jax.config import STORYWORLD, DataConfig
 from gpt1_jax.data import books, cached, corpus, executors, openai_bpe, text, tokenizers
 from gpt1_jax.data.books import Book
 from gpt1_jax.exits import UserError
-from gpt1_jax.files import exclusive, write_atomically
+from gpt1_jax.files import exclusive, naming, write_atomically
 
 # Counts up when the same books would give other tokens than before.
 _RULES_VERSION = 2
@@ -291,13 +291,16 @@ def encode_group(
     counts = []
     # On a cluster processes of two machines may have one number.
     unfinished = output.with_name(f"{output.name}.{uuid.uuid4().hex}")
-    with unfinished.open("wb") as file:
-        for path in paths:
-            counts.append(0)
-            for ids in _book_tokens(path, tokenizer):
-                file.write(ids.astype(dtype).tobytes())
-                counts[-1] += len(ids)
-    unfinished.replace(output)
+    try:
+        with naming(output), unfinished.open("wb") as file:
+            for path in paths:
+                counts.append(0)
+                for ids in _book_tokens(path, tokenizer):
+                    file.write(ids.astype(dtype).tobytes())
+                    counts[-1] += len(ids)
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
     write_atomically(output.with_suffix(".json"), json.dumps(counts))
 
 
@@ -325,7 +328,8 @@ def _assemble(
     """Joins the parts to a store in `partial`."""
     store, digest = partial / "store", hashlib.sha256()
     store.mkdir()
-    with (store / corpus.TOKENS_FILE).open("wb") as out:
+    tokens_path = store / corpus.TOKENS_FILE
+    with naming(tokens_path), tokens_path.open("wb") as out:
         for part in sorted((partial / "parts").glob("*.bin")):
             with part.open("rb") as file:
                 while block := file.read(1 << 24):

@@ -20,6 +20,7 @@ import sentencepiece
 from gpt1_jax.data import openai_bpe
 from gpt1_jax.data import text as text_rules
 from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import naming
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
@@ -120,7 +121,8 @@ class SentencePieceTokenizer:
         """Writes the model file, atomically."""
         directory.mkdir(parents=True, exist_ok=True)
         part = directory / f"{_MODEL_FILE}.{os.getpid()}.part"
-        part.write_bytes(self._model)
+        with naming(directory / _MODEL_FILE):
+            part.write_bytes(self._model)
         part.replace(directory / _MODEL_FILE)
 
 

@@ -12,6 +12,7 @@ from gpt1_jax.data.inputs import Records
 from gpt1_jax.models import heads
 from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.training import mesh as mesh_lib
+from gpt1_jax.training import stopping
 
 # Rows computed at once on a device, see mesh.jit_by_rows.
 ROWS_AT_ONCE = 16
@@ -73,7 +74,8 @@ class Classifier:
             advance(len(index_B))
 
         # A batch is prepared while the devices work on the one before.
-        for index_B in batches.eval_indices(lengths_R, buckets, self._batch_size):
+        all_indices = batches.eval_indices(lengths_R, buckets, self._batch_size)
+        for index_B in stopping.leaving(all_indices):
             batch = batches.make_batch(
                 records, index_B, buckets, batch_size=self._batch_size, rows=rows
             )

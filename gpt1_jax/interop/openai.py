@@ -17,7 +17,7 @@ import numpy as np
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.files import write_atomically
+from gpt1_jax.files import naming, write_atomically
 from gpt1_jax.interop import weights
 from gpt1_jax.interop.weights import Weights
 
@@ -93,7 +93,8 @@ def write(
         zip(layout["sizes"], layout["headers"], strict=True)
     ):
         start, end = end, end + size
-        with (directory / f"params_{number}.npy").open("wb") as file:
+        path = directory / f"params_{number}.npy"
+        with naming(path), path.open("wb") as file:
             file.write(bytes.fromhex(header) or _new_header(size))
             file.write(flat[start:end])
     write_atomically(directory / _SHAPES_FILE, layout["shapes"])

@@ -6,7 +6,6 @@ Sec. 3.2, 3.3 and 4.1. The step of best dev score is kept beside the last, as re
 import dataclasses
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +219,7 @@ class _FineTuning:
             if hosts.is_first():
                 workdir_lib.begin(workdir, config, self.recipe.tokenizer)
                 own_tasks.save(self.recipe.task, workdir)
-            job = self._job(run.save, shardings)
+            job = self._job(run, shardings)
             loop.fit(run.state, job, config.train, run.log)
             best = run.checkpoints.best_step()
             params = run.checkpoints.restore_params(best, like.params)
@@ -231,7 +230,7 @@ class _FineTuning:
 
     def _job(
         self,
-        save: Callable[[state.TrainState, float | None], None],
+        run: session.Session,
         shardings: state.TrainState,
     ) -> loop.Job:
         """What the loop runs and calls."""
@@ -254,11 +253,13 @@ class _FineTuning:
             train_step=lambda now, batch: jitted(now, batch, seed),
             batch_at=self._batch_at,
             evaluate=self._evaluate,
-            save=save,
+            save=run.save,
             total_steps=self.total_steps,
             tokens_at=lambda step: int(lengths_RA[self.indices(step)].sum()),
             eval_steps=self._eval_steps(),
             best_by=f"eval/{recipe.task.metrics[0]}",
+            set_score=run.checkpoints.set_score,
+            contents=lambda step: {"examples": self.indices(step).tolist()},
         )
 
     def _eval_steps(self) -> set[int]:

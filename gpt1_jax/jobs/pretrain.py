@@ -29,6 +29,7 @@ from gpt1_jax.training import (
     optim,
     session,
     state,
+    stopping,
 )
 
 
@@ -185,6 +186,7 @@ class _Pretraining:
             save=save,
             total_steps=self.total_steps,
             tokens_at=lambda step: cfg.batch_size * self.config.model.context_length,
+            contents=lambda step: {"window_starts": self._starts(step).tolist()},
         )
 
     def _loss(self, *, is_train: bool) -> losses.LossFn:
@@ -197,20 +199,21 @@ class _Pretraining:
 
     def _batch_at(self, step: int) -> corpus.LMBatch:
         """The sharded batch of training step `step`; each process loads its rows."""
-        length, batch_size = (
-            self.config.model.context_length,
-            self.config.train.batch_size,
-        )
-        starts_B = corpus.window_starts(
+        rows = mesh.local_rows(self.config.train.batch_size)
+        length = self.config.model.context_length
+        tokens = self.store.train_tokens
+        batch = corpus.train_batch(tokens, self._starts(step), length, rows)
+        return mesh.shard_rows(batch, self.mesh)
+
+    def _starts(self, step: int) -> np.ndarray:
+        """Where the windows of training step `step` start: starts_B, in tokens."""
+        return corpus.window_starts(
             len(self.store.train_tokens),
-            context_length=length,
-            batch_size=batch_size,
+            context_length=self.config.model.context_length,
+            batch_size=self.config.train.batch_size,
             seed=self.config.seed,
             step=step,
         )
-        rows = mesh.local_rows(batch_size)
-        batch = corpus.train_batch(self.store.train_tokens, starts_B, length, rows)
-        return mesh.shard_rows(batch, self.mesh)
 
     def _eval_batches(self) -> Iterator[corpus.LMBatch]:
         batch_size = mesh.padded_to_devices(self.config.train.eval_batch_size)
@@ -219,7 +222,7 @@ class _Pretraining:
         shape = (self.store.eval_books, length, batch_size)
         total = corpus.num_eval_batches(*shape)
         with terminal.progress("evaluating", total, unit="batches") as bar:
-            for batch in corpus.eval_batches(*shape):
+            for batch in stopping.leaving(corpus.eval_batches(*shape)):
                 local = corpus.LMBatch(*(x[rows] for x in batch))
                 yield mesh.shard_rows(local, self.mesh)
                 bar.advance()

@@ -138,9 +138,9 @@ class Checkpoints:
     def set_score(self, step: int, score: float) -> None:
         """Gives a step its score that was saved without, as its evaluation was left."""
         if hosts.is_first():
-            with files.directory_made_whole(
-                self._directory / str(step) / "metrics"
-            ) as part:
+            directory = self._directory / str(step) / "metrics"
+            shutil.rmtree(directory, ignore_errors=True)  # of a resume that was killed
+            with files.directory_made_whole(directory) as part:
                 text = json.dumps(_metrics(step, score))
                 (part / "metrics").write_text(text, encoding="utf-8")
             checksums.add(self._directory / str(step), "metrics")
@@ -150,6 +150,16 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         """The newest step that was saved completely."""
         return max(self.all_steps(), default=None)
+
+    def describe_newest(self) -> str:
+        """The newest good checkpoint in a few words."""
+        with contextlib.suppress(Exception):  # that of the failing save is told already
+            self._manager.wait_until_finished()
+        with contextlib.suppress(RunFailed):
+            step = good_step(self._directory, reversed(self.all_steps()))
+            if step is not None:
+                return f"the newest good checkpoint is {self._directory / str(step)}"
+        return f"no good checkpoint is in {self._directory}"
 
     def best_step(self) -> int | None:
         """The intact step of highest score, of equals the earliest; None: no scores.

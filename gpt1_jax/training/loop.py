@@ -7,24 +7,21 @@ never wait for the host, and logs, evaluates and saves when it is time.
 import contextlib
 import dataclasses
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from typing import Any
 
 import jax
 
 from gpt1_jax import exits, terminal
 from gpt1_jax.config import TrainConfig
-from gpt1_jax.training import hosts
+from gpt1_jax.training import stopping
 from gpt1_jax.training.losses import Sums
 from gpt1_jax.training.metrics_log import MetricsLog, NoLog
 from gpt1_jax.training.state import TrainState
 
-# Several processes ask each other whether to stop; it makes them wait for a step.
-_AGREE_EVERY_STEPS = 10
+# So many steps skipped in a row, and the run has failed.
+MOST_SKIPPED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +31,10 @@ class Job:
     train_step: compiled, donating its state. batch_at: step -> sharded batch.
     tokens_at: how many tokens, padding not among them, that batch has.
     evaluate: params -> {metric: value}. save: starts saving a state, with the value of
-    the metric `best_by` where one is given and the step was evaluated.
-    eval_steps: steps to evaluate after, beside the config's.
+    the metric `best_by` where one is given and the step was evaluated. set_score: gives
+    that value to a step that was saved before its evaluation ended.
+    eval_steps: steps to evaluate after, beside the config's. contents: step -> what its
+    batch holds, for the record of a step that was skipped.
     """
 
     train_step: Callable[[TrainState, Any], tuple[TrainState, Sums]]
@@ -46,6 +45,8 @@ class Job:
     tokens_at: Callable[[int], int]
     eval_steps: Container[int] = ()
     best_by: str = ""
+    set_score: Callable[[int, float], None] = lambda step, score: None
+    contents: Callable[[int], dict[str, list[int]]] = lambda step: {}
 
 
 def fit(
@@ -55,15 +56,21 @@ def fit(
 
     A row of metrics.jsonl is written before the checkpoint of its step is, so that no
     resume misses one. `tokens_per_second` leaves out evaluation, saving and compiling.
-    With `job.best_by` every evaluated step is saved, so that the best can be kept.
-    Raises: RunFailed: a metric is not finite (nothing of it is saved). Preempted: a
-            signal asked to stop; the state has been saved.
+    With `job.best_by` every evaluated step is saved, so that the best can be kept. A
+    step that was skipped, as its numbers were not finite, is noted and passed over.
+    Raises: RunFailed: too many steps in a row were skipped, or a score is not finite
+            (nothing of it is saved). Preempted: a signal asked to stop; the last
+            finished step has been saved, its evaluation is done at the resume.
     """
     first = int(state.step)
-    with _stop_requests() as stop, _progress(job, first) as bar:
+    with stopping.noted(), _progress(job, first) as bar:
         reporter = _Reporter(job, cfg, log, bar, first)
+        if log.lacks_scores(first) and _is_eval(job, cfg, first):
+            try:
+                reporter.complete(first, state.params)
+            except stopping.Stopped:
+                raise _preempted(first) from None
         unread: tuple[int, Sums] | None = None
-        agree_every = 1 if jax.process_count() == 1 else _AGREE_EVERY_STEPS
         for step in range(first + 1, job.total_steps + 1):
             state, sums = job.train_step(state, job.batch_at(step - 1))
             if unread:
@@ -71,12 +78,8 @@ def fit(
             unread = (step, sums)
             is_last = step == job.total_steps
             # Read once: a signal that comes later is for the next step to save.
-            is_stop = _divides(agree_every, step) and hosts.any_says(stop.is_requested)
-            is_eval = (
-                is_last
-                or _divides(cfg.eval_every_steps, step)
-                or step in job.eval_steps
-            )
+            is_stop = stopping.is_asked(step)
+            is_eval = _is_eval(job, cfg, step)
             is_save = (
                 is_last
                 or is_stop
@@ -86,17 +89,33 @@ def fit(
             )
             scores: dict[str, float] = {}
             if is_eval or is_save:
-                scores = reporter.report(step, sums, state.params if is_eval else None)
+                try:
+                    scores = reporter.report(
+                        step, sums, state.params if is_eval else None
+                    )
+                except stopping.Stopped:
+                    is_save = is_stop = True
+                    is_last = False
                 unread = None
             if is_save:
                 job.save(state, scores.get(job.best_by))
             if is_eval or is_save:
                 reporter.resume_clock()
             if is_stop and not is_last:
-                raise exits.Preempted(
-                    f"stopped at step {step} and saved; the same command goes on"
-                )
+                raise _preempted(step)
     return state
+
+
+def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
+    """Whether the state after `step` is to be evaluated."""
+    is_last = step == job.total_steps
+    return is_last or _divides(cfg.eval_every_steps, step) or step in job.eval_steps
+
+
+def _preempted(step: int) -> exits.Preempted:
+    return exits.Preempted(
+        f"stopped at step {step} and saved; the same command goes on"
+    )
 
 
 def _divides(every: int, step: int) -> bool:
@@ -105,7 +124,7 @@ def _divides(every: int, step: int) -> bool:
 
 
 class _Reporter:
-    """Reads a step's metrics, refuses what is not finite, writes row and bar."""
+    """Reads a step's metrics, notes what is not finite, writes row and bar."""
 
     def __init__(
         self,
@@ -137,27 +156,62 @@ class _Reporter:
         """Waits for `step`; evaluates the parameters given; writes a row if due.
 
         Returns: all metrics of the step. To be called for each step, in order.
+        Raises:  Stopped: the evaluation was left; the row lacks its scores.
         """
         row = {f"train/{name}": value for name, value in _means(sums).items()}
+        if "train/skipped" in row:
+            row = self._note_skipped(step, row)
         _check_finite(step, row)
         self._pause_clock()
         self._tokens += self._job.tokens_at(step - 1)
         if step > self._interval_step + 1:  # a rate over one step is mostly noise
             self._shown_rate = f", {self._rate():,.0f} tokens/s"
-        loss = row["train/loss"]
+        loss = row.get("train/loss", math.nan)
         self._bar.note(f"loss {loss:.3f}{self._shown_rate}")
         self._bar.advance()
         if evaluated is None and not _divides(self._cfg.log_every_steps, step):
             return row
         row["train/tokens_per_second"] = self._rate()
-        if evaluated is not None:
-            row |= self._job.evaluate(evaluated)
-            _check_finite(step, row)
-            shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if "eval/" in k)
-            terminal.say(f"step {step}: train/loss {loss:.4f}, {shown}")
+        try:
+            if evaluated is not None:
+                row |= self._scores(step, evaluated, loss)
+        except stopping.Stopped:  # the row is completed at the resume
+            self._log.write(step, row)
+            raise
         self._log.write(step, row)
         self._start_interval(step)
         return row
+
+    def complete(self, step: int, evaluated: Any) -> None:
+        """Evaluates the step that a run resumes at, and completes its row."""
+        row = self._log.last_row
+        row |= self._scores(step, evaluated, row.get("train/loss", math.nan))
+        if self._job.best_by:
+            self._job.set_score(step, row[self._job.best_by])
+        self._log.replace_last(row)
+        self.resume_clock()
+
+    def _scores(self, step: int, evaluated: Any, loss: float) -> dict[str, float]:
+        """The metrics of evaluation, said in a line."""
+        scores = self._job.evaluate(evaluated)
+        _check_finite(step, scores)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        terminal.say(f"step {step}: train/loss {loss:.4f}, {shown}")
+        return scores
+
+    def _note_skipped(self, step: int, row: dict[str, float]) -> dict[str, float]:
+        """The row with the number of steps skipped so far, and finite values only."""
+        skips = self._log.skips
+        if row["train/skipped"]:
+            skips.add(step, row, self._job.contents(step - 1))
+            row = {name: value for name, value in row.items() if math.isfinite(value)}
+        if skips.in_a_row(step) >= MOST_SKIPPED:
+            raise exits.RunFailed(
+                f"steps {step - MOST_SKIPPED + 1} to {step} were skipped, as a loss, a "
+                "gradient or a parameter was not finite in each; lower "
+                "config.optim.peak_learning_rate or lengthen the warm-up"
+            )
+        return row | {"train/skipped": float(skips.count)}
 
     def _rate(self) -> float:
         """Tokens a second since the last row."""
@@ -183,37 +237,3 @@ def _check_finite(step: int, row: dict[str, float]) -> None:
 
 def _progress(job: Job, first: int) -> contextlib.AbstractContextManager:
     return terminal.progress("training", job.total_steps, done=first, unit="steps")
-
-
-class _StopRequest:
-    is_requested = False
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[_StopRequest]:
-    """Notes SIGINT and SIGTERM; a second one acts as if nobody had listened.
-
-    Signals can only be heard in the main thread; elsewhere nothing is.
-    """
-    stop = _StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def request(number: int, frame: Any) -> None:
-        stop.is_requested = True
-        restore()
-        os.write(2, b"\nstopping after this step; once more stops at once\n")
-
-    for number in numbers:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        restore()

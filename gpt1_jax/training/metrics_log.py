@@ -4,30 +4,35 @@ Keys that depend on clock or machine contain `seconds`, `per_second` or `time`; 
 others are functions of (config, data, seed), also across a resume.
 """
 
-import contextlib
 import json
 from pathlib import Path
 from types import TracebackType
-
-import tensorboardX
+from typing import Any
 
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.files import write_atomically
+from gpt1_jax.files import naming, read_jsonl, write_atomically
 from gpt1_jax.training import hosts
+from gpt1_jax.training.board import Board
+from gpt1_jax.training.skips import Skips
 
 
-class MetricsLog:
-    """Appends rows; on opening, forgets rows behind the step that a run resumes at."""
+class NoLog:
+    """What the processes that leave writing to the first have for a MetricsLog.
+
+    last_row: of the step that a run resumes at; {}: it has none. skips: see there.
+    """
+
+    _writes = False
 
     def __init__(self, workdir: Path, resumed_step: int):
-        path = workdir / workdir_lib.METRICS_FILE
-        _truncate(path, resumed_step)
-        self._file = path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir), purge_step=resumed_step + 1, flush_secs=10
-        )
+        self._path = workdir / workdir_lib.METRICS_FILE
+        self.skips = Skips(workdir, resumed_step, writes=self._writes)
+        rows = read(self._path) if self._path.is_file() else []
+        self._rows = [row for row in rows if row["step"] <= resumed_step]
+        last = self._rows[-1] if self._rows else {"step": -1.0}
+        self.last_row = last if last["step"] == resumed_step else {}
 
-    def __enter__(self) -> "MetricsLog":
+    def __enter__(self) -> "NoLog":
         return self
 
     def __exit__(
@@ -36,54 +41,77 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._board.close()
+        """Nothing."""
+
+    def lacks_scores(self, step: int) -> bool:
+        """Whether the run resumes at `step`, whose row holds nothing of evaluation."""
+        is_scored = any(name.startswith("eval/") for name in self.last_row)
+        return self.last_row.get("step") == step and not is_scored
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def replace_last(self, row: dict[str, float]) -> None:
+        """Nothing."""
+
+    def write_text(self, step: int, name: str, text: str) -> None:
+        """Nothing."""
+
+
+class MetricsLog(NoLog):
+    """Appends rows; on opening, forgets rows behind the step that a run resumes at."""
+
+    _writes = True
+
+    def __init__(self, workdir: Path, resumed_step: int):
+        super().__init__(workdir, resumed_step)
+        if self._path.is_file():
+            self._rewrite()
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = Board(workdir, purge_step=resumed_step + 1)
+
+    def __exit__(self, *_: Any) -> None:
+        try:
+            with naming(self._path):
+                self._file.close()
+        finally:
+            self._board.close()
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes the row of `step` with one write and one flush."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        self._show(step, values)
+
+    def replace_last(self, row: dict[str, float]) -> None:
+        """Writes the row of the step that the run resumed at anew, before any other."""
+        self._rows[-1] = row
+        self._file.close()
+        self._rewrite()
+        self._file = self._path.open("a", encoding="utf-8")
+        self._show(int(row["step"]), row)
+
+    def _rewrite(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self._rows)
+        if text != self._path.read_text(encoding="utf-8", errors="replace"):
+            write_atomically(self._path, text)
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            if name != "step":
+                self._board.add_scalar(name, value, step)
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Shows `text` in TensorBoard; metrics.jsonl holds numbers only."""
         self._board.add_text(name, text, step)
 
 
-class NoLog(contextlib.nullcontext):
-    """What the processes that leave writing to the first have for a MetricsLog."""
-
-    def __enter__(self) -> "NoLog":
-        return self
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Nothing."""
-
-    def write_text(self, step: int, name: str, text: str) -> None:
-        """Nothing."""
-
-
 def open_log(workdir: Path, resumed_step: int) -> MetricsLog | NoLog:
     """The log of a run: of the first process; the others have none."""
-    return MetricsLog(workdir, resumed_step) if hosts.is_first() else NoLog()
+    return (MetricsLog if hosts.is_first() else NoLog)(workdir, resumed_step)
 
 
 def read(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.jsonl, a torn last line left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
-
-
-def _truncate(path: Path, last_step: int) -> None:
-    if not path.is_file():
-        return
-    rows = [row for row in read(path) if row["step"] <= last_step]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    if text != path.read_text(encoding="utf-8", errors="replace"):
-        write_atomically(path, text)
+    return read_jsonl(path)

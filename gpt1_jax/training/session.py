@@ -13,7 +13,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
-from gpt1_jax.exits import UserError
+from gpt1_jax.exits import RunFailed, UserError
 from gpt1_jax.training import checkpoint, hosts, mesh, metrics_log, process
 from gpt1_jax.training.state import TrainState
 
@@ -125,8 +125,11 @@ def begin(
         def save(state: TrainState, score: float | None) -> None:
             checkpoints.save(state, fingerprint, score)
 
-        with metrics_log.open_log(workdir, latest or 0) as log:
-            yield Session(state, save, log, checkpoints)
+        try:
+            with metrics_log.open_log(workdir, latest or 0) as log:
+                yield Session(state, save, log, checkpoints)
+        except RunFailed as error:
+            raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
     hosts.wait_for_all("what was logged is written")
 
 

@@ -59,8 +59,8 @@ def make_train_step(
     The seed is an argument, so that runs of all seeds share one compiled program.
 
     The sums are the loss function's, the gradient's norm before the update, the
-    parameters' after it, which tells a caller whether the new state is finite, and the
-    learning rate that `schedule` gave.
+    parameters' after it, the learning rate that `schedule` gave, and `skipped`: 1 where
+    one of loss and norms is not finite. Then the state stays as it was, but for `step`.
     With accumulation, gradients are means over microbatches that are run in turn; the
     batch size must be a multiple. Jit, devices and donation are the caller's.
     """
@@ -94,6 +94,14 @@ def make_train_step(
         for name, tree in (("grad_norm", grads), ("param_norm", params)):
             sums |= {name: (optax.tree.norm(tree), jnp.ones(()))}
         sums |= {"learning_rate": (schedule(state.step), jnp.ones(()))}
+        checked = [sums[name][0] for name in ("loss", "grad_norm", "param_norm")]
+        is_good = jnp.isfinite(jnp.stack(checked)).all()
+        sums |= {"skipped": (1.0 - is_good, jnp.ones(()))}
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(is_good, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step

@@ -205,22 +205,31 @@ def test_devices_and_accumulation_change_nothing_but_rounding(
     assert np.abs(found[-1] / reference - 1).max() > 1e-3
 
 
-def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(cache_dir, tmp_path):
-    # The warm-up's first update moves nothing; the second one's parameters overflow
-    # while its loss and its gradient, of the parameters before, are finite.
+def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(cache_dir, tmp_path):
+    # The warm-up's first update moves nothing; the parameters of all others would
+    # overflow, while their loss and gradient, of the parameters before, are finite.
     workdir = tmp_path / "run"
-    process = start(
-        workdir,
-        cache_dir,
-        optim__peak_learning_rate=1e30,
-        optim__schedule="constant",
-        train__checkpoint_every_steps=1,
-    )
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, output
-    assert "error: train/param_norm is inf at step 2" in output
-    assert [row["step"] for row in rows_without_clock(workdir)] == [1]
+    diverging = {
+        "optim__peak_learning_rate": 1e30,
+        "optim__schedule": "constant",
+        "train__checkpoint_every_steps": 4,
+        "train__max_steps": 30,
+    }
+    for _ in range(2):  # the same again, from the checkpoint
+        process = start(workdir, cache_dir, **diverging)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 1, output
+        assert "error: steps 2 to 11 were skipped, as a loss, a gradient or" in output
+        assert f"the newest good checkpoint is {workdir}/checkpoints/8" in output
+        rows = rows_without_clock(workdir)
+        assert [row["step"] for row in rows] == list(range(1, 11))
+        assert [row["train/skipped"] for row in rows] == list(range(10))
+    assert "resuming" in output
+    skipped = [json.loads(line) for line in (workdir / "skipped.jsonl").open()]
+    assert [row["step"] for row in skipped] == list(range(2, 12))
+    assert {row["train/param_norm"] for row in skipped} == {"inf"}
+    assert len({tuple(row["window_starts"]) for row in skipped}) == 10
     model = gpt1_jax.load(workdir)
-    assert model.step == 1
+    assert model.step == 8
     for leaf in jax.tree.leaves(model.params):
         assert np.isfinite(leaf).all()

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks.breaking import DAMAGES, damage, files_of
 from gpt1_jax.exits import RunFailed
 from gpt1_jax.training import checksums
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
@@ -55,32 +55,6 @@ def directory(saved, tmp_path) -> Path:
     return shutil.copytree(saved, tmp_path / "checkpoints")
 
 
-def files_of(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file())
-
-
-def flip(path: Path, rng: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    path.write_bytes(data)
-
-
-def truncate(path: Path, rng: random.Random) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: rng.randrange(len(data))])
-
-
-def empty(path: Path, rng: random.Random) -> None:
-    path.write_bytes(b"")
-
-
-def remove(path: Path, rng: random.Random) -> None:
-    path.unlink()
-
-
-DAMAGES: list[Callable] = [flip, truncate, empty, remove]
-
-
 def restored(directory: Path) -> TrainState:
     """What a resume goes on from."""
     with Checkpoints(directory) as checkpoints:
@@ -88,15 +62,15 @@ def restored(directory: Path) -> TrainState:
         return checkpoints.restore(step, like(), FACTS)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_named_and_the_step_before_is_used(damage, saved, tmp_path):
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_file_is_named_and_the_step_before_is_used(how, saved, tmp_path):
     """All files of a checkpoint in turn, those that hold no number of it among them."""
     rng = random.Random(7)
     found_out = 0
     for number, original in enumerate(files_of(saved / "6")):
         directory = shutil.copytree(saved, tmp_path / str(number))
         path = directory / original.relative_to(saved)
-        damage(path, rng)
+        damage(path, how, rng)
         problem = checksums.problem(directory / "6")
         name = path.relative_to(directory / "6").as_posix()
         found_out += bool(problem)
@@ -111,7 +85,7 @@ def test_a_damaged_file_is_named_and_the_step_before_is_used(damage, saved, tmp_
 
 def test_a_run_that_passes_a_step_over_says_so_and_saves_it_again(directory, capsys):
     data = next((directory / "6" / "rest" / "d").iterdir())
-    flip(data, random.Random(0))
+    damage(data, "flipped", random.Random(0))
     bytes_before = data.read_bytes()
     with Checkpoints(directory) as checkpoints:
         assert checkpoints.all_steps() == [3]
@@ -126,7 +100,11 @@ def test_a_run_that_passes_a_step_over_says_so_and_saves_it_again(directory, cap
 
 def test_with_no_good_step_nothing_is_changed(directory):
     for step in (3, 6):
-        flip(next((directory / str(step) / "params" / "d").iterdir()), random.Random(0))
+        damage(
+            next((directory / str(step) / "params" / "d").iterdir()),
+            "flipped",
+            random.Random(0),
+        )
     before = {path: path.read_bytes() for path in files_of(directory)}
     message = (
         r"no good checkpoint in .*: step 6: params/d/\w+ has other bytes .* step 3"
@@ -152,7 +130,7 @@ def test_a_model_needs_its_own_files_only(directory, capsys):
     shutil.rmtree(directory / "6" / "rest")
     with Checkpoints(directory, create=False) as checkpoints:
         assert checkpoints.model_step() == 6
-        flip(directory / "6" / "metrics" / "metrics", random.Random(1))
+        damage(directory / "6" / "metrics" / "metrics", "flipped", random.Random(1))
         assert checkpoints.model_step() == checkpoints.best_step() == 3
     assert "6 is damaged: metrics/metrics has" in capsys.readouterr().out
 

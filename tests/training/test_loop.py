@@ -1,6 +1,7 @@
 """The loop around a job that is made of counters."""
 
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -10,7 +11,8 @@ import pytest
 
 from gpt1_jax import exits
 from gpt1_jax.config import TrainConfig
-from gpt1_jax.training import loop
+from gpt1_jax.training import loop, stopping
+from gpt1_jax.training.skips import Skips
 from gpt1_jax.training.state import TrainState
 
 CONFIG = TrainConfig(
@@ -26,6 +28,7 @@ class Record:
 
     def __init__(self, total_steps: int = 11, more: dict | None = None, **hooks):
         self.scores: dict[int, float | None] = {}
+        self.last_row: dict[str, float] = {}
         self.events: list[tuple[str, int]] = []
         self.rows: dict[int, dict[str, float]] = {}
         self.batches: list[int] = []
@@ -61,6 +64,9 @@ class Record:
         self.scores[state.step] = score
 
     def _evaluate(self, params: int) -> dict[str, float]:
+        batches = self._hooks.get("batches", lambda step: ())
+        for batch in stopping.leaving(batches(params)):
+            assert batch
         self._note("evaluate", params)
         return {"eval/loss": self._hooks.get("eval_loss", float)(params)}
 
@@ -68,6 +74,13 @@ class Record:
         assert step not in self.rows
         self._note("row", step)
         self.rows[step] = values
+
+    def lacks_scores(self, step: int) -> bool:
+        return self.last_row.get("step") == step
+
+    def replace_last(self, row: dict[str, float]) -> None:
+        self._note("completed", int(row["step"]))
+        self.rows[int(row["step"])] = row
 
     def fit(self, first: int = 0, cfg: TrainConfig = CONFIG) -> TrainState:
         return loop.fit(TrainState(first, first, None), self.job, cfg, self)
@@ -264,3 +277,115 @@ def test_trains_outside_the_main_thread_too():
     thread.start()
     thread.join()
     assert record.steps("save")[-1] == 11
+
+
+def stopped_in_evaluation(at: int):
+    """Batches of an evaluation, in the fourth of which a signal comes."""
+
+    def batches(step: int):
+        for batch in range(1, 8):
+            if (step, batch) == (at, 4):
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert (step, batch) != (at, 6), "evaluation went on"
+            yield batch
+
+    return batches
+
+
+@pytest.mark.parametrize("at", [4, 8, 11])
+@pytest.mark.parametrize("best_by", ["", "eval/loss"])
+def test_a_signal_leaves_an_evaluation_which_the_resume_does_again(at, best_by):
+    """Rows, scores and checkpoints are then as those of an unbroken run."""
+    unbroken = Record(more={"best_by": best_by})
+    unbroken.fit()
+    broken = Record(more={"best_by": best_by}, batches=stopped_in_evaluation(at))
+    with pytest.raises(exits.Preempted, match=f"stopped at step {at} and saved"):
+        broken.fit()
+    assert broken.steps("train")[-1] == broken.steps("save")[-1] == at
+    assert broken.scores[at] is None
+    last = broken.rows.pop(at)
+    assert not any("eval/" in name for name in last)
+
+    resumed = Record(more={"best_by": best_by, "set_score": broken.scores.__setitem__})
+    resumed.last_row = {"step": at} | last
+    resumed.fit(at)
+    assert resumed.events[:2] == [("evaluate", at), ("completed", at)]
+    assert resumed.rows[at].pop("step") == at
+    scores = broken.scores | resumed.scores
+    if best_by:
+        assert scores == unbroken.scores
+    rows = broken.rows | resumed.rows
+    for row in (*rows.values(), *unbroken.rows.values()):
+        del row["train/tokens_per_second"]
+    assert rows == unbroken.rows
+
+
+def test_an_evaluation_that_is_done_again_can_be_left_again():
+    resumed = Record(batches=stopped_in_evaluation(4))
+    resumed.last_row = {"step": 4, "train/loss": 4.0}
+    with pytest.raises(exits.Preempted, match="stopped at step 4 and saved"):
+        resumed.fit(4)
+    assert not resumed.events
+
+
+class Skipping(Record):
+    """A job whose step tells which of its steps were skipped."""
+
+    def __init__(self, workdir, bad_steps, resumed_step: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self._bad = bad_steps
+        self.skips = Skips(workdir, resumed_step, writes=True)
+        contents = {"contents": lambda step: {"examples": [step * 3, step * 5]}}
+        self.job = dataclasses.replace(self.job, **contents)
+
+    def _train_step(self, state: TrainState, batch: int):
+        state, sums = super()._train_step(state, batch)
+        is_bad = state.step in self._bad
+        if is_bad:
+            sums |= {"loss": (math.nan, 7), "param_norm": (-math.inf, 1)}
+        return state, sums | {"skipped": (float(is_bad), 1)}
+
+
+def test_skipped_steps_are_counted_and_what_they_held_is_noted(tmp_path, capsys):
+    record = Skipping(tmp_path, {2, 6, 7})
+    record.fit()
+    counts = {step: row["train/skipped"] for step, row in record.rows.items()}
+    assert counts == {3: 1, 4: 1, 6: 2, 8: 3, 9: 3, 11: 3}
+    assert record.rows[6]["train/grad_norm"] == 3
+    assert "train/loss" not in record.rows[6]
+    rows = [json.loads(text) for text in (tmp_path / "skipped.jsonl").open()]
+    assert [row["step"] for row in rows] == [2, 6, 7]
+    assert rows[1]["examples"] == [15, 25]
+    assert (rows[1]["train/loss"], rows[1]["train/param_norm"]) == ("nan", "-inf")
+    said = capsys.readouterr().out
+    assert f"step 6: train/loss is nan; it is skipped; {tmp_path}/skipped" in said
+
+
+def test_a_resumed_run_counts_on_from_the_steps_that_it_keeps(tmp_path):
+    Skipping(tmp_path, {2, 6, 7}).fit()
+    with (tmp_path / "skipped.jsonl").open("a") as file:
+        file.write('{"step": 9, "to')
+    record = Skipping(tmp_path, {2, 6, 7}, resumed_step=5)
+    record.fit(5)
+    assert [row["train/skipped"] for row in record.rows.values()] == [2, 3, 3, 3]
+    rows = [json.loads(text) for text in (tmp_path / "skipped.jsonl").open()]
+    assert [row["step"] for row in rows] == [2, 6, 7]
+
+
+@pytest.mark.parametrize("resumed_step", [0, 5, 20])
+def test_ten_skipped_steps_in_a_row_fail_the_run(tmp_path, resumed_step):
+    """Also where the run was broken in between."""
+    bad = {2, *range(13, 40)}
+    if resumed_step:
+        Skipping(tmp_path, bad, total_steps=resumed_step).fit()
+    record = Skipping(tmp_path, bad, resumed_step, total_steps=50)
+    with pytest.raises(exits.RunFailed, match="steps 13 to 22 were skipped, as a loss"):
+        record.fit(resumed_step)
+    assert max(record.steps("save")) <= 22
+    assert 20 in record.steps("save") or resumed_step == 20
+
+
+def test_nine_skipped_steps_in_a_row_do_not(tmp_path):
+    record = Skipping(tmp_path, {*range(2, 11), *range(12, 21)}, total_steps=30)
+    assert record.fit().step == 30
+    assert record.rows[30]["train/skipped"] == 18

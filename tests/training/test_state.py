@@ -25,7 +25,7 @@ CFG = ModelConfig(
     compute_dtype="float32",
 )
 VOCAB, BATCH = 23, 8
-NAMES = {"loss", "grad_norm", "param_norm", "learning_rate"}
+NAMES = {"loss", "grad_norm", "param_norm", "learning_rate", "skipped"}
 MODEL = Transformer(CFG, VOCAB)
 
 
@@ -162,3 +162,50 @@ def test_rows_are_dealt_in_turn():
         state._deal(3)(rows),
         [[[0, 0], [3, 30]], [[1, 10], [4, 40]], [[2, 20], [5, 50]]],
     )
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+@pytest.mark.parametrize("what", ["loss", "gradient", "parameter", "nothing"])
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
+    what, accumulation_steps
+):
+    """One example of six is bad; only the loss, the gradient or the update shows it."""
+
+    def loss_fn(params, batch, key):
+        # The square root has no gradient at 0; the loss has none that is finite at inf.
+        loss = (params * batch["x"] + jnp.sqrt(params * batch["zero"])).mean()
+        total = loss + jax.lax.stop_gradient(batch["more"].mean())
+        return total, {"loss": (total, jnp.ones(()))}
+
+    tx = optax.adam(1e30 if what == "parameter" else 0.5)
+    params = jnp.full((1,), 3.0)
+    opt_state = tx.update(jnp.ones(1), tx.init(params), params)[1]
+    batch = {
+        "x": jnp.arange(1.0, 7.0),
+        "zero": jnp.ones(6),
+        "more": jnp.zeros(6),
+    }
+    if what == "gradient":
+        batch["zero"] = batch["zero"].at[4].set(0.0)
+    if what == "loss":
+        batch["more"] = batch["more"].at[4].set(jnp.inf)
+    train_step = jax.jit(
+        state.make_train_step(
+            loss_fn, tx, rate, seed=0, accumulation_steps=accumulation_steps
+        )
+    )
+    before = state.TrainState(jnp.int32(4), params, opt_state)
+    after, sums = train_step(before, batch)
+    assert after.step == 5
+    is_skipped = what != "nothing"
+    assert sums["skipped"] == (is_skipped, 1)
+    finite = {name: bool(np.isfinite(sums[name][0])) for name in NAMES}
+    shown = {"loss": "loss", "gradient": "grad_norm", "parameter": "param_norm"}
+    if is_skipped:
+        assert not finite[shown[what]]
+    for now, then in zip(
+        jax.tree.leaves((after.params, after.opt_state)),
+        jax.tree.leaves((params, opt_state)),
+        strict=True,
+    ):
+        assert (np.asarray(now).tobytes() == np.asarray(then).tobytes()) == is_skipped

@@ -1,0 +1,132 @@
+"""Full disks and disks that can't be written: what was there stays, the path is told."""
+
+import contextlib
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.breaking import check_alike, ended, files_of, start
+from gpt1_jax import files
+from gpt1_jax.data import preparation
+from gpt1_jax.training import checksums
+from gpt1_jax.training.board import Board
+from gpt1_jax.training.metrics_log import MetricsLog
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size: str, *options: str):
+    """A file system in memory at `path`; skips where mounting is not allowed."""
+    path.mkdir(parents=True, exist_ok=True)
+    arguments = ["-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs"]
+    mounted = subprocess.run(
+        ["mount", *arguments, path], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mount is not allowed here: {mounted.stderr}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def remount(path: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", path], check=True)
+
+
+def test_a_disk_that_fills_up_while_training_stops_the_run_which_goes_on_later(
+    cache_dir, tmp_path
+):
+    unbroken = tmp_path / "unbroken"
+    ended(start(unbroken, cache_dir), 0)
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        workdir = disk / "run"
+        filler = disk / "filler"
+        ended(start(workdir, cache_dir, train__max_steps=12, kill=("a step", 4)), -9)
+        before = {path: path.read_bytes() for path in files_of(workdir / "checkpoints")}
+        assert before
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 12))
+                file.flush()
+        output = ended(start(workdir, cache_dir), 1)
+        assert f"error: {workdir}" in output or f"while writing {workdir}" in output
+        assert "No space left" in output or "RESOURCE_EXHAUSTED" in output
+        assert "Traceback" not in output
+        assert {path: path.read_bytes() for path in before} == before
+
+        remount(disk, "ro")
+        output = ended(start(workdir, cache_dir), 1)
+        assert "Read-only file system" in output
+        assert f"{workdir}" in output
+        assert {path: path.read_bytes() for path in before} == before
+
+        remount(disk, "rw")
+        filler.unlink()
+        ended(start(workdir, cache_dir), 0)
+        check_alike(workdir, unbroken)
+
+
+class FullFile:
+    """A file on a disk that is full: its writes fail without naming it."""
+
+    def write(self, data) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    flush = close = fsync = write
+
+
+def no_space(*_, **__) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_error_that_names_no_path_is_given_it(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left") as info:
+        files.write_atomically(path, "new")
+    assert info.value.__notes__ == [f"while writing {path}"]
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_log_on_a_full_disk_fails_and_does_not_hang(tmp_path):
+    """tensorboardX's own writer would wait for ever for its dead thread."""
+    log = MetricsLog(tmp_path, 0)
+    log.write(1, {"train/loss": 1.0})
+    log._file.close()
+    log._file = FullFile()
+    with pytest.raises(OSError, match="No space left") as info:
+        log.write(2, {"train/loss": 1.0})
+    assert info.value.__notes__ == [f"while writing {tmp_path}/metrics.jsonl"]
+    log._board.close()
+
+    board = Board(tmp_path, 1)
+    board._events._py_recordio_writer._writer = FullFile()
+    with pytest.raises(OSError, match="No space left") as info:
+        board.add_scalar("train/loss", 1.0, 3)
+    assert info.value.__notes__ == [f"while writing {tmp_path}"]
+
+
+def test_a_store_that_does_not_fit_leaves_nothing_half_done(
+    make_config, tmp_path, monkeypatch
+):
+    recipe = preparation.recipe_of(make_config().data)
+    output = tmp_path / "store"
+    with monkeypatch.context() as patched:
+        patched.setattr(checksums.os, "fsync", no_space)
+        with pytest.raises(OSError, match="No space left") as info:
+            preparation.prepare(recipe, output)
+    assert f"while writing {tmp_path}" in info.value.__notes__[0]
+    assert not output.exists()
+    store = preparation.prepare(recipe, output)
+    assert store.directory == output
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -1,0 +1,139 @@
+"""Nothing let in: no module reads what may run code, or leaves its directory."""
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import gpt1_jax
+from gpt1_jax.data import tokenizers
+from gpt1_jax.interop import huggingface, openai
+
+PACKAGE = Path(gpt1_jax.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FORBIDDEN_MODULES = {
+    *("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve"),
+    *("marshal", "torch", "zipimport", "imp", "code", "runpy", "yaml"),
+}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+# import_module takes the name of a job, which the config checks against a list.
+IMPORTERS = {"main.py", "sweep.py"}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    """All calls with the dotted name that is called."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), node) for node in found]
+
+
+def offences(source: str) -> list[str]:
+    """What a module does that it must not."""
+    tree = ast.parse(source)
+    found = sorted(imported(tree) & FORBIDDEN_MODULES)
+    for name, call in calls(tree):
+        last = name.rpartition(".")[2]
+        keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+        if name in FORBIDDEN_CALLS:
+            found.append(name)
+        if name in ("np.load", "numpy.load", "jnp.load"):
+            if keywords.get("allow_pickle") != "False":
+                found.append(f"{name} with pickle")
+        if last in ("extract", "extractall", "unpack_archive"):
+            found.append(f"{name} trusts names")
+        if keywords.get("shell") == "True" or name in ("os.system", "os.popen"):
+            found.append(f"{name} with a shell")
+        if last == "import_module":
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_no_module_reads_what_may_run_code(path):
+    expected = ["importlib.import_module"] * (path.name in IMPORTERS)
+    assert offences(path.read_text()) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from torch import load",
+        "def f():\n    import joblib.numpy_pickle",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+        "zipfile.ZipFile(p).extractall()",
+        "subprocess.run(c, shell=True)",
+        "importlib.import_module(name)",
+    ],
+)
+def test_the_scan_finds_what_it_is_for(source):
+    assert len(offences(source)) == 1
+
+
+def test_the_modules_that_import_by_name_do_so_by_a_job_of_the_list():
+    from gpt1_jax import config as config_lib
+
+    assert set(config_lib.JOBS) == {
+        path.stem for path in (PACKAGE / "jobs").glob("[a-z]*.py")
+    }
+    with pytest.raises(ValueError, match=r"config.job='os'; .* is allowed|config.job"):
+        config_dict = config_lib.to_config_dict(config_lib.RunConfig())
+        config_dict.job = "os"
+        config_lib.from_mapping(config_dict)
+
+
+def test_names_in_an_index_of_shards_lead_to_no_other_directory(tmp_path):
+    """Only the last part of a name counts, so that a file outside is never opened."""
+    inside, secret = tmp_path / "model", tmp_path / "secret.safetensors"
+    inside.mkdir()
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, secret)
+    for name in ("../secret.safetensors", str(secret)):
+        index = {"weight_map": {"x": name}}
+        (inside / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(
+            FileNotFoundError, match=r"no secret\.safetensors in .*model"
+        ):
+            list(huggingface._tensors(inside))
+
+
+class Ran:
+    """A pickle of it would run code when it is read."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("it_ran"),))
+
+
+def test_pickled_arrays_are_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    array = np.empty(1, object)
+    array[0] = Ran()
+    np.save(tmp_path / "params_0.npy", array, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"params_0.npy can't be read: Object arrays"):
+        openai._open_piece(tmp_path / "params_0.npy")
+    assert not Path("it_ran").exists()
+
+
+def test_code_beside_data_is_not_run(tmp_path, monkeypatch):
+    """A module in a tokenizer's directory, as remote code comes with models elsewhere."""
+    for name in ("tokenizer.py", "modeling.py", "__init__.py", "conftest.py"):
+        (tmp_path / name).write_text("import pathlib; pathlib.Path('it_ran').touch()")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no tokenizer in"):
+        tokenizers.load(tmp_path)
+    assert not Path("it_ran").exists()
+    assert "trust_remote_code" not in inspect.getsource(huggingface)

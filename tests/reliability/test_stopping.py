@@ -1,0 +1,54 @@
+"""Signals to whole processes: what was finished is saved, and nothing waits for long."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.breaking import check_alike, ended, rows, start
+
+PREEMPTED = 75
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def wait_for(what, process) -> None:
+    while not what():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+
+
+def test_sigterm_in_an_evaluation_saves_and_the_resume_evaluates_again(
+    cache_dir, tmp_path
+):
+    """A long evaluation of windows one by one, which no test waits for."""
+    slow = {"train__eval_batch_size": 1, "data__holdout_fraction": 0.3}
+    unbroken, workdir = tmp_path / "unbroken", tmp_path / "run"
+    ended(start(unbroken, cache_dir, **slow), 0)
+    process = start(workdir, cache_dir, **slow)
+    wait_for((workdir / "checkpoints" / "4").is_dir, process)
+    metrics = workdir / "metrics.jsonl"
+    # Row 5 is written when step 6 has begun; then its evaluation of many batches does.
+    wait_for(lambda: metrics.read_text().count("\n") >= 5, process)
+    process.send_signal(signal.SIGTERM)
+    output = ended(process, PREEMPTED)
+    assert "stopped at step 6 and saved" in output
+    assert [("eval/loss" in row) for row in rows(workdir)] == [False] * 6
+    output = ended(start(workdir, cache_dir, **slow), 0)
+    assert f"resuming {workdir} at step 6" in output
+    check_alike(workdir, unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_training_ends_in_order(number, tmp_path):
+    process = start(tmp_path / "run", tmp_path / "cache", data__storyworld_megabytes=8)
+    # It has begun to write books, which takes longer than a moment.
+    wait_for((tmp_path / "cache" / "storyworld").exists, process)
+    process.send_signal(number)
+    output = ended(process, PREEMPTED)
+    assert "interrupted; the same command goes on where this one stopped" in output
+    assert "Traceback" not in output
