@@ -168,7 +168,7 @@ def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[st
 
 def workdir_of(path: str | Path) -> Path:
     """The workdir that PATH is, or is in."""
-    return _workdir_and_step(path)[0]
+    return workdir_and_step(path)[0]
 
 
 def read_config(path: str | Path) -> RunConfig:
