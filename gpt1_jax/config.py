@@ -329,7 +329,8 @@ def validate(config: RunConfig) -> None:
             raise UserError(f"config.{path}={value!r}; {'|'.join(allowed)}; {hint}")
     model, train, optim = config.model, config.train, config.optim
     if model.backbone == "transformer" and model.width % model.num_heads:
-        near = [n for n in range(1, model.width + 1) if model.width % n == 0]
+        most = min(model.width, 2 * model.num_heads, 1 << 16)
+        near = [n for n in range(1, most + 1) if model.width % n == 0]
         near = sorted(near, key=lambda n: abs(n - model.num_heads))[:2]
         raise UserError(
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
@@ -430,7 +431,7 @@ def parse(path: str, text: str) -> Any:
         if kind is tuple:
             return tuple(int(number) for number in text.split("+"))
         return kind(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise UserError(
             f"config.{path}={text!r}; must be of type {kind.__name__}; change it"
         ) from None

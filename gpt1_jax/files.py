@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from gpt1_jax.exits import UserError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces `path` by a file with `text`: a reader sees all of it or none."""
@@ -75,12 +77,31 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that is written line by line, a torn last line left out."""
+def parse_json(text: str | bytes) -> Any:
+    """What `text` stands for; ValueError also where it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows, each of a step, of a file written line by line; not a torn last line.
+
+    Raises: UserError: another line is damaged.
+    """
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = parse_json(line)
         except ValueError:
-            break
+            row = None
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
+        elif number < len(lines):
+            raise UserError(
+                f"{path}: line {number} is no row of a step; a JSON object is "
+                "expected; restore the file, or remove the line"
+            )
     return rows

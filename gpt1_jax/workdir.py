@@ -17,7 +17,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tokenizers import Tokenizer
 from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.files import write_atomically
+from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
 METRICS_FILE, SKIPPED_FILE = "metrics.jsonl", "skipped.jsonl"
@@ -100,7 +100,7 @@ def read_config(workdir: Path) -> RunConfig:
             "the path, or train first"
         )
     try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
+        mapping = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}; restore it") from None
     return config_lib.from_mapping(mapping, is_complete=False)
@@ -117,7 +117,7 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
             f"{path} is damaged: {error}; delete it, and the run's command makes it "

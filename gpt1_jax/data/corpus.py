@@ -16,6 +16,7 @@ import numpy as np
 
 from gpt1_jax.data import shuffle, tokenizers
 from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import parse_json
 
 _PHASE, _ORDER = range(2)  # streams of random bits
 
@@ -73,7 +74,7 @@ def open_store(directory: Path) -> TokenStore:
             "write one with `python -m gpt1_jax.prepare`"
         )
     try:
-        meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
+        meta = parse_json((directory / META_FILE).read_text(encoding="utf-8"))
         books, dtype = meta["books"], np.dtype(meta["dtype"])
         total = sum(book["tokens"] for book in books)
         train = sum(book["tokens"] for book in books if book["split"] == "train")

@@ -17,7 +17,7 @@ import tokenizers as tokenizers_lib
 
 from gpt1_jax.data import text as text_rules
 from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.files import naming
+from gpt1_jax.files import naming, parse_json
 
 # Vocabulary and merges, as released and as Hugging Face names them.
 FILE_NAMES = (
@@ -152,8 +152,10 @@ def _blank_english() -> Any:
 def _parse_vocabulary(content: bytes, origin: str) -> dict[str, int]:
     """The vocabulary, whose ids must be 0, 1, ... in any order."""
     try:
-        id_of = json.loads(content.decode("utf-8"))
-        is_whole = sorted(id_of.values()) == list(range(len(id_of)))
+        id_of = parse_json(content.decode("utf-8"))
+        is_whole = sorted(id_of.values()) == list(range(len(id_of))) and all(
+            type(number) is int for number in id_of.values()
+        )
     except (ValueError, AttributeError, TypeError):
         is_whole, id_of = False, {}
     if not is_whole or not id_of:
@@ -211,7 +213,7 @@ def load(paths: tuple[Path, ...]) -> OpenAITokenizer:
 def _split(content: bytes, origin: str) -> list[bytes]:
     """The vocabulary and the merges of a tokenizer.json, as files of their own."""
     try:
-        model = json.loads(content.decode("utf-8"))["model"]
+        model = parse_json(content.decode("utf-8"))["model"]
         merges = [
             pair if isinstance(pair, str) else " ".join(pair)
             for pair in model["merges"]

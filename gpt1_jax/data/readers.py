@@ -9,7 +9,6 @@ import collections
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from gpt1_jax.data.examples import Column, Columns, Example
 from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.files import parse_json
 
 ANSWER_LETTERS = "ABCD"  # of RACE
 
@@ -180,8 +180,8 @@ def read_jsonl(
 
 def _parse_json(text: str, where: str) -> object:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UserError(
             f"{where}: {error}; JSON is expected; use the official file"
         ) from None
@@ -264,6 +264,10 @@ def race_questions(article: object, where: str) -> Iterator[Example]:
     missing = [k for k in keys if not isinstance(article, dict) or k not in article]
     if missing:
         raise UserError(f"{where}: no {', '.join(missing)}; {expected}")
+    kinds = {"article": str} | dict.fromkeys(keys[1:], list)
+    wrong = [k for k, kind in kinds.items() if not isinstance(article[k], kind)]
+    if wrong:
+        raise UserError(f"{where}: {', '.join(wrong)} of another kind; {expected}")
     lengths = [len(article[key]) for key in keys[1:]]
     if len(set(lengths)) > 1:
         raise UserError(
@@ -271,6 +275,11 @@ def race_questions(article: object, where: str) -> Iterator[Example]:
             f"{lengths[2]} answers; {expected}"
         )
     for question, options, answer in zip(*(article[k] for k in keys[1:]), strict=True):
+        texts = [question, *options] if isinstance(options, list) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise UserError(
+                f"{where}: question {question!r} with options {options!r}; {expected}"
+            )
         if len(options) != len(ANSWER_LETTERS) or answer not in tuple(ANSWER_LETTERS):
             raise UserError(
                 f"{where}: question {question!r} has {len(options)} options and the "

@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.files import write_atomically
+from gpt1_jax.files import parse_json, write_atomically
 from gpt1_jax.interop import weights
 from gpt1_jax.interop.weights import Weights
 
@@ -131,7 +131,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
             "is expected; check --input"
         )
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(path.read_text(encoding="utf-8"))
         for name, allowed in _REQUIRED.items():
             if fields.get(name, allowed[0]) not in allowed:
                 raise UserError(
@@ -157,7 +157,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
         return model, vocab_size
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path} is no config of an OpenAIGPT: {error!r}; fetch it anew"
         ) from None
@@ -182,7 +182,7 @@ def _shards(directory: Path) -> list[Path]:
     if index.is_file():
         try:
             names = set(
-                json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+                parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{index} is no index of shards; fetch it anew") from None

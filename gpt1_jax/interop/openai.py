@@ -17,7 +17,7 @@ import numpy as np
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.files import naming, write_atomically
+from gpt1_jax.files import naming, parse_json, write_atomically
 from gpt1_jax.interop import weights
 from gpt1_jax.interop.weights import Weights
 
@@ -121,7 +121,7 @@ def _read_shapes(path: Path) -> list[list[int]]:
             "is expected; check --input"
         )
     try:
-        shapes = json.loads(path.read_text(encoding="utf-8"))
+        shapes = parse_json(path.read_text(encoding="utf-8"))
         is_good = all(
             type(size) is int and size > 0 for shape in shapes for size in shape
         )

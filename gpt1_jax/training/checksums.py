@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Collection
 from pathlib import Path
 
-from gpt1_jax.files import write_atomically
+from gpt1_jax.files import parse_json, write_atomically
 
 MANIFEST_FILE = "manifest.json"
 # orbax writes these after all else; nothing that is restored depends on them.
@@ -91,7 +91,7 @@ def _own_crc(sums: dict[str, list[int]]) -> int:
 def _read(directory: Path) -> dict[str, list[int]]:
     """What the manifest lists; ValueError, TypeError or KeyError: it is damaged."""
     text = (directory / MANIFEST_FILE).read_text(encoding="utf-8")
-    sums = json.loads(text)["files"]
+    sums = parse_json(text)["files"]
     if text != _text(sums):
         raise ValueError
     return sums

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.files import naming, read_jsonl, write_atomically
+from gpt1_jax.files import naming, read_rows, write_atomically
 from gpt1_jax.training import hosts
 from gpt1_jax.training.board import Board
 from gpt1_jax.training.skips import Skips
@@ -114,4 +114,4 @@ def open_log(workdir: Path, resumed_step: int) -> MetricsLog | NoLog:
 
 def read(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.jsonl, a torn last line left out."""
-    return read_jsonl(path)
+    return read_rows(path)

@@ -1,4 +1,4 @@
-"""Full disks and disks that can't be written: what was there stays, the path is told."""
+"""Disks that are full or read-only: what was there stays, and the path is told."""
 
 import contextlib
 import errno

@@ -49,9 +49,9 @@ def offences(source: str) -> list[str]:
         keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
         if name in FORBIDDEN_CALLS:
             found.append(name)
-        if name in ("np.load", "numpy.load", "jnp.load"):
-            if keywords.get("allow_pickle") != "False":
-                found.append(f"{name} with pickle")
+        is_load = name in ("np.load", "numpy.load", "jnp.load")
+        if is_load and keywords.get("allow_pickle") != "False":
+            found.append(f"{name} with pickle")
         if last in ("extract", "extractall", "unpack_archive"):
             found.append(f"{name} trusts names")
         if keywords.get("shell") == "True" or name in ("os.system", "os.popen"):
@@ -91,9 +91,9 @@ def test_the_modules_that_import_by_name_do_so_by_a_job_of_the_list():
     assert set(config_lib.JOBS) == {
         path.stem for path in (PACKAGE / "jobs").glob("[a-z]*.py")
     }
-    with pytest.raises(ValueError, match=r"config.job='os'; .* is allowed|config.job"):
-        config_dict = config_lib.to_config_dict(config_lib.RunConfig())
-        config_dict.job = "os"
+    config_dict = config_lib.to_config_dict(config_lib.RunConfig())
+    config_dict.job = "os"
+    with pytest.raises(ValueError, match=r"config.job='os'; pretrain, "):
         config_lib.from_mapping(config_dict)
 
 
@@ -129,7 +129,7 @@ def test_pickled_arrays_are_refused_and_not_run(tmp_path, monkeypatch):
 
 
 def test_code_beside_data_is_not_run(tmp_path, monkeypatch):
-    """A module in a tokenizer's directory, as remote code comes with models elsewhere."""
+    """A module in the directory of a tokenizer, as models elsewhere bring code."""
     for name in ("tokenizer.py", "modeling.py", "__init__.py", "conftest.py"):
         (tmp_path / name).write_text("import pathlib; pathlib.Path('it_ran').touch()")
     monkeypatch.chdir(tmp_path)

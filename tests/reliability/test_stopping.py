@@ -1,4 +1,4 @@
-"""Signals to whole processes: what was finished is saved, and nothing waits for long."""
+"""Signals to whole processes: what was finished is saved, nothing waits for long."""
 
 import signal
 import time

@@ -1,0 +1,279 @@
+"""Inputs that nobody meant: what is read from users, by random and by damaged bytes.
+
+Each target takes the random source of a case and a directory, feeds the package, and
+lets through what it should not raise: all but a UserError in one line. The same targets
+serve tests/reliability/test_fuzz.py, few cases each, and benchmarks/soak.py, many.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gpt1_jax import config as config_lib
+from gpt1_jax import score
+from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.data import preparation, storyworld, tasks, tokenizers
+from gpt1_jax.exits import UserError
+from gpt1_jax.interop import huggingface, openai, weights
+from gpt1_jax.training import metrics_log
+
+_TOKENS = (
+    *(b"\t", b"\n", b"\r\n", b"\0", b'"', b",", b"{", b"}", b"[", b"]", b":", b"-"),
+    *(b"\xff", b"\xc3", b"\xe2\x80\xa8", b"\xef\xbb\xbf", "\U0001f600".encode()),
+    *(b"null", b"true", b"NaN", b"1e999", b"-1", b"0", b"9" * 5000, b"[" * 3000),
+    *(b"../", b"1", b"A", b" ", b"a" * 4000, b"12345678901234567890"),
+)
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """`data` after one to four accidents: bytes lost, doubled, changed, put in."""
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(data) + 1)
+        end = min(len(data), start + int(rng.expovariate(1 / 20)))
+        kind = rng.randrange(5)
+        if kind == 0:
+            data = data[:start] + data[end:]
+        elif kind == 1:
+            data = data[:end] + data[start:]
+        elif kind == 2:
+            data = data[:start] + rng.choice(_TOKENS) + data[start:]
+        elif kind == 3:
+            data = data[:start] + rng.choice(_TOKENS) + data[end:]
+        else:
+            data = data[:start] + rng.randbytes(end - start) + data[end:]
+    return data
+
+
+def anything(rng: random.Random) -> bytes:
+    """Random pieces of text, of JSON and of no text at all."""
+    pieces = [rng.choice(_TOKENS) for _ in range(rng.randrange(30))]
+    return b"".join(
+        piece if rng.random() < 0.9 else rng.randbytes(9) for piece in pieces
+    )
+
+
+class Corpus:
+    """Small valid files of every format, made once, to damage."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.tasks_dir = directory / "tasks"
+        storyworld.write_tasks(self.tasks_dir, seed=0)
+        self.splits = [
+            (task, split, file)
+            for task in tasks.TASKS.values()
+            for split in task.files
+            if (file := self._file(task, split))
+        ]
+        text = " ".join(f"the boat of {n} sank near the old pier ." for n in range(90))
+        self.tokenizer_dir = directory / "tokenizer"
+        tokenizers.learn([text], 300).save(self.tokenizer_dir)
+        self.released_dir = directory / "openai"
+        self._write_weights()
+
+    def _file(self, task: tasks.Task, split: str) -> Path | None:
+        for file in task.files[split]:
+            for found in sorted(self.tasks_dir.glob(file.pattern)):
+                inside = sorted(found.rglob("*.txt")) if found.is_dir() else [found]
+                return inside[0]
+        return None
+
+    def _write_weights(self) -> None:
+        model = ModelConfig(
+            num_layers=1, width=64, num_heads=1, mlp_width=256, context_length=5
+        )
+        rng = np.random.default_rng(0)
+        params = {
+            path: rng.standard_normal(shape).astype(np.float32)
+            for path, shape in weights.expected_shapes(model, 11).items()
+        }
+        found = weights.Weights(params, model)
+        openai.write(found, self.released_dir)
+        huggingface.write(found, self.directory / "huggingface")
+
+
+def _one_line(call: Callable[[], object]) -> None:
+    """Calls; lets a UserError pass that says something, in a bearable line."""
+    said = "a result"
+    try:
+        call()
+    except UserError as error:
+        said = str(error)
+    assert 0 < len(said) < 20_000, said[:1000]
+
+
+def config_overrides(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """--config.PATH=TEXT, as a sweep's axes parse it, and what a file may hold."""
+    flat = config_lib.flatten(RunConfig())
+    path = rng.choice([*flat, "model", "model.widht", ""])
+    text = anything(rng).decode(errors="replace")[:200]
+    numbers = ["0", "-1", "1e3", "inf", "nan", "2147483647", "99999999999", "7", "1+2"]
+    text = rng.choice([text, *numbers])
+
+    def call() -> None:
+        fields = flat | {path: config_lib.parse(path, text)}
+        fields["model.num_heads"] = rng.choice([1, 7, 12, 2**31 - 1])
+        config = config_lib.to_config_dict(RunConfig())
+        config.update_from_flattened_dict(fields)
+        config_lib.checked(config)
+
+    _one_line(call)
+
+
+def corpus_bytes(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Books of any bytes: a store of tokens of its vocabulary, or an error."""
+    for number in range(3):
+        text = b"the boat sank . " * rng.randrange(9)
+        data = rng.choice([anything(rng), mutated(text, rng), text])
+        (directory / f"{number}.txt").write_bytes(data)
+    pattern = str(directory / "*.txt")
+
+    def call() -> None:
+        recipe = preparation.make_recipe(
+            pattern,
+            eval_pattern="",
+            holdout_fraction=0.3,
+            tokenizer=str(corpus.tokenizer_dir),
+            vocab_size=300,
+        )
+        store = preparation.prepare(recipe, directory / "store", workers=1)
+        assert sum(map(len, store.eval_books)) + len(store.train_tokens) > 0
+        assert int(store.train_tokens.max(initial=0)) < store.tokenizer.vocab_size
+
+    _one_line(call)
+
+
+def task_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Every task's reader: examples of texts and allowed labels, or an error."""
+    task, split, original = rng.choice(corpus.splits)
+    lines = original.read_bytes().splitlines(keepends=True)[:8]
+    whole = b"".join(lines) if len(lines) > 1 else original.read_bytes()
+    data = mutated(whole, rng) if rng.random() < 0.9 else anything(rng)
+    path = directory / original.relative_to(corpus.tasks_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    if (ids := original.with_name("mrpc_dev_ids.tsv")).is_file():
+        path.with_name(ids.name).write_bytes(ids.read_bytes())
+
+    def call() -> None:
+        for example in tasks.load(task, split, task_dir=directory).examples:
+            texts = (*example.parts, example.context, example.question)
+            assert all(isinstance(text, str) for text in texts), example
+            label = example.label
+            most = len(task.classes) or 5
+            assert label is None or 0 <= label <= max(most, 5), example
+
+    _one_line(call)
+
+
+def tokenizer_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Files of the released tokenizer: ids of the vocabulary, or an error."""
+    symbols = [chr(97 + n) for n in range(26)]
+    symbols += [f"{symbol}</w>" for symbol in symbols]
+    pieces = [*symbols, "<unk>", "th", "the</w>", "\n</w>"]
+    files = {
+        "vocab.json": json.dumps({p: n for n, p in enumerate(pieces)}).encode(),
+        "merges.txt": b"#version: 0.2\nt h\nth e</w>\n",
+    }
+    name = rng.choice(list(files))
+    files[name] = mutated(files[name], rng)
+    for name, data in files.items():
+        (directory / name).write_bytes(data)
+
+    def call() -> None:
+        tokenizer = tokenizers.load(directory)
+        ids = tokenizer.encode("The boat, the BOAT\n\nsank \u2028 \U0001f600")
+        assert all(0 <= number < tokenizer.vocab_size for number in ids.tolist())
+        tokenizer.decode(ids.tolist())
+
+    _one_line(call)
+
+
+def weights_of_others(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Files of .npy, JSON and safetensors: finite arrays of the right shapes, or an
+    error that names what is wrong.
+    """
+    name, reader = rng.choice(
+        [("openai", openai.read), ("huggingface", huggingface.read)]
+    )
+    originals = sorted((corpus.directory / name).iterdir())
+    damaged = rng.choice(originals)
+    for path in originals:
+        data = path.read_bytes()
+        if path == damaged:
+            head = rng.choice([len(data), 200])  # headers are short and say the most
+            data = mutated(data[:head], rng) + data[head:]
+        (directory / path.name).write_bytes(data)
+
+    def call() -> None:
+        found = reader(directory)
+        found = found[0] if isinstance(found, tuple) else found
+        expected = weights.expected_shapes(found.model, found.num_rows)
+        shapes = {path: value.shape for path, value in found.params.items()}
+        assert shapes == expected
+        weights.check_finite(found.params, "here")
+
+    _one_line(call)
+
+
+def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Input of score and predict, and prompts: each line's ids, and no line lost."""
+    path = directory / "input.txt"
+    path.write_bytes(anything(rng))
+    tokenizer = tokenizers.load(corpus.tokenizer_dir)
+
+    def scored() -> None:
+        texts = score._read(path)
+        assert "\n".join(texts).encode() == path.read_bytes().removesuffix(b"\n")
+        for text in texts:
+            ids = tokenizer.encode(text)
+            assert all(0 <= number < tokenizer.vocab_size for number in ids.tolist())
+            tokenizer.decode(ids.tolist())
+
+    _one_line(scored)
+    task = rng.choice(list(tasks.TASKS.values()))
+    _one_line(lambda: tasks.read_input(task, path))
+
+
+def workdir_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """config.json, result.json and metrics.jsonl, damaged."""
+    workdir_lib.write_config(directory, RunConfig())
+    workdir_lib.write_result(directory, {"job": "pretrain", "steps": 3, "metrics": {}})
+    rows = "".join(
+        json.dumps({"step": n, "train/loss": n / 7}) + "\n" for n in range(4)
+    )
+    metrics = directory / workdir_lib.METRICS_FILE
+    metrics.write_text(rows)
+    path = rng.choice([directory / "config.json", directory / "result.json", metrics])
+    path.write_bytes(mutated(path.read_bytes(), rng))
+    _one_line(lambda: workdir_lib.read_config(directory))
+    _one_line(lambda: workdir_lib.read_result(directory))
+    _one_line(lambda: metrics_log.read(metrics))
+
+
+TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
+    target.__name__: target
+    for target in (
+        config_overrides,
+        corpus_bytes,
+        task_files,
+        tokenizer_files,
+        weights_of_others,
+        user_texts,
+        workdir_files,
+    )
+}
+
+
+def directories(parent: Path) -> Iterator[Path]:
+    """Fresh directories, one after the other."""
+    number = 0
+    while True:
+        path = parent / f"{number:06d}"
+        path.mkdir()
+        yield path
+        number += 1

@@ -1,0 +1,267 @@
+r"""Breaks runs for as long as wanted, and counts what they survived.
+
+    python -m benchmarks.soak --output results.json
+
+Kills runs at seeded moments, damages checkpoints, feeds random input, and trains 20,000
+tiny steps with logging, evaluation, checkpoints and resumes. Ends with an error at the
+first thing that went wrong; else prints, and writes as JSON, how much was tried.
+"""
+
+import functools
+import json
+import platform
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from benchmarks import fuzzing
+from benchmarks.breaking import (
+    DAMAGES,
+    PLACES,
+    check_alike,
+    copy,
+    damage,
+    ended,
+    files_of,
+    last_state,
+    start,
+)
+from gpt1_jax import command, files, terminal
+from gpt1_jax.exits import RunFailed
+from gpt1_jax.training import checksums
+from gpt1_jax.training.checkpoint import Checkpoints, good_step
+
+_FLAGS = flags.FlagValues()
+_int = functools.partial(flags.DEFINE_integer, lower_bound=0, flag_values=_FLAGS)
+_KILLS = _int("kills", 40, "Kills, half of them at places, half at moments.")
+_FLIPS = _int("flips", 300, "Files of checkpoints to damage.")
+_CASES = _int("cases", 3000, "Inputs for each target of the fuzzing.")
+_STEPS = _int("steps", 20_000, "Steps of the long run.")
+_STOPS = _int("stops", 4, "Times that the long run is stopped and resumed.")
+_SEED = _int("seed", 0, "Decides moments, places, damages and inputs.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "A JSON file to write; empty: none.", flag_values=_FLAGS
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="gpt1_jax-soak-") as name:
+        directory = Path(name)
+        found = {
+            "machine": platform.platform(),
+            "python": platform.python_version(),
+            "seed": _SEED.value,
+            "kills": kills(directory / "kills", _KILLS.value),
+            "damages": damages(directory / "kills" / "unbroken", _FLIPS.value),
+            "inputs": inputs(directory / "inputs", _CASES.value),
+            "long_run": long_run(directory / "long", _STEPS.value, _STOPS.value),
+        }
+    found["seconds"] = round(time.monotonic() - began)
+    text = json.dumps(found, indent=1)
+    terminal.say(text)
+    if _OUTPUT.value:
+        files.write_atomically(Path(_OUTPUT.value), f"{text}\n")
+
+
+def _rng(what: str) -> random.Random:
+    return random.Random(f"{_SEED.value} {what}")
+
+
+def kills(directory: Path, count: int) -> dict[str, Any]:
+    """Kills runs and sweeps by turns until each has ended, and compares them."""
+    rng, cache_dir = _rng("kills"), directory / "cache"
+    unbroken = directory / "unbroken"
+    began = time.monotonic()
+    ended(start(unbroken, cache_dir), 0)
+    usual = time.monotonic() - began
+    killed: dict[str, int] = {}
+    runs = 0
+    while sum(killed.values()) < count:
+        runs += 1
+        workdir, own_cache = directory / f"{runs}", directory / f"{runs}-cache"
+        is_sweep = runs % 4 == 0
+        more = ["--axis=seed=0,1"] if is_sweep else []
+        module = "gpt1_jax.sweep" if is_sweep else "gpt1_jax.main"
+        begin = functools.partial(start, workdir, own_cache, *more, module=module)
+        for _ in range(rng.randint(2, 6)):
+            place = rng.choice(list(PLACES))
+            if rng.random() < 0.5:
+                process = begin(kill=(place, rng.randint(1, 4)))
+            else:
+                process, place = begin(), "at a random moment"
+                _kill_later(process, rng.uniform(0, 1.2 * usual))
+            output, _ = process.communicate(timeout=600)
+            if process.returncode not in (0, -signal.SIGKILL):
+                raise RunFailed(f"{place}: {process.returncode}: {output}")
+            killed[place] = killed.get(place, 0) + (process.returncode != 0)
+        ended(begin(), 0)
+        check_alike(workdir / "seed=0" if is_sweep else workdir, unbroken)
+        shutil.rmtree(workdir)
+        shutil.rmtree(own_cache)
+        terminal.say(f"kills: {sum(killed.values())} of {count}")
+    return {"survived": sum(killed.values()), "runs": runs, "at": killed}
+
+
+def _kill_later(process: subprocess.Popen, seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def damages(finished: Path, count: int) -> dict[str, Any]:
+    """Damages a file of the newest checkpoint, each time another, and restores."""
+    rng = _rng("damages")
+    expected = last_state(finished)
+    newest, before = None, 0
+    found: dict[str, int] = {}
+    harmless: dict[str, int] = {}
+    for number in range(count):
+        workdir = copy(finished, finished.with_name("damaged"))
+        checkpoints = workdir / "checkpoints"
+        *_, before, newest = sorted(int(path.name) for path in checkpoints.iterdir())
+        originals = files_of(checkpoints / str(newest))
+        path, how = originals[number % len(originals)], rng.choice(list(DAMAGES))
+        damage(path, how, rng)
+        if checksums.problem(checkpoints / str(newest)):
+            found[how] = found.get(how, 0) + 1
+            step = good_step(checkpoints, [newest, before])
+            with Checkpoints(checkpoints) as opened:
+                resumed = opened.latest_step()
+            if step != before or resumed != before:
+                raise RunFailed(f"{path}, {how}: step {step} and {resumed} were used")
+        else:
+            harmless[path.name] = harmless.get(path.name, 0) + 1
+            if last_state(workdir) != expected:
+                raise RunFailed(f"{path}, {how}: other numbers were restored")
+    return {"tried": count, "found": found, "without_effect": harmless}
+
+
+def inputs(directory: Path, count: int) -> dict[str, Any]:
+    """Feeds each target of benchmarks.fuzzing `count` inputs, and times the slowest."""
+    directory.mkdir()
+    corpus = fuzzing.Corpus(directory / "corpus")
+    slowest: dict[str, float] = {}
+    for name, target in fuzzing.TARGETS.items():
+        (directory / name).mkdir()
+        fresh = fuzzing.directories(directory / name)
+        for number in range(count):
+            path, began = next(fresh), time.monotonic()
+            try:
+                target(corpus, _rng(f"{name} {number}"), path)
+            except Exception as error:
+                raise RunFailed(f"{name}, case {number}: {error!r}") from error
+            seconds = time.monotonic() - began
+            slowest[name] = round(max(slowest.get(name, 0.0), seconds), 2)
+            shutil.rmtree(path)
+        terminal.say(f"inputs: {name}: {count}")
+    peak = _status(Path("/proc/self"))["VmHWM"]
+    if peak > 2 << 30:
+        raise RunFailed(f"{peak:,} bytes were needed at most; 2 GB are allowed")
+    return {"each": count, "slowest_seconds": slowest, "peak_bytes": peak}
+
+
+def long_run(directory: Path, steps: int, stops: int) -> dict[str, Any]:
+    """Trains many tiny steps, stopped and resumed now and then, and watches it."""
+    workdir = directory / "run"
+    fields = {
+        "train__max_steps": steps,
+        "train__log_every_steps": 10,
+        "train__eval_every_steps": 500,
+        "train__checkpoint_every_steps": 200,
+        "train__keep_checkpoints": 3,
+    }
+    watched: list[dict[str, float]] = []
+    for part in range(1, stops + 2):
+        process = start(workdir, directory / "cache", **fields)
+        until = steps * part // (stops + 1)
+        own = _watch(process, lambda until=until: _last_step(workdir) >= until)
+        watched += own
+        if part <= stops:
+            process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=600)
+        if process.returncode not in (0, 75):
+            raise RunFailed(f"the long run: {process.returncode}: {output}")
+        if process.returncode == 0:
+            break
+    saved = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    if len(saved) != 3 or saved[-1] != steps:
+        raise RunFailed(f"checkpoints {saved} are left, not the last 3")
+    rates = [
+        row["train/tokens_per_second"]
+        for row in map(json.loads, (workdir / "metrics.jsonl").open())
+    ]
+    if len(rates) != -(-steps // 10):
+        raise RunFailed(f"{len(rates)} rows for {steps} steps")
+    quarter = len(rates) // 4
+    return {
+        "steps": steps,
+        "parts": watched,
+        "checkpoints_left": saved,
+        "tokens_per_second_second_quarter": round(
+            statistics.median(rates[quarter : 2 * quarter])
+        ),
+        "tokens_per_second_last_quarter": round(statistics.median(rates[-quarter:])),
+    }
+
+
+def _watch(
+    process: subprocess.Popen, is_over: Callable[[], bool]
+) -> list[dict[str, float]]:
+    """Memory and open files of a process, once it is warm and at its end."""
+    seen: list[dict[str, float]] = []
+    proc = Path("/proc") / str(process.pid)
+    while process.poll() is None and not is_over():
+        time.sleep(0.25)
+        try:
+            handles = len(list((proc / "fd").iterdir()))
+            memory = _status(proc)["VmRSS"]
+        except (OSError, KeyError):
+            break
+        seen.append({"bytes": memory, "files": handles})
+    if len(seen) < 8:
+        return []
+    warm, last = seen[len(seen) // 2 :][:4], seen[-4:]
+    return [
+        {
+            "bytes_halfway": statistics.median(x["bytes"] for x in warm),
+            "bytes_at_end": statistics.median(x["bytes"] for x in last),
+            "files_halfway": statistics.median(x["files"] for x in warm),
+            "files_at_end": statistics.median(x["files"] for x in last),
+        }
+    ]
+
+
+def _status(proc: Path) -> dict[str, int]:
+    """The sizes that the system tells of a process, in bytes."""
+    lines = (line.split() for line in (proc / "status").open())
+    return {w[0][:-1]: int(w[1]) << 10 for w in lines if w[-1] == "kB"}
+
+
+def _last_step(workdir: Path) -> int:
+    """The step of the last whole row of metrics.jsonl."""
+    path = workdir / "metrics.jsonl"
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        lines = file.read().split(b"\n")[:-1]
+    try:
+        return json.loads(lines[-1])["step"] if lines else 0
+    except ValueError:
+        return 0
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)
