@@ -187,7 +187,8 @@ def _update(config: RunConfig) -> Part:
     made = backbone.make(config.model, config.data.vocab_size)
     params = jax.jit(lambda key: backbone.init_params(made, key))(jax.random.key(0))
     tx = optim.make_optimizer(config.optim, 10**6)
-    now = (params, tx.init(params))
+    # Copies: both moments may be one array of zeros, which can't be donated twice.
+    now = jax.tree.map(jnp.array, (params, tx.init(params)))
 
     def update(now: Any) -> Any:
         params, moments = now
