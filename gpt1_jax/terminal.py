@@ -17,7 +17,7 @@ _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
-# A notebook's output says that it is a terminal, but shows each frame of a bar; and rich
+# A notebook's output calls itself a terminal, but shows each frame of a bar; and rich
 # would make an output of its own of each line.
 _console = rich.console.Console(
     highlight=False,
