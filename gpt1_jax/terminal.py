@@ -17,9 +17,14 @@ _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
-# In a notebook plain text too: rich's own cells are one for each line.
+# A notebook's output calls itself a terminal, but shows each frame of a bar; and rich
+# would make an output of its own of each line.
 _console = rich.console.Console(
-    highlight=False, emoji=False, soft_wrap=True, force_jupyter=False
+    highlight=False,
+    emoji=False,
+    soft_wrap=True,
+    force_jupyter=False,
+    force_terminal=False if "ipykernel" in sys.modules else None,
 )
 
 

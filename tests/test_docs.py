@@ -22,13 +22,14 @@ from tests import command_lines
 from tests.docs_pages import PAGES, blocks, without_blocks
 
 SHELL = ("", "bash")
-CALL = re.compile(r"^(?: *|.* && )python -[mc] ", re.MULTILINE)
+CALL = re.compile(r"(?:^|&& |srun |time )\s*python -[mc] ", re.MULTILINE)
 # Notes the arguments of each python, an unprintable character after each; in one write,
 # as a loop may run several at once.
 PRELUDE = r"""
 command_not_found_handle() { :; }
 python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
 srun() { "$@"; }
+SLURM_ARRAY_TASK_ID=1
 """
 # What needs packages that the tests' environment has not.
 NEEDS_TORCH = ("benchmarks.train_step", "benchmarks.generate")
@@ -162,7 +163,7 @@ def test_pages_are_taken_apart():
 def test_bash_expands_what_the_pages_write(tmp_path):
     script = """
 for task in cola rte; do
-  python -m gpt1_jax.main --config "x.py:$task" \\
+  srun python -m gpt1_jax.main --config "x.py:$task" \\
       --config.data.corpus='/data/*.txt' &
 done; wait
 pip install nothing && python -m gpt1_jax.submit runs/{a,b} --output z.zip  # why

@@ -151,10 +151,17 @@ def test_models_answer(said):
         assert re.search(rf"^{re.escape(prompt)}\|.*\w", said, re.MULTILINE)
     answers = re.findall(r"^(positive|negative): (.*)$", said, re.MULTILINE)
     assert len(answers) == 2
-    assert "sst2/accuracy" in said
+
+
+@is_run
+def test_zero_shot_scores_rise(said):
+    scores = re.findall(r"^step [\d,]+: cola/matthews (-?[\d.]+)$", said, re.MULTILINE)
+    assert len(scores) == 4
+    assert float(scores[-1]) > max(0.1, float(scores[0]))
 
 
 @is_run
 def test_libraries_are_silent(outputs):
     streams = [output for output in outputs if output.output_type == "stream"]
     assert [output.text for output in streams if output.name == "stderr"] == []
+    assert not [output.text for output in streams if "\x1b" in output.text]

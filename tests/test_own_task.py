@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt1_jax import exits, finetuned
+from gpt1_jax import exits, finetuned, model_store
 from gpt1_jax.data import own_tasks
 from gpt1_jax.data.task_rows import TASKS, File, Task
+from gpt1_jax.jobs import finetune
 from tests import command_lines, docs_pages
 
 
@@ -79,6 +80,9 @@ def test_the_page_works_as_it_stands(
         exits.UserError, match=r"tone'.*: classes: \['polite', 'rude'\]"
     ):
         finetuned.load("runs/tone")
+    config = model_store.read_config("runs/tone")
+    with pytest.raises(exits.UserError, match=r"fine-tuned on another task 'tone'"):
+        finetune.run(config, "runs/tone")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def run(
         )
     session.prepare(config)
     config = starting_model.with_sizes(config, workdir)
+    if workdir_lib.has_checkpoint(workdir):
+        own_tasks.load(task.name, workdir)  # refuses another row of that name
     if result := session.finished_result(workdir, config):
         starting_model.check_unchanged(config, workdir)
         _predict_missing(config, workdir)
