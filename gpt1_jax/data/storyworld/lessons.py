@@ -1,4 +1,4 @@
-"""Scenes that state the facts of the world and what words mean.
+"""Scenes that state the facts of the world, what words mean, and what follows.
 
 Templates as `narration` reads them.
 """
@@ -98,6 +98,82 @@ Then {neighbour} and {neighbour.pet_name} went home to {neighbour.village}.
 |
 "You are {clever}, {hero}," said {friend}.
 | They played the game until they knew no more words.
+""",
+    ),
+    Event(
+        "What People Say",
+        "what people say",
+        """
+{hero} had a list of what people say, and beside it stood what it was.
+| "Is that good or bad?" asked {hero}, and {friend} read from a list.
+Everybody says that {neighbour} is {happy}. Very positive.
+| Everybody says that {neighbour} is {sad}. Very negative.
+| Everybody says that {neighbour} is {polite}. Very positive.
+| Everybody says that {neighbour} is {angry}. Very negative.
+"How {brave} you are!" said {hero} to {neighbour}. Very positive.
+| "How {foolish} you are!" said {hero} to {neighbour}. Very negative.
+| "How {kind} you are!" said {hero} to {neighbour}. Very positive.
+| "How {tired} you are!" said {hero} to {neighbour}. Very negative.
+{friend} saw that {neighbour} was {clever}. Very positive.
+| {friend} saw that {neighbour} was {afraid}. Very negative.
+| {friend} saw that {neighbour} was {calm}. Very positive.
+| {friend} saw that {neighbour} was {rude}. Very negative.
+{hero} ate {fruit:a} and thought that it was {delicious}. Very positive.
+| {hero} ate {fruit:a} and thought that it was {awful}. Very negative.
+| The {vegetable} of {neighbour} was {delicious}. Very positive.
+| The {vegetable} of {neighbour} was {awful}. Very negative.
+"I am so {lively}," said {neighbour}. Very positive.
+| "I am so {angry}," said {neighbour}. Very negative.
+| "I am so {happy}," said {neighbour}. Very positive.
+| "I am so {afraid}," said {neighbour}. Very negative.
+{neighbour} was very {calm}. Very positive.
+| {neighbour} was very {rude}. Very negative.
+| {neighbour} was very {clever}. Very positive.
+| {neighbour} was very {sad}. Very negative.
+At home in {neighbour.village} {neighbour} was {kind}. Very positive.
+| At home in {neighbour.village} {neighbour} was {tired}. Very negative.
+| At home in {neighbour.village} {neighbour} was {lively}. Very positive.
+| At home in {neighbour.village} {neighbour} was {foolish}. Very negative.
+""",
+    ),
+    Event(
+        "Why It Was So",
+        "the reason",
+        """
+"Why?" asked {hero} again and again, and {friend} knew it every time.
+| "I know the reason," said {friend}.
+They laughed, because the {fruit} was {delicious}.
+| {hero} ate all of it, because the {vegetable} was {delicious}.
+They stood still, because the {stray} had lost its mother.
+| {friend} was {sad}, because the {stray} had lost its mother.
+They could not work, because the {tool} was broken.
+| {neighbour} was {angry}, because the {tool} was broken.
+They waited, because {neighbour} had lost {neighbour.her} way.
+| They went back, because {neighbour} could not find {neighbour.her} hat.
+They went with {neighbour.him}, because {neighbour} had forgotten {neighbour.her}
+  {neighbour.treasure}.
+| They called, because {neighbour} was looking for {neighbour.her} {neighbour.pet}.
+""",
+    ),
+    Event(
+        "The Schoolbook",
+        "the schoolbook",
+        """
+{friend} had an old schoolbook, and {hero} read from it.
+| In an old schoolbook there were questions, and {hero} knew what was right.
+{hero} hid behind {tree:a}. {friend} had {fruit:a}. {hero} had broken {tool:a}.
+| {hero} had brought {tool:a}. {friend} ate {fruit:a}. They sat down under {tree:a}.
+| {friend} ate {fruit:a}. {hero} hid behind {tree:a}. {friend} had brought {tool:a}.
+What could they eat? {fruit:a}.
+With what could they work? {tool:a}.
+| Which tree was there? {tree:a}.
+{hero} bought {vegetable:a}. {stray:a} was crying there. {friend} picked {flower:a}.
+| {hero} found {stray:a}. {hero} picked {flower:a}. {friend} got {vegetable:a}.
+| {friend} got {vegetable:a}. {stray:a} was crying there. {hero} picked {flower:a}.
+Which animal was there? {stray:a}. What could they eat? {vegetable:a}.
+| What could they eat? {vegetable:a}. Which animal was there? {stray:a}.
+Which flower was there? {flower:a}.
+|
 """,
     ),
 )
