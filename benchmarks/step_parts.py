@@ -9,6 +9,7 @@ them: their sum is a guide, the step as a whole is the truth.
 """
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -99,23 +100,26 @@ def _parts(config: RunConfig) -> Iterator[Part]:
         "matrix products of the blocks",
         layers,
         _graded(
-            lambda *xw: [xw[n] @ xw[n + 4] for n in range(4)],
+            lambda key, *xw: [xw[n] @ xw[n + 4] for n in range(4)],
             *(_normal(T, a) for a, _ in widths),
             *(_normal(a, b) for a, b in widths),
         ),
         6 * T * weights,
     )
     yield _attention(model, B)
-    drop = _drop(model.attention_dropout)
+    drop = functools.partial(_drop, model.attention_dropout)
     yield Part(
         "of which its dropout", layers, _graded(drop, _normal(B, model.num_heads, L, L))
     )
-    drop = _drop(model.residual_dropout)
+    drop = functools.partial(_drop, model.residual_dropout)
     yield Part("residual dropout", 2 * layers, _graded(drop, _normal(B, L, D)))
+    yield _embedding_dropout(config)
     norm = Norm(model)
     params = norm.init(jax.random.key(0), _normal(B, L, D))
-    yield Part("layer norms", 2 * layers, _graded(norm.apply, params, _normal(B, L, D)))
-    yield Part("GELU", layers, _graded(jax.nn.gelu, _normal(B, L, F)))
+    call = _graded(lambda key, *given: norm.apply(*given), params, _normal(B, L, D))
+    yield Part("layer norms", 2 * layers, call)
+    call = _graded(lambda key, x: jax.nn.gelu(x), _normal(B, L, F))
+    yield Part("GELU", layers, call)
     yield _head(config)
     yield _update(config)
     x, y = _normal(2048, D), _normal(D, 4 * D)
@@ -129,25 +133,39 @@ def _normal(*shape: int) -> jax.Array:
 
 
 def _graded(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """A call of `function` and of its gradient in all arguments, compiled."""
-    shapes = jax.eval_shape(function, *arguments)
+    """A call of `function` and of its gradient in `arguments`, compiled.
+
+    It is given a key before them, so that XLA can't draw a mask while it compiles.
+    """
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(function, key, *arguments)
     weights = jax.tree.map(lambda x: _normal(*x.shape), shapes)
 
     @jax.jit
-    def both(arguments: Any, weights: Any) -> Any:
-        results, backward = jax.vjp(function, *arguments)
+    def both(key: jax.Array, arguments: Any, weights: Any) -> Any:
+        of_arguments = functools.partial(function, key)
+        results, backward = jax.vjp(of_arguments, *arguments)
         return results, backward(weights)
 
-    return lambda: both(arguments, weights)
+    return lambda: both(key, arguments, weights)
 
 
-def _drop(rate: float) -> Callable[[jax.Array], jax.Array]:
-    def drop(x: jax.Array) -> jax.Array:
-        row_N = jnp.arange(len(x), dtype=jnp.uint32)
-        seed_N2 = dropout.row_seeds(jax.random.key(0), row_N)
-        return dropout.drop_rows(x, rate, seed_N2)
+def _drop(rate: float, key: jax.Array, x: jax.Array) -> jax.Array:
+    row_N = jnp.arange(len(x), dtype=jnp.uint32)
+    return dropout.drop_rows(x, rate, dropout.row_seeds(key, row_N))
 
-    return drop
+
+def _embedding_dropout(config: RunConfig) -> Part:
+    """On the tables of tokens and of positions."""
+    model = config.model
+
+    def drop(key: jax.Array, token: jax.Array, position: jax.Array) -> Any:
+        params = {"embed": {"token": token, "position": position}}
+        return dropout.drop_embeddings(params, model.embedding_dropout, key)["embed"]
+
+    tables = (config.data.vocab_size, model.context_length)
+    call = _graded(drop, *(_normal(size, model.width) for size in tables))
+    return Part("embedding dropout", 1, call)
 
 
 def _whole_step(config: RunConfig) -> Part:
@@ -163,8 +181,12 @@ def _attention(model: ModelConfig, B: int) -> Part:
     """What lies between the projections."""
     L, H = model.context_length, model.num_heads
     qkv = [_normal(B, L, H, model.width // H) for _ in range(3)]
-    drop = _drop(model.attention_dropout)
-    call = _graded(lambda q, k, v: causal_attention(q, k, v, drop), *qkv)
+
+    def attend(key: jax.Array, *qkv: jax.Array) -> jax.Array:
+        drop = functools.partial(_drop, model.attention_dropout, key)
+        return causal_attention(*qkv, drop)
+
+    call = _graded(attend, *qkv)
     operations = 12 * L * model.width * B * L
     return Part("attention", model.num_layers, call, operations)
 
@@ -175,7 +197,7 @@ def _head(config: RunConfig) -> Part:
     targets_NL, weight_NL = jnp.ones((B, L), jnp.int32), jnp.ones((B, L))
     chunk = mesh.logits_chunk_elements()
     call = _graded(
-        lambda h, table: heads.nll_sum(h, table, targets_NL, weight_NL, chunk),
+        lambda key, h, table: heads.nll_sum(h, table, targets_NL, weight_NL, chunk),
         _normal(B, L, D),
         _normal(V, D),
     )
