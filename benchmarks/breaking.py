@@ -123,7 +123,8 @@ def ended(process: subprocess.Popen, code: int) -> str:
 def rows(workdir: Path) -> list[dict[str, float]]:
     """metrics.jsonl without the keys that depend on the clock; each line is JSON."""
     clock = ("seconds", "per_second", "time")
-    found = [json.loads(text) for text in (workdir / "metrics.jsonl").open()]
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
     return [
         {name: x for name, x in row.items() if not any(c in name for c in clock)}
         for row in found

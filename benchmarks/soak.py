@@ -37,7 +37,7 @@ from benchmarks.breaking import (
 )
 from gpt1_jax import command, files, terminal
 from gpt1_jax.exits import RunFailed
-from gpt1_jax.training import checksums
+from gpt1_jax.training import checksums, metrics_log
 from gpt1_jax.training.checkpoint import Checkpoints, good_step
 
 _FLAGS = flags.FlagValues()
@@ -200,7 +200,7 @@ def long_run(directory: Path, steps: int, stops: int) -> dict[str, Any]:
         raise RunFailed(f"checkpoints {saved} are left, not the last 3")
     rates = [
         row["train/tokens_per_second"]
-        for row in map(json.loads, (workdir / "metrics.jsonl").open())
+        for row in metrics_log.read(workdir / "metrics.jsonl")
     ]
     if len(rates) != -(-steps // 10):
         raise RunFailed(f"{len(rates)} rows for {steps} steps")
@@ -245,7 +245,7 @@ def _watch(
 
 def _status(proc: Path) -> dict[str, int]:
     """The sizes that the system tells of a process, in bytes."""
-    lines = (line.split() for line in (proc / "status").open())
+    lines = [line.split() for line in (proc / "status").read_text().splitlines()]
     return {w[0][:-1]: int(w[1]) << 10 for w in lines if w[-1] == "kB"}
 
 

@@ -225,7 +225,8 @@ def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(cache_dir, tmp
         assert [row["step"] for row in rows] == list(range(1, 11))
         assert [row["train/skipped"] for row in rows] == list(range(10))
     assert "resuming" in output
-    skipped = [json.loads(line) for line in (workdir / "skipped.jsonl").open()]
+    lines = (workdir / "skipped.jsonl").read_text().splitlines()
+    skipped = [json.loads(line) for line in lines]
     assert [row["step"] for row in skipped] == list(range(2, 12))
     assert {row["train/param_norm"] for row in skipped} == {"inf"}
     assert len({tuple(row["window_starts"]) for row in skipped}) == 10

@@ -93,8 +93,8 @@ def test_the_modules_that_import_by_name_do_so_by_a_job_of_the_list():
     }
     config_dict = config_lib.to_config_dict(config_lib.RunConfig())
     config_dict.job = "os"
-    with pytest.raises(ValueError, match=r"config.job='os'; pretrain, "):
-        config_lib.from_mapping(config_dict)
+    with pytest.raises(ValueError, match=r"config.job='os'; pretrain\|"):
+        config_lib.checked(config_dict)
 
 
 def test_names_in_an_index_of_shards_lead_to_no_other_directory(tmp_path):
@@ -123,7 +123,7 @@ def test_pickled_arrays_are_refused_and_not_run(tmp_path, monkeypatch):
     array = np.empty(1, object)
     array[0] = Ran()
     np.save(tmp_path / "params_0.npy", array, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"params_0.npy can't be read: Object arrays"):
+    with pytest.raises(ValueError, match=r"params_0.npy can't be read: Array can't"):
         openai._open_piece(tmp_path / "params_0.npy")
     assert not Path("it_ran").exists()
 

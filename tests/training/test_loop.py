@@ -346,6 +346,11 @@ class Skipping(Record):
         return state, sums | {"skipped": (float(is_bad), 1)}
 
 
+def noted(workdir) -> list[dict]:
+    lines = (workdir / "skipped.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def test_skipped_steps_are_counted_and_what_they_held_is_noted(tmp_path, capsys):
     record = Skipping(tmp_path, {2, 6, 7})
     record.fit()
@@ -353,7 +358,7 @@ def test_skipped_steps_are_counted_and_what_they_held_is_noted(tmp_path, capsys)
     assert counts == {3: 1, 4: 1, 6: 2, 8: 3, 9: 3, 11: 3}
     assert record.rows[6]["train/grad_norm"] == 3
     assert "train/loss" not in record.rows[6]
-    rows = [json.loads(text) for text in (tmp_path / "skipped.jsonl").open()]
+    rows = noted(tmp_path)
     assert [row["step"] for row in rows] == [2, 6, 7]
     assert rows[1]["examples"] == [15, 25]
     assert (rows[1]["train/loss"], rows[1]["train/param_norm"]) == ("nan", "-inf")
@@ -368,7 +373,7 @@ def test_a_resumed_run_counts_on_from_the_steps_that_it_keeps(tmp_path):
     record = Skipping(tmp_path, {2, 6, 7}, resumed_step=5)
     record.fit(5)
     assert [row["train/skipped"] for row in record.rows.values()] == [2, 3, 3, 3]
-    rows = [json.loads(text) for text in (tmp_path / "skipped.jsonl").open()]
+    rows = noted(tmp_path)
     assert [row["step"] for row in rows] == [2, 6, 7]
 
 
@@ -381,7 +386,7 @@ def test_ten_skipped_steps_in_a_row_fail_the_run(tmp_path, resumed_step):
     record = Skipping(tmp_path, bad, resumed_step, total_steps=50)
     with pytest.raises(exits.RunFailed, match="steps 13 to 22 were skipped, as a loss"):
         record.fit(resumed_step)
-    assert max(record.steps("save")) <= 22
+    assert max(record.steps("save"), default=0) <= 22
     assert 20 in record.steps("save") or resumed_step == 20
 
 
