@@ -148,7 +148,7 @@ def test_pretrained_beats_scratch(said):
 @is_run
 def test_models_answer(said):
     for prompt in ("once upon a time", "the old bridge", "chapter 1."):
-        assert re.search(rf"^{re.escape(prompt)}\|.*\w", said, re.MULTILINE)
+        assert re.search(rf"^{re.escape(prompt)} \|.*\w", said, re.MULTILINE)
     answers = re.findall(r"^(positive|negative): (.*)$", said, re.MULTILINE)
     assert len(answers) == 2
 
