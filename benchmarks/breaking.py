@@ -52,6 +52,7 @@ TINY = {
     "model.mlp_width": 32,
     "model.context_length": 16,
     "train.batch_size": 8,
+    "train.eval_batch_size": 2,  # many batches, so that an evaluation can be hit
     "train.max_steps": 12,
     "train.log_every_steps": 1,
     "train.eval_every_steps": 6,

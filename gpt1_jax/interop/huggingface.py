@@ -61,6 +61,11 @@ def read(directory: Path) -> Weights:
     # Of tied tensors transformers stores one: of a double-heads model, the head.
     if _TOKEN_TABLE not in tensors and _LM_HEAD in tensors:
         tensors[_TOKEN_TABLE] = tensors[_LM_HEAD]
+    if model.num_layers > len(tensors):
+        raise UserError(
+            f"{directory}: {len(tensors)} tensors; config.json asks for a model of "
+            f"{model.num_layers:,} layers; fetch the files anew"
+        )
     names = _names(model.num_layers)
     expected = weights.expected_shapes(model, vocab_size)
     params = {}
@@ -154,6 +159,8 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
         sizes = (vocab_size, model.num_layers, model.width, model.context_length)
         if min(sizes) < 1 or model.num_heads < 1 or model.width % model.num_heads:
             raise ValueError("sizes must be at least 1, n_head a divisor of n_embd")
+        if max(sizes) > weights.LARGEST_SIZE:
+            raise ValueError(f"sizes must be at most {weights.LARGEST_SIZE:,}")
         return model, vocab_size
     except UserError:
         raise

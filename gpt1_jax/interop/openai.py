@@ -11,6 +11,7 @@ import json
 import math
 import re
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,9 @@ def _read_shapes(path: Path) -> list[list[int]]:
     try:
         shapes = parse_json(path.read_text(encoding="utf-8"))
         is_good = all(
-            type(size) is int and size > 0 for shape in shapes for size in shape
+            type(size) is int and 0 < size <= weights.LARGEST_SIZE
+            for shape in shapes
+            for size in shape
         )
     except (ValueError, TypeError):
         is_good, shapes = False, []
@@ -186,7 +189,7 @@ def _open_pieces(directory: Path) -> list[np.ndarray]:
 def _open_piece(path: Path) -> np.ndarray:
     try:
         piece = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
         raise UserError(
             f"{path} can't be read: {error}; a .npy file of float32 is expected; fetch "
             "it anew"

@@ -12,6 +12,9 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import UserError
 from gpt1_jax.models import backbone
 
+# Of an axis of any array; damaged files ask for more.
+LARGEST_SIZE = 1 << 20
+
 # Each parameter of a block, in the order of the release, and its name in transformers.
 BLOCK_NAMES = {
     "attention/qkv/kernel": "attn.c_attn.weight",
@@ -78,7 +81,9 @@ def expected_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, .
 def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
     """Raises UserError naming a parameter that holds what is no number."""
     for path, value in params.items():
-        if not np.isfinite(np.sum(value, dtype=np.float64)):
+        with np.errstate(all="ignore"):
+            total = np.sum(value, dtype=np.float64)
+        if not np.isfinite(total):
             raise UserError(
                 f"{where}: {path} holds values that are infinite or no number; intact "
                 "weights are expected; fetch the files anew"

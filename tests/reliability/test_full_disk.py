@@ -16,11 +16,6 @@ from gpt1_jax.training.board import Board
 from gpt1_jax.training.metrics_log import MetricsLog
 
 
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @contextlib.contextmanager
 def small_disk(path: Path, size: str, *options: str):
     """A file system in memory at `path`; skips where mounting is not allowed."""
@@ -42,17 +37,15 @@ def remount(path: Path, options: str) -> None:
 
 
 def test_a_disk_that_fills_up_while_training_stops_the_run_which_goes_on_later(
-    cache_dir, tmp_path
+    cache_dir, unbroken, tmp_path
 ):
-    unbroken = tmp_path / "unbroken"
-    ended(start(unbroken, cache_dir), 0)
     with small_disk(tmp_path / "disk", "8m") as disk:
         workdir = disk / "run"
         filler = disk / "filler"
-        ended(start(workdir, cache_dir, train__max_steps=12, kill=("a step", 4)), -9)
+        ended(start(workdir, cache_dir, kill=("a step", 4)), -9)
         before = {path: path.read_bytes() for path in files_of(workdir / "checkpoints")}
         assert before
-        with filler.open("wb") as file, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), filler.open("wb") as file:
             while True:
                 file.write(bytes(1 << 12))
                 file.flush()
@@ -110,6 +103,7 @@ def test_a_log_on_a_full_disk_fails_and_does_not_hang(tmp_path):
     log._board.close()
 
     board = Board(tmp_path, 1)
+    board._events._py_recordio_writer._writer.close()
     board._events._py_recordio_writer._writer = FullFile()
     with pytest.raises(OSError, match="No space left") as info:
         board.add_scalar("train/loss", 1.0, 3)

@@ -3,23 +3,9 @@
 import csv
 from pathlib import Path
 
-import pytest
-
 from benchmarks.breaking import check_alike, ended, rows, start
 
 SIGKILLED = -9
-
-
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, cache_dir) -> Path:
-    workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    ended(start(workdir, cache_dir), 0)
-    return workdir
 
 
 def steps(workdir: Path) -> list[str]:

@@ -2,18 +2,12 @@
 
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from benchmarks.breaking import check_alike, ended, rows, start
 
 PREEMPTED = 75
-
-
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 def wait_for(what, process) -> None:
@@ -23,22 +17,19 @@ def wait_for(what, process) -> None:
 
 
 def test_sigterm_in_an_evaluation_saves_and_the_resume_evaluates_again(
-    cache_dir, tmp_path
+    cache_dir, unbroken, tmp_path
 ):
-    """A long evaluation of windows one by one, which no test waits for."""
-    slow = {"train__eval_batch_size": 1, "data__holdout_fraction": 0.3}
-    unbroken, workdir = tmp_path / "unbroken", tmp_path / "run"
-    ended(start(unbroken, cache_dir, **slow), 0)
-    process = start(workdir, cache_dir, **slow)
+    workdir = tmp_path / "run"
+    process = start(workdir, cache_dir)
     wait_for((workdir / "checkpoints" / "4").is_dir, process)
     metrics = workdir / "metrics.jsonl"
-    # Row 5 is written when step 6 has begun; then its evaluation of many batches does.
+    # Row 5 is written when step 6 has begun; its evaluation has hundreds of batches.
     wait_for(lambda: metrics.read_text().count("\n") >= 5, process)
     process.send_signal(signal.SIGTERM)
     output = ended(process, PREEMPTED)
     assert "stopped at step 6 and saved" in output
     assert [("eval/loss" in row) for row in rows(workdir)] == [False] * 6
-    output = ended(start(workdir, cache_dir, **slow), 0)
+    output = ended(start(workdir, cache_dir), 0)
     assert f"resuming {workdir} at step 6" in output
     check_alike(workdir, unbroken)
 
