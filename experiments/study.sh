@@ -14,11 +14,12 @@ study=${1:-runs/study}
 main="python -m gpt1_jax.main --config"
 sweep="python -m gpt1_jax.sweep --config"
 from="--config.init.path=$study/pretrain"
-steps=--config.train.max_steps=128
-kept=--config.train.keep_at_steps=10,20,40,80,160
+# Longer than the demo: what zero-shot behaviour needs is learnt late.
+longer="--config.train.max_steps=800 --config.train.keep_at_steps=25,50,100,200,400,600"
+steps=--config.train.max_steps=100
 
-$main experiments/pretrain.py $kept --workdir "$study/pretrain"
-$main experiments/pretrain.py:lstm $kept --workdir "$study/pretrain-lstm"
+$main experiments/pretrain.py $longer --workdir "$study/pretrain"
+$main experiments/pretrain.py:lstm $longer --workdir "$study/pretrain-lstm"
 $main experiments/zeroshot.py "$from" --workdir "$study/zeroshot"
 $main experiments/zeroshot.py "$from-lstm" --workdir "$study/zeroshot-lstm"
 $sweep experiments/ablations.py "$from" $steps --workdir "$study/ablations"
