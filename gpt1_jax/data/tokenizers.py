@@ -75,7 +75,7 @@ class SentencePieceTokenizer:
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # ValueError: its message is no UTF-8
             raise UserError(
                 f"{origin} is no SentencePiece model; a file written by this project "
                 "is expected; restore it or learn the tokenizer anew"

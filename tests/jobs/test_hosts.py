@@ -60,7 +60,8 @@ def test_two_processes_stop_together_and_four_go_on_as_one_would(one_process, tm
     outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [75, 75], outputs
     saved = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
-    assert saved in ([10], [20])
+    # They agree at each tenth step, and within the evaluation of each fifth.
+    assert saved in ([5], [10], [15], [20])
     assert "devices: 4 x cpu on 2 hosts" in outputs[0]
     assert f"stopped at step {saved[0]} and saved" in outputs[0]
     assert printed(outputs[1]) == ["stopping after this step; once more stops at once"]
