@@ -23,7 +23,7 @@ from absl import flags
 
 from benchmarks import flop, jax_side, side_by_side
 from experiments import pretrain
-from gpt1_jax import command, experiment, terminal
+from gpt1_jax import command, config_checks, experiment, terminal
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.models import backbone, dropout, heads
@@ -51,7 +51,7 @@ def main() -> None:
     """Runs the command."""
     process.keep_freed_memory()
     given = _FLAGS["config"].present
-    config = config_lib.checked(_CONFIG.value if given else pretrain.get_config())
+    config = config_checks.checked(_CONFIG.value if given else pretrain.get_config())
     model = dataclasses.replace(config.model, compute_dtype="float32")
     config = dataclasses.replace(config, model=model)
     rounds: side_by_side.Rounds = {}

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import flop, side_by_side, steps
 from experiments import pretrain
-from gpt1_jax import command, exits, experiment, terminal
+from gpt1_jax import command, config_checks, exits, experiment, terminal
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 def _benchmark_config(given: ConfigDict) -> RunConfig:
     """`given`, checked, in float32 and without what trades speed for memory."""
-    config = config_lib.checked(given)
+    config = config_checks.checked(given)
     if config.model.backbone != "transformer":
         raise exits.UserError(
             f"config.model.backbone={config.model.backbone}; the other sides are "

@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import starting_model, terminal
+from gpt1_jax import config_checks, starting_model, terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.exits import NotFound, UserError
 
@@ -112,7 +112,7 @@ def check(config: RunConfig, by_hand: set[str]) -> None:
 
     Args: by_hand: the fields, as `model.width`, that the user set.
     """
-    config_lib.validate(config)
+    config_checks.validate(config)
     if config.init.path != "none":
         # A finished run may do without the model that it started from: jobs know.
         with contextlib.suppress(NotFound):

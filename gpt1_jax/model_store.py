@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt1_jax import config as config_lib
-from gpt1_jax import files
+from gpt1_jax import config_checks, files
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import tokenizers
@@ -162,7 +161,7 @@ def _digest(params: Any) -> str:
 
 def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
     """What a checkpoint must have been saved with to be of use with these."""
-    facts = {"config": config_lib.fingerprint(config)}
+    facts = {"config": config_checks.fingerprint(config)}
     return facts | ({"tokenizer": tokenizer.fingerprint} if tokenizer else {})
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import ablations, layer_transfer
 from gpt1_jax import config as config_lib
-from gpt1_jax import grid
+from gpt1_jax import config_checks, grid
 from gpt1_jax.config import InitConfig, RunConfig
 from tests.jobs.runs import ROOT, TINY
 
@@ -110,7 +110,9 @@ def test_ablations_differ_from_the_full_run_in_one_thing_each(tmp_path, capsys):
     cells = grid.cells(grid.of_experiment(ablations.get_axes(base)))
     assert len(cells) == 4 * 8
     changes = {
-        cell.labels["variant"]: config_lib.conflicts(base, grid.config_of(base, cell))
+        cell.labels["variant"]: config_checks.conflicts(
+            base, grid.config_of(base, cell)
+        )
         for cell in cells
         if cell.labels["task.name"] == "cola"
     }

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import finetuned, model_store, starting_model, terminal
+from gpt1_jax import config_checks, finetuned, model_store, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
@@ -26,7 +26,7 @@ def run(
     Raises: UserError: no fine-tuned model, no such split, or one without labels.
     """
     began = time.monotonic()
-    config = config_lib.checked(config)
+    config = config_checks.checked(config)
     starting_model.check_named(config, "a fine-tuned", "runs/finetune-rte")
     process.prepare(config.data.cache_dir, config.mesh)
     config = _resolved(config)

@@ -13,8 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config as config_lib
-from gpt1_jax import finetuned, model_store, starting_model, terminal
+from gpt1_jax import config_checks, finetuned, model_store, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import batches, own_tasks, task_data, tasks
@@ -49,7 +48,7 @@ def run(
             training.loop.fit.
     """
     began = time.monotonic()
-    config, workdir = config_lib.checked(config), Path(workdir)
+    config, workdir = config_checks.checked(config), Path(workdir)
     task = tasks.named(config.task.name)
     if not task.train:
         raise UserError(
@@ -208,7 +207,7 @@ class _FineTuning:
         fingerprint = {
             "tokenizer": self.recipe.tokenizer.fingerprint,
             "task data": task_data.fingerprint(self.train_records),
-            "config": config_lib.fingerprint(config),
+            "config": config_checks.fingerprint(config),
         } | starting_model.facts(config)
         with session.begin(
             workdir,

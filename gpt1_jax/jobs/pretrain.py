@@ -11,8 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config as config_lib
-from gpt1_jax import pretrained, terminal
+from gpt1_jax import config_checks, pretrained, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import corpus, preparation
@@ -44,7 +43,7 @@ def run(
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
-    config, workdir = config_lib.checked(config), Path(workdir)
+    config, workdir = config_checks.checked(config), Path(workdir)
     session.prepare(config)
     if result := session.finished_result(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
@@ -113,7 +112,7 @@ class _Pretraining:
         self.fingerprint = {
             "corpus": store.fingerprint,
             "tokenizer": store.tokenizer.fingerprint,
-            "config": config_lib.fingerprint(config),
+            "config": config_checks.fingerprint(config),
         }
 
     def train(self, workdir: Path) -> dict[str, float]:

@@ -12,7 +12,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import files, model_store, pretrained, starting_model, terminal
+from gpt1_jax import (
+    config_checks,
+    files,
+    model_store,
+    pretrained,
+    starting_model,
+    terminal,
+)
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
@@ -44,7 +51,7 @@ def run(
     Raises: UserError, NotFound: no model, a task without a heuristic, no data.
     """
     began = time.monotonic()
-    config, workdir = config_lib.checked(config), Path(workdir)
+    config, workdir = config_checks.checked(config), Path(workdir)
     starting_model.check_named(config, "a pre-trained", "runs/pretrain")
     given = [zeroshot.named(config.task.name)] if config.task.name else []
     process.prepare(config.data.cache_dir, config.mesh)

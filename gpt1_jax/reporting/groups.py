@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import model_store
+from gpt1_jax import config_checks, model_store
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.reporting import paper
@@ -25,7 +25,7 @@ _ANY = (
     "task.lm_coef",
     "task.num_train_scored",
     "init.num_layers",
-    *config_lib.FREE_FIELDS,
+    *config_checks.FREE_FIELDS,
 )
 # Of no effect on a run that starts from a model: its tokenizer comes from there.
 _CORPUS = (

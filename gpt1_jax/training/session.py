@@ -9,8 +9,7 @@ from typing import Any
 
 import jax
 
-from gpt1_jax import config as config_lib
-from gpt1_jax import terminal
+from gpt1_jax import config_checks, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
 from gpt1_jax.exits import RunFailed, UserError
@@ -74,7 +73,7 @@ def complete(
     """
     with hold(workdir):
         workdir_lib.check(workdir, config)  # again, as others may have been in it
-        for warning in config_lib.warnings(config, total_steps):
+        for warning in config_checks.warnings(config, total_steps):
             terminal.warn(warning)
         metrics = train()
         return write_result(

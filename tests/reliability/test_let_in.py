@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 import gpt1_jax
+from gpt1_jax import config_checks
 from gpt1_jax.data import tokenizers
 from gpt1_jax.interop import huggingface, openai
 
@@ -94,7 +95,7 @@ def test_the_modules_that_import_by_name_do_so_by_a_job_of_the_list():
     config_dict = config_lib.to_config_dict(config_lib.RunConfig())
     config_dict.job = "os"
     with pytest.raises(ValueError, match=r"config.job='os'; pretrain\|"):
-        config_lib.checked(config_dict)
+        config_checks.checked(config_dict)
 
 
 def test_names_in_an_index_of_shards_lead_to_no_other_directory(tmp_path):

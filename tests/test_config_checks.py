@@ -1,0 +1,213 @@
+"""Which configs are possible, and which of them are the same run."""
+
+import math
+
+import pytest
+
+from gpt1_jax import config as config_lib
+from gpt1_jax import config_checks
+from gpt1_jax.config import RunConfig
+from tests.configs import changed
+
+DEFAULTS = config_lib.flatten(RunConfig())
+
+
+def test_defaults_are_valid():
+    config_checks.validate(RunConfig())
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed", "refused"),
+    [
+        ("seed", (0, 2**32 - 1), (-1, 2**32)),
+        ("model.num_layers", (1,), (0, -1)),
+        ("model.width", (12,), (0, -12)),
+        ("model.num_heads", (1,), (0,)),
+        ("model.mlp_width", (1,), (0,)),
+        ("model.context_length", (2,), (1, 0)),
+        ("model.embedding_dropout", (0.0, 0.99), (-0.1, 1.0)),
+        ("model.residual_dropout", (0.0, 0.99), (-0.1, 1.0)),
+        ("model.attention_dropout", (0.0, 0.99), (-0.1, 1.0)),
+        ("data.holdout_fraction", (0.0, 0.5), (-0.1, 0.6)),
+        ("data.vocab_size", (300,), (299, 2**31)),
+        ("data.storyworld_seed", (0,), (-1,)),
+        ("data.storyworld_megabytes", (0.01,), (0.0, -1.0)),
+        ("train.batch_size", (1,), (0, -64)),
+        ("train.eval_batch_size", (1,), (0,)),
+        ("train.epochs", (1,), (0,)),
+        ("train.max_steps", (0, 1), (-1,)),
+        ("train.accumulation_steps", (1, 64), (0, -1)),
+        ("train.log_every_steps", (1,), (0,)),
+        ("train.eval_every_steps", (0, 1), (-1,)),
+        ("train.checkpoint_every_steps", (0, 1), (-1,)),
+        ("train.keep_checkpoints", (2,), (1, 0)),
+        ("train.keep_at_steps", ((), (1,)), ((0,), (5, -1))),
+        ("optim.peak_learning_rate", (1e-9,), (0.0, -1e-3)),
+        ("optim.warmup_steps", (0, 1), (-1,)),
+        ("optim.weight_decay", (0.0,), (-0.01, 1.1)),
+        ("optim.clip_norm", (1e-3,), (0.0, -1.0)),
+        ("optim.b1", (0.0, 0.99), (-0.1, 1.0)),
+        ("optim.b2", (0.0, 0.999), (-0.1, 1.0)),
+        ("optim.eps", (1e-12,), (0.0, -1e-8)),
+    ],
+)
+def test_bounds(path, allowed, refused):
+    for value in allowed:
+        config_checks.validate(changed({path: value}))
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"^config\.{path}=.*; .*; .*"):
+            config_checks.validate(changed({path: value}))
+
+
+def test_warmup_fraction_is_a_share():
+    for value in (0.0, 0.002, 1.0):
+        config_checks.validate(
+            changed({"optim.warmup_steps": 0, "optim.warmup_fraction": value})
+        )
+    with pytest.raises(ValueError, match=r"warmup_fraction=1.5; from 0.0 to 1.0;"):
+        config_checks.validate(
+            changed({"optim.warmup_steps": 0, "optim.warmup_fraction": 1.5})
+        )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path, value in config_lib.flatten(RunConfig()).items()
+        if isinstance(value, float)
+    ],
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_floats_that_are_not_finite_are_refused(path, value):
+    with pytest.raises(ValueError, match=rf"config\.{path}=-?(nan|inf); from"):
+        config_checks.validate(changed({path: value}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("job", "pretrian", r"\|evaluate\|zeroshot; did you mean pretrain\?"),
+        ("job", "zzz", r"job='zzz'; pretrain\|.*\|zeroshot; use one of these"),
+        ("model.compute_dtype", "float16", r"\|float32\|bfloat16\|float64; did you"),
+        ("optim.name", "adam", r"'adam'; openai_adam\|adamw; did you mean adamw\?"),
+        ("optim.schedule", "cosin", r"cosine\|linear\|constant; did you mean cosine\?"),
+    ],
+)
+def test_unknown_choice_lists_the_known(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        config_checks.validate(changed({path: value}))
+
+
+def test_heads_must_divide_the_width():
+    message = r"num_heads=5; must divide config.model.width=768; try 4 or 6"
+    with pytest.raises(ValueError, match=message):
+        config_checks.validate(changed({"model.num_heads": 5}))
+
+
+def test_accumulation_must_divide_the_batch():
+    message = r"accumulation_steps=3; must divide config.train.batch_size=64;"
+    with pytest.raises(ValueError, match=message):
+        config_checks.validate(changed({"train.accumulation_steps": 3}))
+
+
+def test_two_warmups_are_refused():
+    message = r"warmup_steps=2000 and .*warmup_fraction=0.002; only one may be set"
+    with pytest.raises(ValueError, match=message):
+        config_checks.validate(changed({"optim.warmup_fraction": 0.002}))
+
+
+def test_run_goes_on_under_other_logging_and_keeping():
+    free = changed(
+        {
+            "model.attention": "xla",
+            "data.cache_dir": "/elsewhere",
+            "train.accumulation_steps": 2,
+            "train.eval_batch_size": 7,
+            "train.remat": True,
+            "mesh.fsdp": True,
+            "mesh.distributed": "off",
+            "mesh.coordinator_address": "here:1",
+            "mesh.num_processes": 2,
+            "mesh.process_id": 1,
+            "train.log_every_steps": 7,
+            "train.eval_every_steps": 7,
+            "train.checkpoint_every_steps": 7,
+            "train.keep_checkpoints": 3,
+            "train.keep_at_steps": (7,),
+        }
+    )
+    assert config_checks.conflicts(RunConfig(), free) == []
+    assert config_checks.fingerprint(RunConfig()) == config_checks.fingerprint(free)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1),
+        ("model.width", 24),
+        ("data.corpus", "other"),
+        ("data.vocab_size", 999),
+        ("train.batch_size", 32),
+        ("train.epochs", 99),
+        ("optim.eps", 1e-6),
+        ("optim.schedule", "linear"),
+    ],
+)
+def test_run_does_not_go_on_under_another_trajectory(path, value):
+    found = config_checks.conflicts(RunConfig(), changed({path: value}))
+    assert found == [f"{path}: {DEFAULTS[path]!r} -> {value!r}"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fraction", "old", "new", "may_go_on"),
+    [
+        ("constant", 0.0, 100, 200, True),
+        ("constant", 0.0, 100, 0, False),
+        ("constant", 0.0, 200, 100, False),
+        ("constant", 0.0, 0, 100, False),
+        ("constant", 0.01, 100, 200, False),
+        ("cosine", 0.0, 100, 200, False),
+        ("linear", 0.0, 100, 200, False),
+    ],
+)
+def test_run_grows_only_where_its_schedule_does_not_know_the_end(
+    schedule, fraction, old, new, may_go_on
+):
+    base = changed(
+        {
+            "optim.schedule": schedule,
+            "optim.warmup_steps": 0,
+            "optim.warmup_fraction": fraction,
+        }
+    )
+    found = config_checks.conflicts(
+        changed({"train.max_steps": old}, base), changed({"train.max_steps": new}, base)
+    )
+    assert found == ([] if may_go_on else [f"train.max_steps: {old} -> {new}"])
+
+
+def test_fingerprint_covers_what_a_checkpoint_depends_on():
+    default = config_checks.fingerprint(RunConfig())
+    assert config_checks.fingerprint(changed({"train.log_every_steps": 7})) == default
+    for path, value in (
+        ("seed", 1),
+        ("model.width", 24),
+        ("optim.eps", 1e-6),
+        ("train.batch_size", 32),
+    ):
+        assert config_checks.fingerprint(changed({path: value})) != default
+
+
+def test_warmup_that_never_ends_is_warned_of():
+    config = RunConfig()
+    assert config_checks.warnings(config, 2001) == []
+    (warning,) = config_checks.warnings(config, 2000)
+    assert "warmup_steps=2000" in warning
+    assert "no shorter than the run of 2000 steps" in warning
+
+
+def test_steps_behind_the_end_are_warned_of():
+    config = changed({"train.keep_at_steps": (5, 4000, 4001)})
+    (warning,) = config_checks.warnings(config, 4000)
+    assert "keep_at_steps=[4001]" in warning
