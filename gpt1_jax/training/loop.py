@@ -207,8 +207,8 @@ class _Reporter:
             row = {name: value for name, value in row.items() if math.isfinite(value)}
         if skips.in_a_row(step) >= MOST_SKIPPED:
             raise exits.RunFailed(
-                f"steps {step - MOST_SKIPPED + 1} to {step} were skipped, as a loss, a "
-                "gradient or a parameter was not finite in each; lower "
+                f"steps {step - MOST_SKIPPED + 1} to {step} were skipped, as a loss or "
+                "a gradient was not finite in each; lower "
                 "config.optim.peak_learning_rate or lengthen the warm-up"
             )
         return row | {"train/skipped": float(skips.count)}

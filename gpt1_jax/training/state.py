@@ -60,7 +60,9 @@ def make_train_step(
 
     The sums are the loss function's, the gradient's norm before the update, the
     parameters' after it, the learning rate that `schedule` gave, and `skipped`: 1 where
-    one of loss and norms is not finite. Then the state stays as it was, but for `step`.
+    loss or gradient is not finite. Then the state stays as it was, but for `step`. Both
+    are known before the update, so that it is made in place: a look at the parameters
+    themselves would need the old state beside the new.
     With accumulation, gradients are means over microbatches that are run in turn; the
     batch size must be a multiple. Jit, devices and donation are the caller's.
     """
@@ -91,17 +93,16 @@ def make_train_step(
         grads, sums = mean_gradients(state.params, batch, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        for name, tree in (("grad_norm", grads), ("param_norm", params)):
-            sums |= {name: (optax.tree.norm(tree), jnp.ones(()))}
+        sums |= {"grad_norm": (optax.tree.norm(grads), jnp.ones(()))}
         sums |= {"learning_rate": (schedule(state.step), jnp.ones(()))}
-        checked = [sums[name][0] for name in ("loss", "grad_norm", "param_norm")]
-        is_good = jnp.isfinite(jnp.stack(checked)).all()
+        is_good = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(sums["grad_norm"][0])
         sums |= {"skipped": (1.0 - is_good, jnp.ones(()))}
         params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(is_good, new, old),
             (params, opt_state),
             (state.params, state.opt_state),
         )
+        sums |= {"param_norm": (optax.tree.norm(params), jnp.ones(()))}
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step

@@ -165,11 +165,11 @@ def test_rows_are_dealt_in_turn():
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
-@pytest.mark.parametrize("what", ["loss", "gradient", "parameter", "nothing"])
+@pytest.mark.parametrize("what", ["loss", "gradient", "nothing"])
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
     what, accumulation_steps
 ):
-    """One example of six is bad; only the loss, the gradient or the update shows it."""
+    """One example of six is bad; only the loss or the gradient shows it."""
 
     def loss_fn(params, batch, key):
         # The square root has no gradient at 0; the loss has none that is finite at inf.
@@ -178,8 +178,6 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
         return total, {"loss": (total, jnp.ones(()))}
 
     tx = optax.scale_by_adam()
-    if what == "parameter":
-        tx = optax.chain(tx, optax.scale(3e38), optax.scale(10.0))
     params = jnp.full((1,), 3.0)
     opt_state = tx.update(jnp.ones(1), tx.init(params), params)[1]
     batch = {
@@ -192,9 +190,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
     if what == "loss":
         batch["more"] = batch["more"].at[4].set(jnp.inf)
     train_step = jax.jit(
-        state.make_train_step(
-            loss_fn, tx, rate, seed=0, accumulation_steps=accumulation_steps
-        )
+        state.make_train_step(loss_fn, tx, rate, accumulation_steps=accumulation_steps)
     )
     before = state.TrainState(jnp.int32(4), params, opt_state)
     after, sums = train_step(before, batch)
@@ -202,7 +198,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
     is_skipped = what != "nothing"
     assert sums["skipped"] == (is_skipped, 1)
     finite = {name: bool(np.isfinite(sums[name][0])) for name in NAMES}
-    shown = {"loss": "loss", "gradient": "grad_norm", "parameter": "param_norm"}
+    shown = {"loss": "loss", "gradient": "grad_norm"}
     if is_skipped:
         assert not finite[shown[what]]
     for now, then in zip(
