@@ -171,7 +171,7 @@ def task_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
 
 
 def tokenizer_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """Files of the released tokenizer: ids of the vocabulary, or an error."""
+    """Files of both kinds of tokenizer: ids of the vocabulary, or an error."""
     symbols = [chr(97 + n) for n in range(26)]
     symbols += [f"{symbol}</w>" for symbol in symbols]
     pieces = [*symbols, "<unk>", "th", "the</w>", "\n</w>"]
@@ -179,6 +179,9 @@ def tokenizer_files(corpus: Corpus, rng: random.Random, directory: Path) -> None
         "vocab.json": json.dumps({p: n for n, p in enumerate(pieces)}).encode(),
         "merges.txt": b"#version: 0.2\nt h\nth e</w>\n",
     }
+    if rng.random() < 0.3:
+        (learnt,) = corpus.tokenizer_dir.iterdir()
+        files = {learnt.name: learnt.read_bytes()}
     name = rng.choice(list(files))
     files[name] = mutated(files[name], rng)
     for name, data in files.items():
