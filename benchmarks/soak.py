@@ -164,7 +164,8 @@ def inputs(directory: Path, count: int) -> dict[str, Any]:
         for number in range(count):
             path, began = next(fresh), time.monotonic()
             try:
-                target(corpus, _rng(f"{name} {number}"), path)
+                with contextlib.redirect_stdout(io.StringIO()):
+                    target(corpus, _rng(f"{name} {number}"), path)
             except Exception as error:
                 raise RunFailed(f"{name}, case {number}: {error!r}") from error
             seconds = time.monotonic() - began
