@@ -85,10 +85,10 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows, each of a step, of a file written line by line; not a torn last line.
+def read_rows(path: Path, *, is_strict: bool = False) -> list[dict[str, Any]]:
+    """The rows, each of a step, of a file written line by line, to where it is torn.
 
-    Raises: UserError: another line is damaged.
+    Raises: UserError: is_strict, and a line before the last is damaged.
     """
     rows = []
     lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
@@ -97,11 +97,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             row = parse_json(line)
         except ValueError:
             row = None
-        if isinstance(row, dict) and type(row.get("step")) is int:
-            rows.append(row)
-        elif number < len(lines):
-            raise UserError(
-                f"{path}: line {number} is no row of a step; a JSON object is "
-                "expected; restore the file, or remove the line"
-            )
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            if is_strict and number < len(lines):
+                raise UserError(
+                    f"{path}: line {number} is no row of a step; a JSON object is "
+                    "expected; restore the file, or remove the line"
+                )
+            break
+        rows.append(row)
     return rows

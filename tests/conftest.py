@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 
@@ -19,6 +20,9 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+
+# A shell lets what it starts in the background ignore SIGINT, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Broadcasting between arrays of different ranks hides mistakes: write the axes.
 jax.config.update("jax_numpy_rank_promotion", "raise")

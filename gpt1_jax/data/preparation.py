@@ -269,9 +269,9 @@ def _is_whole(parts: Path, number: int, dtype: str) -> bool:
 def _groups(books: tuple[Book, ...]) -> list[list[Book]]:
     """Consecutive books, _GROUP_BYTES or one book at a time: what a worker takes."""
     groups: list[list[Book]] = []
-    size = _GROUP_BYTES
+    size = 0
     for book in books:
-        if size + book.num_bytes > _GROUP_BYTES:
+        if not groups or size + book.num_bytes > _GROUP_BYTES:
             groups.append([])
             size = 0
         groups[-1].append(book)

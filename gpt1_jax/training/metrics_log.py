@@ -27,7 +27,8 @@ class NoLog:
     def __init__(self, workdir: Path, resumed_step: int):
         self._path = workdir / workdir_lib.METRICS_FILE
         self.skips = Skips(workdir, resumed_step, writes=self._writes)
-        rows = read(self._path) if self._path.is_file() else []
+        # What a line said that is damaged, but not by a kill, would be lost unseen.
+        rows = read_rows(self._path, is_strict=True) if self._path.is_file() else []
         self._rows = [row for row in rows if row["step"] <= resumed_step]
         last = self._rows[-1] if self._rows else {"step": -1.0}
         self.last_row = last if last["step"] == resumed_step else {}

@@ -19,7 +19,7 @@ class Skips:
 
     def __init__(self, workdir: Path, resumed_step: int, *, writes: bool):
         self._path, self._writes = workdir / workdir_lib.SKIPPED_FILE, writes
-        rows = read_rows(self._path) if self._path.is_file() else []
+        rows = read_rows(self._path, is_strict=True) if self._path.is_file() else []
         self._rows = [row for row in rows if row["step"] <= resumed_step]
         if len(self._rows) < len(rows):
             self._write()

@@ -53,6 +53,8 @@ def noted() -> Iterator[None]:
     def request(number: int, frame: Any) -> None:
         _request.is_made = True
         restore()
+        if before[number] is signal.SIG_IGN:  # as of a job in the background
+            signal.signal(number, signal.default_int_handler)
         os.write(2, b"\nstopping after this step; once more stops at once\n")
 
     for number in numbers:

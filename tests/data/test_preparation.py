@@ -444,3 +444,11 @@ def test_tokenizer_directory_left_without_its_model_is_learnt_anew(stories, tmp_
     (partial / "key").write_text(recipe.key)
     store = preparation.prepare(recipe, tmp_path / "store")
     assert store.tokenizer.vocab_size == 400
+
+
+def test_an_empty_book_may_be_the_first(tmp_path):
+    for number, content in enumerate(["", "the boat sank .", "the dog ran ."]):
+        (tmp_path / f"{number}.txt").write_text(content)
+    found = books_lib._scan_books(str(tmp_path), "train")
+    (group,) = preparation._groups(tuple(found))
+    assert [book.num_bytes for book in group] == [0, 15, 13]

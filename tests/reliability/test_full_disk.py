@@ -42,8 +42,9 @@ def test_a_disk_that_fills_up_while_training_stops_the_run_which_goes_on_later(
     with small_disk(tmp_path / "disk", "8m") as disk:
         workdir = disk / "run"
         filler = disk / "filler"
-        ended(start(workdir, cache_dir, kill=("a step", 4)), -9)
-        before = {path: path.read_bytes() for path in files_of(workdir / "checkpoints")}
+        ended(start(workdir, cache_dir, kill=("a step", 5)), -9)
+        saved = files_of(workdir / "checkpoints" / "2")
+        before = {path: path.read_bytes() for path in saved}
         assert before
         with contextlib.suppress(OSError), filler.open("wb") as file:
             while True:

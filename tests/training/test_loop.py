@@ -263,6 +263,23 @@ def test_a_second_signal_stops_at_once():
     assert record.steps("save") == [5]
 
 
+def test_a_second_signal_stops_a_run_in_the_background_too():
+    """What a shell starts there ignores SIGINT, until it has been asked to stop."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def twice(step: int) -> None:
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Record(train=twice).fit()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_handlers_are_restored_whatever_happens():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     Record().fit()

@@ -70,3 +70,15 @@ def test_a_last_line_that_lacks_only_its_end_is_completed(tmp_path):
     assert [row["step"] for row in metrics_log.read(path)] == [2, 4]
     write(tmp_path, 4, 6)
     assert steps_of(tmp_path) == [2, 4, 6]
+
+
+def test_a_line_that_no_kill_has_torn_is_not_forgotten_unseen(tmp_path):
+    """The rows before it can be read; a resume would forget those after it."""
+    write(tmp_path, 0, 2, 4, 6)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for damaged in (b"17\n", lines[1].replace(b"step", b"stap"), b"\xff\n"):
+        path.write_bytes(lines[0] + damaged + lines[2])
+        assert [row["step"] for row in metrics_log.read(path)] == [2]
+        with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is no row of a s"):
+            MetricsLog(tmp_path, 6)
