@@ -211,6 +211,7 @@ def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(cache_dir, tmp
     workdir = tmp_path / "run"
     diverging = {
         "optim__peak_learning_rate": 1e16,
+        "train__eval_every_steps": 0,
         "optim__schedule": "constant",
         "train__checkpoint_every_steps": 4,
         "train__max_steps": 30,
