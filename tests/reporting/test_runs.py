@@ -60,9 +60,13 @@ def test_a_damaged_result_is_that_of_a_run_that_has_not_finished(tmp_path, text)
 def test_rows_end_where_the_log_is_torn(tmp_path):
     workdir = put(tmp_path, "run", rows=[{"step": 2, "a": 3.0}, {"step": 5, "b": 7.0}])
     with (workdir / "metrics.jsonl").open("a") as file:
-        file.write('17\n{"step": 11, "a": 13.0}\n{"step": 12, "a"')
+        file.write('{"step": 11, "a": 13.0}\n{"step": 12, "a"')
     (run,), _, _ = runs.read([workdir])
     assert run.name == "run"
+    assert run.series("a") == ([2, 11], [3.0, 13.0])
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('\n{"step": 17, "a": 19.0}\n')
+    (run,), _, _ = runs.read([workdir])
     assert run.series("a") == ([2, 11], [3.0, 13.0])
 
 
