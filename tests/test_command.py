@@ -3,9 +3,7 @@
 import concurrent.futures
 import importlib
 import multiprocessing
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from ml_collections import config_flags
 
 from gpt1_jax import command, exits, experiment
 from gpt1_jax.data import corpus, tokenizers
+from tests import command_lines
 
 ROOT = Path(__file__).parents[1]
 FINETUNE = ["main", "--config", f"{ROOT}/experiments/finetune.py:rte"]
@@ -179,21 +178,7 @@ def ended(directory) -> dict[str, subprocess.CompletedProcess]:
     commands = {name: args for name, (args, _) in (MISTAKES | FAILURES).items()}
     commands |= {name: ["main", f"--config={name}.py"] for name in BUGS}
     commands |= {f"{name} --help": [name, "--help"] for name in HELPS}
-    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-
-    def run(args: list[str]) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", f"gpt1_jax.{args[0]}", *args[1:]],
-            cwd=directory,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        return dict(zip(commands, pool.map(run, commands.values()), strict=True))
+    return command_lines.run(commands, directory, package=ROOT, at_once=4)
 
 
 def assert_one_line(stderr: str, expected: str) -> None:

@@ -1,13 +1,13 @@
 """The wheel, used as its users do: far from the repository."""
 
-import concurrent.futures
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import command_lines
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gpt1_jax", "experiments")
@@ -69,22 +69,8 @@ def ended(installed, tmp_path_factory) -> dict[str, subprocess.CompletedProcess]
     (directory / "experiments").mkdir()
     (directory / "experiments/__init__.py").write_text("")
     (directory / "experiments/evaluate.py").write_text(OWN_PRETRAIN)
-    env = os.environ | {"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
-
-    def run(args: list[str]) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", f"gpt1_jax.{args[0]}", *args[1:]],
-            cwd=directory,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
     commands = {name: args for name, (args, _) in COMMANDS.items()}
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return dict(zip(commands, pool.map(run, commands.values()), strict=True))
+    return command_lines.run(commands, directory, package=installed, at_once=2)
 
 
 def test_wheel_has_every_file_of_the_packages(installed):

@@ -7,7 +7,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpt1_jax import config as config_lib
 from gpt1_jax import config_checks, finetuned, model_store, starting_model, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
@@ -71,11 +70,9 @@ def _resolved(config: RunConfig) -> RunConfig:
 
 def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
     """The model's recipe with what the evaluation says of task, batch and computing."""
-    model, train = own.config.model, own.config.train
-    model = dataclasses.replace(model, **config_lib.computing(config.model))
     size = config.train.eval_batch_size
-    train = dataclasses.replace(train, eval_batch_size=size)
-    own_config = dataclasses.replace(own.config, model=model, train=train)
+    train = dataclasses.replace(own.config.train, eval_batch_size=size)
+    own_config = dataclasses.replace(own.config, model=config.model, train=train)
     return dataclasses.replace(own, config=own_config, task=_task(own.task, config))
 
 
