@@ -89,7 +89,10 @@ def test_each_job_is_synthetic_by_the_data_that_it_scores(tmp_path):
     }
 
 
-def test_a_source_is_found_on_disk_by_path_and_else_by_a_name_that_is_one(tmp_path):
+def test_a_source_is_found_on_disk_by_path_and_else_by_a_name_that_is_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # a relative path must lead nowhere: not to runs here
     pretrained = put(tmp_path, "elsewhere/pretrain", {}, fields=STORYWORLD)
     inits = {
         "by-path": str(pretrained / "checkpoints/17"),
