@@ -1,6 +1,7 @@
 """This project's training step, made from a config as the job makes it."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,16 @@ from gpt1_jax.training import checkpoint, losses, mesh, optim, process, session,
 
 def make(config: RunConfig) -> steps.Side:
     """The step of `config`, compiled; its state is made of config.seed."""
+    return traced(config)()
+
+
+def traced(
+    config: RunConfig, chunk_elements: int | None = None
+) -> Callable[[], steps.Side]:
+    """As `make`, in two parts: the second, XLA's, may run in a thread.
+
+    Args: chunk_elements: of the logits; None: the job's own.
+    """
     process.keep_freed_memory()
     model = backbone.make(
         config.model, config.data.vocab_size, remat=config.train.remat
@@ -25,10 +36,11 @@ def make(config: RunConfig) -> steps.Side:
     init = state.make_init(functools.partial(backbone.init_params, model), tx)
     devices, seed = mesh.make_mesh(), np.uint32(config.seed)
     like = session.state_like(init, devices, config.mesh)
-    now = jax.jit(init, out_shardings=session.shardings_of(like))(seed)
     B, L = config.train.batch_size, config.model.context_length
     loss_fn = losses.make_lm_loss(
-        model, is_train=True, chunk_elements=mesh.logits_chunk_elements()
+        model,
+        is_train=True,
+        chunk_elements=chunk_elements or mesh.logits_chunk_elements(),
     )
     train_step = state.make_train_step(
         loss_fn, tx, schedule, accumulation_steps=config.train.accumulation_steps
@@ -42,16 +54,26 @@ def make(config: RunConfig) -> steps.Side:
     batch_like = checkpoint.abstract(
         batch_of(np.zeros((B, L + 1))), mesh.by_rows(devices)
     )
-    compiled = mesh.jit_step(train_step, devices).lower(like, batch_like, seed)
-    compiled = compiled.compile()
+    lowered = mesh.jit_step(train_step, devices).lower(like, batch_like, seed)
 
-    def step(tokens_BL: np.ndarray) -> float:
-        nonlocal now
-        now, sums = jax.block_until_ready(compiled(now, batch_of(tokens_BL), seed))
-        total, count = sums["loss"]
-        return float(total) / float(count)
+    def compile_() -> steps.Side:
+        compiled = lowered.compile()
+        now = jax.jit(init, out_shardings=session.shardings_of(like))(seed)
 
-    return steps.Side(session.num_parameters(now.params), step, _bytes(compiled))
+        def start(tokens_BL: np.ndarray) -> Any:
+            nonlocal now
+            now, sums = compiled(now, batch_of(tokens_BL), seed)
+            return sums["loss"]
+
+        def step(tokens_BL: np.ndarray) -> float:
+            total, count = jax.block_until_ready(start(tokens_BL))
+            return float(total) / float(count)
+
+        return steps.Side(
+            session.num_parameters(now.params), step, _bytes(compiled), start
+        )
+
+    return compile_
 
 
 def _bytes(compiled: Any) -> int:

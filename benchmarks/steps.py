@@ -19,12 +19,14 @@ _WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 2, 3, 5.0
 class Side:
     """`step` maps tokens_BL, one more than the context, to the loss.
 
-    memory: bytes that it needs at once, where that is known.
+    memory: bytes that it needs at once, where that is known. start: as `step`, but
+    returns at once, what is to become the loss.
     """
 
     num_parameters: int
     step: Callable[[np.ndarray], float]
     memory: int = 0
+    start: Callable[[np.ndarray], Any] | None = None
 
 
 def measure(side: Side, config: RunConfig) -> dict[str, Any]:

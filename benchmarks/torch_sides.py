@@ -1,11 +1,10 @@
 """The training steps in PyTorch that train_step compares with, by name.
 
-`torch` is the twin in eager float32; `torch_bf16` the same under bfloat16 autocast;
-`torch_compile` the same compiled; `transformers` and `transformers_bf16` are
-transformers' OpenAIGPT, eager. All have dropout, clipping and AdamW.
+`torch` is the twin, eager; `torch_compile` the same compiled; `transformers` is its
+OpenAIGPT, eager. Names that end in `_bf16` are under bfloat16 autocast, else float32.
+All have dropout, clipping and AdamW.
 """
 
-import contextlib
 import os
 from collections.abc import Callable
 
@@ -16,20 +15,25 @@ from benchmarks import torch_twin
 from gpt1_jax.config import ModelConfig, OptimConfig, RunConfig
 
 
-def make(name: str, config: RunConfig) -> tuple[int, Callable[[torch.Tensor], float]]:
-    """How many parameters a side has, and its update from tokens_NL, which it returns.
+def make(
+    name: str, config: RunConfig, device: str = "cpu"
+) -> tuple[int, Callable[[torch.Tensor], torch.Tensor]]:
+    """How many parameters a side has, and its update from tokens_NL, to the loss.
 
-    Args: name: as above.
+    Args: name: as above. device: of PyTorch; tokens are there.
     """
     torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_float32_matmul_precision("high")  # a CPU has no lower one
     torch.manual_seed(config.seed)
     if name.startswith("transformers"):
         model = _OpenAIGPT(config.model, config.data.vocab_size)
     else:
         model = torch_twin.Twin(config.model, config.data.vocab_size)
+    model = model.to(device)
     parameters = list(model.parameters())
-    loss_of = torch.compile(model) if name == "torch_compile" else model
-    step = _make_train_step(loss_of, parameters, config.optim, name.endswith("bf16"))
+    loss_of = torch.compile(model) if name.startswith("torch_compile") else model
+    autocast = torch.autocast(device, torch.bfloat16, enabled=name.endswith("bf16"))
+    step = _make_train_step(loss_of, parameters, config.optim, autocast)
     return sum(parameter.numel() for parameter in parameters), step
 
 
@@ -67,8 +71,8 @@ def _make_train_step(
     loss_of: Callable[[torch.Tensor], torch.Tensor],
     parameters: list[nn.Parameter],
     cfg: OptimConfig,
-    is_bf16: bool,
-) -> Callable[[torch.Tensor], float]:
+    autocast: torch.autocast,
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """An update from tokens_NL, as a function that returns the loss.
 
     Differs: torch.optim.AdamW corrects the moments where openai_adam corrects the rate;
@@ -88,14 +92,13 @@ def _make_train_step(
         fused=True,
     )
 
-    def train_step(tokens_NL: torch.Tensor) -> float:
+    def train_step(tokens_NL: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
-        autocast = torch.autocast("cpu", torch.bfloat16)
-        with autocast if is_bf16 else contextlib.nullcontext():
+        with autocast:
             loss = loss_of(tokens_NL)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, cfg.clip_norm)
         optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     return train_step

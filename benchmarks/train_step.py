@@ -100,7 +100,7 @@ def _make_side(name: str, config: RunConfig) -> steps.Side:
 
     num_parameters, train_step = torch_sides.make(name, config)
     return steps.Side(
-        num_parameters, lambda tokens_BL: train_step(torch.from_numpy(tokens_BL))
+        num_parameters, lambda tokens_BL: train_step(torch.from_numpy(tokens_BL)).item()
     )
 
 

@@ -1,21 +1,20 @@
 """Causal multi-head attention as a function without parameters.
 
-`xla` is written out below and is the reference; `fused` is JAX's own, cuDNN's flash
-attention where a GPU has it. That has no dropout which is a pure function of a seed and
-a place, so that weights with dropout are always computed by `xla`.
+`xla` is written out below and is the reference; `fused` is a kernel where a GPU has
+one: cuDNN's flash attention without dropout, models.flash_attention's with.
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+
+from gpt1_jax.models import dropout, flash_attention
 
 
 def causal_attention(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
     v_NMHK: jax.Array,
-    drop: Callable[[jax.Array], jax.Array] | None = None,
+    drop: dropout.RowDropout | None = None,
     position_NL: jax.Array | None = None,
     *,
     implementation: str = "xla",
@@ -25,20 +24,26 @@ def causal_attention(
     softmax(q k^T / sqrt(K)) v, the softmax in float32 at least. A masked logit becomes
     -1e9, as released; so padding on the right never reaches a real position.
     Source: Vaswani et al. 2017, eq. (1); finetune-transformer-lm train.py, `_attn`.
-    Args: drop: dropout on the attention weights, (N, H, L, M) to the same.
+    Args: drop: dropout on the attention weights (N, H, L, M).
           position_NL: of the queries among the keys; 0, 1, ... if None.
-          implementation: see config.ModelConfig.attention. Where there is a `drop` or
-          a `position_NL`, in training and in decoding, `fused` is `xla`; float64 too.
+          implementation: see config.ModelConfig.attention. Where there is a
+          position_NL, in decoding, `fused` is `xla`; in float64 and where no kernel
+          takes the width or the dtype too.
     """
-    is_plain = drop is None and position_NL is None and q_NLHK.dtype != jnp.float64
+    is_plain = position_NL is None and q_NLHK.dtype != jnp.float64
     if is_plain and is_fused(implementation):
-        return jax.nn.dot_product_attention(
-            q_NLHK,
-            k_NMHK,
-            v_NMHK,
-            is_causal=True,
-            implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
-        )
+        if drop is None:
+            return jax.nn.dot_product_attention(
+                q_NLHK,
+                k_NMHK,
+                v_NMHK,
+                is_causal=True,
+                implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
+            )
+        if _is_nvidia() and flash_attention.takes(q_NLHK):
+            return flash_attention.flash_attention(
+                q_NLHK, k_NMHK, v_NMHK, drop.seed_N2, drop.rate
+            )
     return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
 
 
@@ -49,22 +54,28 @@ def is_fused(implementation: str) -> bool:
 
 
 def _cudnn_takes(q_NLHK: jax.Array) -> bool:
-    """Whether cuDNN's kernels have this width and dtype, on NVIDIA's GPUs from 8.0 on.
+    """Whether cuDNN's kernels have this width and dtype.
 
     Source: jax.nn.dot_product_attention, which refuses others.
     """
-    if jax.default_backend() != "gpu" or q_NLHK.dtype not in (jnp.bfloat16, "float16"):
-        return False
     K = q_NLHK.shape[-1]
+    is_half = q_NLHK.dtype in (jnp.bfloat16, "float16")
+    return _is_nvidia() and is_half and K % 8 == 0 and K <= 128
+
+
+def _is_nvidia() -> bool:
+    """Whether the kernels run here: on NVIDIA's GPUs from 8.0 on."""
+    if jax.default_backend() != "gpu":
+        return False
     major = getattr(jax.devices()[0], "compute_capability", "").partition(".")[0]
-    return major.isdigit() and int(major) >= 8 and K % 8 == 0 and K <= 128
+    return major.isdigit() and int(major) >= 8
 
 
 def _written_out(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
     v_NMHK: jax.Array,
-    drop: Callable[[jax.Array], jax.Array] | None,
+    drop: dropout.RowDropout | None,
     position_NL: jax.Array | None,
 ) -> jax.Array:
     """The implementation `xla`."""

@@ -6,6 +6,7 @@ one set of bits for the whole step.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,16 @@ def drop_rows(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
     return x if rate == 0.0 else _drop(x, rate, seed_N2)
 
 
+class RowDropout(NamedTuple):
+    """drop_rows at one site, as a value that a kernel can be given."""
+
+    rate: float
+    seed_N2: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return drop_rows(x, self.rate, self.seed_N2)
+
+
 def drop_embeddings(params: dict, rate: float, key: jax.Array) -> dict:
     """`params` with dropout on the embedding tables themselves.
 
@@ -59,25 +70,48 @@ def drop_embeddings(params: dict, rate: float, key: jax.Array) -> dict:
     return params | {"embed": dropped}
 
 
+def keeps(
+    first_seed: jax.Array,
+    second_seed: jax.Array,
+    row: jax.Array,
+    column: jax.Array,
+    width: int,
+    rate: float,
+) -> jax.Array:
+    """Whether drop_rows keeps (row, column) of a row that is a table, `width` wide.
+
+    For kernels, that make a mask a block at a time. Integers are uint32, and broadcast.
+    """
+    bits = _hash(first_seed, second_seed, row * jnp.uint32(width) + column)
+    return bits >= _threshold(rate)
+
+
 def _drop(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
-    bits = _random_bits(seed_N2, x.shape[1:])
-    keep = bits >= jnp.uint32(round(rate * 2**32))
+    keep = _random_bits(seed_N2, x.shape[1:]) >= _threshold(rate)
     return jnp.where(keep, x * (1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))
 
 
-def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """32 uniform bits for each element of (N, *shape): a hash of seed and place.
+def _threshold(rate: float) -> jax.Array:
+    return jnp.uint32(round(rate * 2**32))
 
-    Counter-based: far cheaper than threefry, which spends a block on each element.
-    """
+
+def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """32 uniform bits for each element of (N, *shape)."""
     assert math.prod(shape) < 2**32, shape
     place = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
         stride = jnp.uint32(math.prod(shape[axis + 1 :]))
         place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * stride
     expand = (slice(None),) + (None,) * len(shape)
-    mixed = _mix(place[None] + seed_N2[:, 0][expand])
-    return _mix(mixed ^ seed_N2[:, 1][expand])
+    return _hash(seed_N2[:, 0][expand], seed_N2[:, 1][expand], place[None])
+
+
+def _hash(first_seed: jax.Array, second_seed: jax.Array, place: jax.Array) -> jax.Array:
+    """32 bits, of seeds and place alone.
+
+    Counter-based: far cheaper than threefry, which spends a block on each element.
+    """
+    return _mix(_mix(place + first_seed) ^ second_seed)
 
 
 def _mix(x: jax.Array) -> jax.Array:

@@ -10,6 +10,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
+# Entries that a vocabulary is padded to a multiple of, where it is.
+_UNIT = 128
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def nll_sum(
@@ -65,32 +68,56 @@ def _nll_and_log_sum_exp(
 def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
     """The sum, and its gradients: d nll / d logits = softmax - onehot(target)."""
 
+    V = len(table_VD)
+    table_PD = _padded(table_VD, h_NLD.dtype)
+
     def add(carry, chunk):
-        total, d_table_DV = carry
+        total, d_table_DP = carry
         h, targets, weight = chunk
-        kept = jnp.einsum("nld,vd->nlv", h, table_VD.astype(h.dtype))
-        # Widened anew for the sums and for the gradient, so that XLA may fuse each with
-        # what uses it and need not keep a wider copy.
-        nll, log_sum_exp = _nll_and_log_sum_exp(kept.astype(total.dtype), targets)
+        kept = jnp.einsum("nld,pd->nlp", h, table_PD)
+
+        def logits() -> jax.Array:
+            """Widened anew for the sums and for the gradient, so that XLA may fuse each
+            with what uses it and need not keep a wider copy."""
+            wide = kept.astype(total.dtype)
+            if len(table_PD) == V:
+                return wide
+            return jnp.where(jnp.arange(len(table_PD)) < V, wide, -jnp.inf)
+
+        nll, log_sum_exp = _nll_and_log_sum_exp(logits(), targets)
         weight = weight[..., None]
-        softmax = jnp.exp(kept.astype(total.dtype) - log_sum_exp[..., None])
+        softmax = jnp.exp(logits() - log_sum_exp[..., None])
         d_logits = (softmax - _is_target(kept, targets)) * weight
         d_logits = d_logits.astype(h.dtype)
-        d_h = jnp.einsum("nlv,vd->nld", d_logits, table_VD.astype(h.dtype))
+        d_h = jnp.einsum("nlp,pd->nld", d_logits, table_PD)
         # The product that has h, not the far larger d_logits, transposed; positions
         # folded, as XLA on CPUs without bfloat16 fails on some unfolded ones.
-        d_table_DV += jnp.einsum(
-            "td,tv->dv",
+        d_table_DP += jnp.einsum(
+            "td,tp->dp",
             h.reshape(-1, h.shape[-1]),
             d_logits.reshape(-1, d_logits.shape[-1]),
-            preferred_element_type=d_table_DV.dtype,
+            preferred_element_type=d_table_DP.dtype,
         )
-        return (total + (nll * weight[..., 0]).sum(), d_table_DV), d_h
+        return (total + (nll * weight[..., 0]).sum(), d_table_DP), d_h
 
-    zeros = (jnp.zeros((), _float_type(h_NLD)), jnp.zeros_like(table_VD.T))
-    chunks = _chunks(h_NLD, targets_NL, weight_NL, len(table_VD), chunk_elements)
-    (total, d_table_DV), d_h = jax.lax.scan(add, zeros, chunks)
-    return total, (_join(d_h), d_table_DV.T, targets_NL, weight_NL)
+    zeros = (
+        jnp.zeros((), _float_type(h_NLD)),
+        jnp.zeros(table_PD.T.shape, table_VD.dtype),
+    )
+    chunks = _chunks(h_NLD, targets_NL, weight_NL, V, chunk_elements)
+    (total, d_table_DP), d_h = jax.lax.scan(add, zeros, chunks)
+    return total, (_join(d_h), d_table_DP[:, :V].T, targets_NL, weight_NL)
+
+
+def _padded(table_VD: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """The table as a matrix product takes it, in bfloat16 with zero rows to _UNIT.
+
+    The units that multiply bfloat16 want whole tiles: the paper's vocabulary, 40,478,
+    is no multiple of 8.
+    """
+    table_VD = table_VD.astype(dtype)
+    missing = -len(table_VD) % _UNIT if dtype == jnp.bfloat16 else 0
+    return jnp.pad(table_VD, ((0, missing), (0, 0))) if missing else table_VD
 
 
 def _nll_sum_bwd(chunk_elements, residuals, d_total):

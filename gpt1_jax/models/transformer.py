@@ -17,7 +17,6 @@ to hidden states and hidden states to logits; losses and tasks are elsewhere.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -97,7 +96,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x_NLD: jax.Array,
-        drop: Callable[[jax.Array], jax.Array] | None,
+        drop: dropout.RowDropout | None,
         memory: KeysValues | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KeysValues | None]:
@@ -157,8 +156,9 @@ class Block(nn.Module):
         cfg = self.cfg
         on_weights = None
         if seed_N2 is not None and cfg.attention_dropout:
-            on_weights = functools.partial(
-                drop, dropout.ATTENTION, cfg.attention_dropout
+            on_weights = dropout.RowDropout(
+                cfg.attention_dropout,
+                dropout.site_seeds(seed_N2, layer, dropout.ATTENTION),
             )
         a_NLD, memory = Attention(cfg, name="attention")(
             x_NLD, on_weights, memory, position_NL

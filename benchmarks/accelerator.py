@@ -1,0 +1,392 @@
+"""A training step on this GPU: each technique without the others, and PyTorch's.
+
+    python -m benchmarks.accelerator
+    python -m benchmarks.accelerator --sides=jax,jax_naive,torch_compile_bf16
+
+The paper's model at 64 x 512 tokens unless --config says otherwise, bfloat16, dropout
+0.1, clipping and Adam on every side. One process a library, which compiles its sides
+while the other does; then the sides in turn, 20 steps each, handed over without waiting
+between. Needs the extra: pip install -e '.[benchmarks]'
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from absl import flags
+
+from benchmarks import flop, side_by_side, steps
+from experiments import pretrain
+from gpt1_jax import command, config_checks, exits, experiment, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax.config import RunConfig
+
+_FLAGS = flags.FlagValues()
+_CONFIG = experiment.define_config(_FLAGS)
+_COMPARISON = side_by_side.define(
+    "accelerator",
+    _FLAGS,
+    (
+        "jax",
+        "jax_plain_attention",  # written out
+        "jax_plain_loss",  # float32 logits, differentiated by JAX
+        "jax_unpadded",  # the vocabulary as it is
+        "jax_one_round",  # a hash for dropout with one round, not two
+        "jax_threefry",  # JAX's bits for dropout, so written-out attention
+        "jax_naive",  # all of these
+        "jax_no_dropout",  # attention by cuDNN
+        "torch_bf16",
+        "torch_compile_bf16",
+        "torch_compile_padded_bf16",  # a vocabulary of whole tiles
+        "torch_compile_no_dropout_bf16",
+        "transformers_bf16",
+    ),
+    rounds=3,
+)
+_COMPILE_SECONDS = flags.DEFINE_integer(
+    "compile_seconds",
+    900,
+    "Sides that take longer to compile are left out.",
+    flag_values=_FLAGS,
+)
+_WARM_UP_STEPS, _STEPS = 3, 20
+# Dense bfloat16 products, TFLOP/s, by the vendor's datasheet.
+_PEAKS = {"H100": 989, "H200": 989, "A100": 312}
+# Both libraries have a half of the memory.
+_HALF = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
+
+
+def main() -> None:
+    """Runs the command."""
+    given = _FLAGS["config"].present
+    config = config_checks.checked(
+        _CONFIG.value if given else pretrain.get_config("paper")
+    )
+    if side := _COMPARISON.side.value:
+        _serve(_library_of(side), config)
+        return
+    started = {
+        library: _Library(library)
+        for library in ("jax", "torch")
+        if any(_library_of(side) == library for side in _COMPARISON.sides.value)
+    }
+    rounds: side_by_side.Rounds = {}
+    device = ""
+    for library in started.values():
+        for found in library.until_ready():
+            terminal.say(json.dumps(found))
+            device = found.get("device", device)
+            if "compile_seconds" in found:
+                rounds[found["side"]] = []
+    rounds = {side: [] for side in _COMPARISON.sides.value if side in rounds}
+    for number in range(1, _COMPARISON.rounds.value + 1):
+        for side, runs in rounds.items():
+            runs.append(started[_library_of(side)].measure(side))
+            ms = runs[-1]["seconds"] * 1e3
+            terminal.say(f"round {number}, {side}: {ms:.2f} ms a step")
+    for library in started.values():
+        library.stop()
+    if "jax" not in rounds:
+        raise exits.RunFailed("the side jax has no measurement; its error is above")
+    found = _make_report(config, device, rounds)
+    terminal.say(_render(found))
+    side_by_side.write(_COMPARISON, found)
+
+
+def _library_of(side: str) -> str:
+    return "jax" if side.startswith("jax") else "torch"
+
+
+class _Library:
+    """A process that has the sides of one library, and measures them when told."""
+
+    def __init__(self, name: str):
+        side = next(s for s in _COMPARISON.known if _library_of(s) == name)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __spec__.name, *sys.argv[1:], f"--side={side}"],
+            env=os.environ | _HALF,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def until_ready(self) -> Iterator[dict[str, Any]]:
+        """What it says while it compiles."""
+        for line in self._process.stdout:
+            if line == "ready\n":
+                return
+            yield json.loads(line)
+
+    def measure(self, side: str) -> dict[str, Any]:
+        """Seconds of a step of `side`."""
+        self._process.stdin.write(side + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def _serve(library: str, config: RunConfig) -> None:
+    """Compiles the sides of `library`; measures those that standard input names."""
+    sides: dict[str, steps.Side] = {}
+    named = [s for s in _COMPARISON.sides.value if _library_of(s) == library]
+    make_all = _make_jax if library == "jax" else _make_torch
+    for side, made, seconds in make_all(named, config):
+        if isinstance(made, Exception):
+            _tell({"side": side, "error": repr(made)[:500]})
+            continue
+        sides[side] = made
+        _tell(
+            {
+                "side": side,
+                "compile_seconds": seconds,
+                "device": _device_name(library),
+                "megabytes": made.memory / 1e6,
+            }
+        )
+    print("ready", flush=True)
+    for line in sys.stdin:
+        _tell(_measure(sides[line.strip()], library, config))
+
+
+def _tell(found: dict[str, Any]) -> None:
+    print(json.dumps(found), flush=True)
+
+
+def _device_name(library: str) -> str:
+    if library == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+Made = Iterator[tuple[str, steps.Side | Exception, float]]
+
+
+def _make_jax(named: list[str], config: RunConfig) -> Made:
+    """Sides traced one after the other, compiled at once."""
+    import jax
+
+    from benchmarks import jax_side
+
+    def finish(make: Callable[[], steps.Side]) -> tuple[Any, float]:
+        began = time.perf_counter()
+        try:
+            return make(), time.perf_counter() - began
+        except Exception as error:  # a side that fails must not take the others along
+            return error, 0.0
+
+    end = time.monotonic() + _COMPILE_SECONDS.value
+    pool, started = concurrent.futures.ThreadPoolExecutor(len(named) or 1), {}
+    for side in named:
+        jax.clear_caches()  # else a block that was traced before is taken
+        with patched(side):
+            traced = jax_side.traced(variant(side, config), chunk_elements(side))
+        started[side] = pool.submit(finish, traced)
+    for side, future in started.items():
+        try:
+            yield side, *future.result(max(0, end - time.monotonic()))
+        except TimeoutError as error:
+            yield side, error, 0.0
+
+
+def variant(side: str, config: RunConfig) -> RunConfig:
+    """`config` as `side` has it."""
+    changes: dict[str, Any] = {"compute_dtype": "bfloat16"}
+    if side in ("jax_plain_attention", "jax_naive", "jax_threefry"):
+        changes["attention"] = "xla"
+    if "no_dropout" in side:
+        for where in ("embedding", "residual", "attention"):
+            changes[f"{where}_dropout"] = 0.0
+    data = config.data
+    if "padded" in side and side.startswith("torch"):
+        unit = 128
+        data = dataclasses.replace(data, vocab_size=-(-data.vocab_size // unit) * unit)
+    model = dataclasses.replace(config.model, **changes)
+    return dataclasses.replace(config, model=model, data=data)
+
+
+def chunk_elements(side: str) -> int | None:
+    """How many logits `side` has at once; None: as the job."""
+    return 1 << 33 if side in ("jax_plain_loss", "jax_naive") else None
+
+
+@contextlib.contextmanager
+def patched(side: str) -> Iterator[None]:
+    """While `side` is traced, what it does without."""
+    from gpt1_jax.models import dropout, heads
+
+    with contextlib.ExitStack() as stack:
+        if side in ("jax_plain_loss", "jax_naive"):
+            stack.enter_context(mock.patch.object(heads, "nll_sum", _plain_nll_sum))
+        if side in ("jax_unpadded", "jax_naive"):
+            stack.enter_context(mock.patch.object(heads, "_UNIT", 1))
+        if side == "jax_one_round":
+            stack.enter_context(mock.patch.object(dropout, "_hash", _one_round))
+        if side in ("jax_threefry", "jax_naive"):
+            stack.enter_context(mock.patch.object(dropout, "_drop", _threefry_drop))
+        yield
+
+
+def _plain_nll_sum(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
+    """heads.nll_sum as it is usually written."""
+    import optax
+
+    from gpt1_jax.models import heads
+
+    del chunk_elements
+    logits_NLV = heads.lm_logits(h_NLD, table_VD)
+    nll_NL = optax.softmax_cross_entropy_with_integer_labels(logits_NLV, targets_NL)
+    return (nll_NL * weight_NL).sum()
+
+
+def _one_round(first_seed, second_seed, place):
+    from gpt1_jax.models import dropout
+
+    return dropout._mix((place + first_seed) ^ second_seed)
+
+
+def _threefry_drop(x, rate, seed_N2):
+    """models.dropout's masks as flax draws them: one key for all rows."""
+    import jax
+    import jax.numpy as jnp
+
+    key = jax.random.wrap_key_data(seed_N2[0])
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+
+def _make_torch(named: list[str], config: RunConfig) -> Made:
+    """Sides one after the other, each after its first two steps, which compile."""
+    import torch
+
+    from benchmarks import torch_sides
+
+    end = time.monotonic() + _COMPILE_SECONDS.value
+    for side in named:
+        began = time.perf_counter()
+        if time.monotonic() > end:
+            yield side, TimeoutError(), 0.0
+            continue
+        try:
+            own = variant(side, config)
+            num_parameters, start = torch_sides.make(side, own, "cuda")
+
+            def on_device(
+                tokens_BL: np.ndarray, start: Callable[..., Any] = start
+            ) -> torch.Tensor:
+                return start(torch.from_numpy(tokens_BL).cuda(non_blocking=True))
+
+            tokens = _tokens(own)
+            for _ in range(2):
+                loss = on_device(tokens).item()
+            assert np.isfinite(loss), loss
+            torch.cuda.empty_cache()
+            made: Any = steps.Side(
+                num_parameters, lambda tokens: on_device(tokens).item(), 0, on_device
+            )
+        except Exception as error:  # as above
+            made = error
+        yield side, made, time.perf_counter() - began
+
+
+def _tokens(config: RunConfig) -> np.ndarray:
+    shape = (config.train.batch_size, config.model.context_length + 1)
+    return np.random.default_rng(0).integers(config.data.vocab_size, size=shape)
+
+
+def _measure(side: steps.Side, library: str, config: RunConfig) -> dict[str, Any]:
+    tokens_BL = _tokens(config)
+    for _ in range(_WARM_UP_STEPS):
+        first = side.start(tokens_BL)
+    _wait(first, library)
+    began = time.perf_counter()
+    for _ in range(_STEPS):
+        last = side.start(tokens_BL)
+    _wait(last, library)
+    seconds = (time.perf_counter() - began) / _STEPS
+    loss = float(last[0]) / float(last[1]) if library == "jax" else last.item()
+    return {
+        "seconds": seconds,
+        "steps": _STEPS,
+        "loss": loss,
+        "bytes": side.memory,
+    }
+
+
+def _wait(found: Any, library: str) -> None:
+    if library == "jax":
+        import jax
+
+        jax.block_until_ready(found)
+    else:
+        import torch
+
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+
+
+def _make_report(
+    config: RunConfig, device: str, rounds: side_by_side.Rounds
+) -> dict[str, Any]:
+    """All that is shown and written."""
+    tokens = config.train.batch_size * config.model.context_length
+    operations = tokens * flop.per_token(config.model, config.data.vocab_size)
+    peak = next((peak for name, peak in _PEAKS.items() if name in device), None)
+    sides = side_by_side.summary(rounds)
+    for row in sides.values():
+        row["tokens_per_second"] = tokens / row["median_seconds"]
+        row["tflop_per_second"] = operations / row["median_seconds"] / 1e12
+        row["utilisation"] = peak and row["tflop_per_second"] / peak
+    return side_by_side.report(
+        _COMPARISON,
+        sides,
+        device=device,
+        peak_tflop_per_second=peak,
+        tokens_per_step=tokens,
+        tflop_per_step=operations / 1e12,
+        flop_convention=flop.CONVENTION,
+        config=config_lib.flatten(config),
+    )
+
+
+def _render(found: dict[str, Any]) -> str:
+    lines = [
+        f"{'side':<30} {'ms':>8} {'tokens/s':>9} {'TFLOP/s':>8} {'of peak':>8} "
+        f"{'over jax':>8} {'GB':>6} {'loss':>7}"
+    ]
+    for side, row in found["sides"].items():
+        share = f"{row['utilisation']:.1%}" if row["utilisation"] else "?"
+        lines.append(
+            f"{side:<30} {row['median_seconds'] * 1e3:>8.2f} "
+            f"{row['tokens_per_second']:>9,.0f} {row['tflop_per_second']:>8.1f} "
+            f"{share:>8} {row['over_first']:>8.2f} "
+            f"{row['rounds'][0]['bytes'] / 1e9 or float('nan'):>6.1f} "
+            f"{row['rounds'][0]['loss']:>7.3f}"
+        )
+    lines += [
+        f"{found['device']}, {found['tokens_per_step']:,} tokens a step, "
+        f"{found['tflop_per_step']:.2f} TFLOP; peak {found['peak_tflop_per_second']}",
+        side_by_side.machine_line(found),
+        f"FLOP {found['flop_convention']}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command.run(main, _FLAGS)

@@ -1,0 +1,130 @@
+"""The kernels, interpreted on a CPU, beside attention written out."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.models import attention, dropout, flash_attention
+from gpt1_jax.training import mesh
+
+N, H, K = 4, 3, 16
+
+
+def inputs(L: int) -> tuple[list[jax.Array], jax.Array, jax.Array]:
+    """q, k and v; the rows' seeds; how much each result weighs."""
+    rng = np.random.default_rng(L)
+    *qkv, weight = (
+        jnp.asarray(rng.standard_normal((N, L, H, K)), jnp.float32) for _ in range(4)
+    )
+    row_N = jnp.arange(N, dtype=jnp.uint32)
+    return qkv, dropout.row_seeds(jax.random.key(3), row_N), weight
+
+
+def kernels(q, k, v, seed_N2, rate) -> jax.Array:
+    return flash_attention.flash_attention(q, k, v, seed_N2, rate, True)
+
+
+def written_out(q, k, v, seed_N2, rate) -> jax.Array:
+    drop = dropout.RowDropout(rate, seed_N2) if rate else None
+    return attention.causal_attention(q, k, v, drop)
+
+
+# Shorter than a block, no multiple of one, several whole ones.
+@pytest.mark.parametrize(("L", "rate"), [(5, 0.3), (100, 0.3), (192, 0.1), (100, 0.0)])
+def test_values_and_gradients_are_those_of_attention_written_out(L, rate):
+    qkv, seed_N2, weight = inputs(L)
+
+    def value_and_gradients(attend):
+        def total(qkv):
+            return (attend(*qkv, seed_N2, rate) * weight).sum()
+
+        return attend(*qkv, seed_N2, rate), *jax.grad(total)(qkv)
+
+    found = value_and_gradients(kernels)
+    expected = value_and_gradients(written_out)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert np.abs(theirs).max() > 0.1
+
+
+def test_extreme_logits_neither_overflow_nor_reach_masked_positions():
+    (q, k, v), seed_N2, _ = inputs(100)
+    att = kernels(q * 1e6, k * 1e2, v, seed_N2, 0.0)
+    assert np.isfinite(att).all()
+    np.testing.assert_allclose(att[:, 0], v[:, 0], rtol=1e-6)
+
+
+def test_each_device_has_its_own_rows_and_no_others():
+    """In a process of four devices: this file as a script."""
+    flags = "--xla_force_host_platform_device_count=4"
+    subprocess.run(
+        [sys.executable, __file__],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        check=True,
+        timeout=300,
+    )
+
+
+def check_rows_of_devices() -> None:
+    """Raises AssertionError if devices exchange rows, or find other gradients."""
+    devices = mesh.make_mesh()
+    assert devices.size == 4
+    qkv, seed_N2, weight = inputs(20)
+
+    def gradients(qkv, seed_N2, weight):
+        return jax.grad(lambda qkv: (kernels(*qkv, seed_N2, 0.3) * weight).sum())(qkv)
+
+    shared = jax.device_put((qkv, seed_N2, weight), mesh.by_rows(devices))
+    compiled = jax.jit(gradients).lower(*shared).compile()
+    program = compiled.as_text()
+    assert "all-gather" not in program
+    assert "all-reduce" not in program
+    found = compiled(*shared)
+    for ours, theirs in zip(found, gradients(qkv, seed_N2, weight), strict=True):
+        assert ours.sharding.is_equivalent_to(mesh.by_rows(devices), 4)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "expected"),
+    [
+        ("bfloat16", 64, True),
+        ("float16", 128, True),
+        ("float32", 64, False),
+        ("bfloat16", 8, False),
+        ("bfloat16", 48, False),
+    ],
+)
+def test_which_heads_the_kernels_take(dtype, width, expected):
+    q_NLHK = jax.ShapeDtypeStruct((N, 8, H, width), jnp.dtype(dtype))
+    assert flash_attention.takes(q_NLHK) == expected
+
+
+def test_none_is_taken_where_jax_has_no_triton(monkeypatch):
+    monkeypatch.setattr(flash_attention, "triton", None)
+    q_NLHK = jax.ShapeDtypeStruct((N, 8, H, 64), jnp.bfloat16)
+    assert not flash_attention.takes(q_NLHK)
+
+
+def test_the_kernels_lower_for_cuda():
+    def total(q, k, v, seed_N2):
+        att = flash_attention.flash_attention(q, k, v, seed_N2, 0.1)
+        return att.astype(jnp.float32).sum()
+
+    q = jax.ShapeDtypeStruct((2, 200, 12, 64), jnp.bfloat16)
+    seeds = jax.ShapeDtypeStruct((2, 2), jnp.uint32)
+    traced = jax.jit(jax.grad(total, (0, 1, 2))).trace(q, q, q, seeds)
+    try:
+        program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    except RuntimeError as error:  # JAX from 0.11 on wants to know which GPU.
+        pytest.skip(str(error))
+    assert program.count("__gpu$xla.gpu.triton") == 3
+
+
+if __name__ == "__main__":
+    check_rows_of_devices()
