@@ -193,7 +193,7 @@ DISTRIBUTED = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
-def computing(model: ModelConfig) -> dict[str, str]:
+def computing(model: ModelConfig) -> dict[str, Any]:
     """How `model` says that it be computed, where it leaves that to no `auto`.
 
     For jobs that take a trained model's config but for this.
@@ -242,14 +242,14 @@ def from_mapping(
 
 def _filled(defaults: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
     """`mapping` with what it lacks from `defaults`, group by group."""
-    filled = defaults | mapping
+    filled = {**defaults, **mapping}
     for name, group in defaults.items():
         if isinstance(group, Mapping) and isinstance(filled[name], Mapping):
             filled[name] = _filled(group, filled[name])
     return filled
 
 
-def _build(cls: type, mapping: Any, path: str) -> Any:
+def _build(cls: Any, mapping: Any, path: str) -> Any:
     if not isinstance(mapping, Mapping):
         raise UserError(f"{path}={mapping!r}; must be a group of fields; change it")
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -308,7 +308,7 @@ def parse(path: str, text: str) -> Any:
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """`{"model.width": 768, ...}` of a config dataclass."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):

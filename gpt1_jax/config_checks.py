@@ -74,11 +74,11 @@ def validate(config: RunConfig) -> None:
     model, train, optim = config.model, config.train, config.optim
     if model.backbone == "transformer" and model.width % model.num_heads:
         most = min(model.width, 2 * model.num_heads, 1 << 16)
-        near = [n for n in range(1, most + 1) if model.width % n == 0]
-        near = sorted(near, key=lambda n: abs(n - model.num_heads))[:2]
+        divisors = [n for n in range(1, most + 1) if model.width % n == 0]
+        nearest = sorted(divisors, key=lambda n: abs(n - model.num_heads))[:2]
         raise UserError(
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
-            f"{model.width}; try {' or '.join(map(str, sorted(near)))}"
+            f"{model.width}; try {' or '.join(map(str, sorted(nearest)))}"
         )
     if config.job == "pretrain" and config.init.path != "none":
         raise UserError(

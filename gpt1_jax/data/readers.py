@@ -11,6 +11,7 @@ import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def read_tsv(
         places = _find_columns(path, header, columns)
         num_columns = len(header)
     else:
-        places = {column: column for column in columns.needed}
+        places = {column: int(column) for column in columns.needed}
         num_columns = max(places.values()) + 1
     for number, row in rows:
         where = f"{path}: line {number}"
@@ -163,7 +164,7 @@ def read_jsonl(
         where = f"{path}: line {number}"
         row = _parse_json(line, where)
         missing = [
-            key
+            str(key)
             for key in columns.needed
             if not isinstance(row, dict) or not isinstance(row.get(key), str)
         ]
@@ -178,7 +179,7 @@ def read_jsonl(
             yield example
 
 
-def _parse_json(text: str, where: str) -> object:
+def _parse_json(text: str, where: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
@@ -251,7 +252,7 @@ def read_race(
             yield from race_questions(_parse_json(text, str(file)), str(file))
 
 
-def race_questions(article: object, where: str) -> Iterator[Example]:
+def race_questions(article: Any, where: str) -> Iterator[Example]:
     """An Example for each question of an article.
 
     Raises: UserError naming `where` and what is wrong.

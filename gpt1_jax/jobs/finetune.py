@@ -223,6 +223,7 @@ class _FineTuning:
             job = self._job(run, shardings)
             loop.fit(run.state, job, config.train, run.log)
             best = run.checkpoints.best_step()
+            assert best is not None
             params = run.checkpoints.restore_params(best, like.params)
             self._write_predictions(workdir, params)
             of_training = self._training_scores(params)

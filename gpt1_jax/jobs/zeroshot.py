@@ -23,6 +23,7 @@ from gpt1_jax import (
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
+from gpt1_jax.data.examples import Example
 from gpt1_jax.evaluation import scoring, zeroshot
 from gpt1_jax.evaluation.zeroshot import Candidate, Heuristic
 from gpt1_jax.exits import NotFound, UserError
@@ -88,7 +89,8 @@ def _with_data(data: task_data.TaskData) -> list[Heuristic]:
 
     Raises: NotFound: none is.
     """
-    found, missing = [], []
+    found: list[Heuristic] = []
+    missing: list[Heuristic] = []
     for heuristic in zeroshot.HEURISTICS:
         is_there = all(
             data.has(tasks.named(heuristic.task), split)
@@ -191,7 +193,8 @@ class _Scorer:
         encode: zeroshot.Encode,
         names: Sequence[str],
     ) -> _Split:
-        task, examples = tasks.named(heuristic.task), []
+        task = tasks.named(heuristic.task)
+        examples: list[Example] = []
         for name in names:
             loaded = data.load(task, name)
             for note in loaded.notes:
