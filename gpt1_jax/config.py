@@ -102,6 +102,9 @@ class TrainConfig:
     # Steps whose checkpoints are saved and never deleted.
     keep_at_steps: tuple[int, ...] = ()
     remat: bool = False
+    # How many steps to trace, after the first few of a process, which compile; into the
+    # workdir's profile/, for TensorBoard's profile plugin and Perfetto. 0: none.
+    profile_steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ FREE_FIELDS = (
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.keep_at_steps",
+    "train.profile_steps",
     "mesh.fsdp",
     "mesh.distributed",
     "mesh.coordinator_address",
@@ -127,6 +128,7 @@ _RANGES = {
     "train.eval_every_steps": (0, 2**31 - 1),
     "train.checkpoint_every_steps": (0, 2**31 - 1),
     "train.keep_checkpoints": (2, 2**31 - 1),
+    "train.profile_steps": (0, 1000),  # a trace is kept in memory
     "optim.warmup_steps": (0, 2**31 - 1),
     "optim.warmup_fraction": (0.0, 1.0),
     "optim.weight_decay": (0.0, 1.0),

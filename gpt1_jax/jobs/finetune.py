@@ -252,7 +252,9 @@ class _FineTuning:
         seed = np.uint32(config.seed)
         lengths_RA = self.train_records.lengths_RA
         return loop.Job(
-            train_step=lambda now, batch: jitted(now, batch, seed),
+            train_step=run.profile.traced(
+                lambda now, batch: jitted(now, batch, seed), self.total_steps
+            ),
             batch_at=self._batch_at,
             evaluate=self._evaluate,
             save=run.save,

@@ -13,7 +13,14 @@ from gpt1_jax import config_checks, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
 from gpt1_jax.exits import RunFailed, UserError
-from gpt1_jax.training import checkpoint, hosts, mesh, metrics_log, process
+from gpt1_jax.training import (
+    checkpoint,
+    hosts,
+    mesh,
+    metrics_log,
+    process,
+    profiling,
+)
 from gpt1_jax.training.state import TrainState
 
 
@@ -88,6 +95,7 @@ class Session:
     state: TrainState
     save: Callable[[TrainState, float | None], None]
     log: metrics_log.MetricsLog | metrics_log.NoLog
+    profile: profiling.Profile
     checkpoints: checkpoint.Checkpoints
 
 
@@ -115,6 +123,7 @@ def begin(
         keeps_best=keeps_best,
     ) as checkpoints:
         latest = checkpoints.latest_step()
+        first = latest or 0
         if latest is None:
             state = make_state()
         else:
@@ -125,8 +134,11 @@ def begin(
             checkpoints.save(state, fingerprint, score)
 
         try:
-            with metrics_log.open_log(workdir, latest or 0) as log:
-                yield Session(state, save, log, checkpoints)
+            with (
+                metrics_log.open_log(workdir, first) as log,
+                profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
+            ):
+                yield Session(state, save, log, profile, checkpoints)
         except RunFailed as error:
             raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
     hosts.wait_for_all("what was logged is written")
