@@ -211,7 +211,7 @@ class _FineTuning:
         } | starting_model.facts(config)
         with session.begin(
             workdir,
-            config.train,
+            config,
             make_state=make_state,
             like=like,
             fingerprint=fingerprint,

@@ -129,7 +129,7 @@ class _Pretraining:
         )
         with session.begin(
             workdir,
-            cfg,
+            self.config,
             make_state=functools.partial(
                 jax.jit(init, out_shardings=session.shardings_of(like)),
                 np.uint32(self.config.seed),

@@ -71,6 +71,8 @@ def run(
         if hosts.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
+            if not rows:
+                log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
                 if step not in rows:
                     rows[step] = scorer.row(pretrained.load(path).params)

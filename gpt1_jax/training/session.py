@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 
 from gpt1_jax import config_checks, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
+from gpt1_jax.config import MeshConfig, RunConfig, flatten
 from gpt1_jax.exits import RunFailed, UserError
 from gpt1_jax.training import (
     checkpoint,
@@ -102,7 +103,7 @@ class Session:
 @contextlib.contextmanager
 def begin(
     workdir: Path,
-    cfg: TrainConfig,
+    config: RunConfig,
     *,
     make_state: Callable[[], TrainState],
     like: TrainState,
@@ -116,6 +117,7 @@ def begin(
     Raises: UserError if the newest good checkpoint was saved under another fingerprint
             or has other arrays. RunFailed: there are checkpoints, but no good one.
     """
+    cfg = config.train
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR,
         keep=cfg.keep_checkpoints,
@@ -138,10 +140,21 @@ def begin(
                 metrics_log.open_log(workdir, first) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
+                if latest is None:
+                    log.write_text(0, "config", config_table(config))
                 yield Session(state, save, log, profile, checkpoints)
         except RunFailed as error:
             raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
     hosts.wait_for_all("what was logged is written")
+
+
+def config_table(config: RunConfig) -> str:
+    """Every field and its value, in Markdown, for TensorBoard."""
+    rows = [
+        f"| {path} | `{json.dumps(value, ensure_ascii=False)}` |"
+        for path, value in flatten(config).items()
+    ]
+    return "\n".join(["| field | value |", "|---|---|", *rows])
 
 
 def write_result(
