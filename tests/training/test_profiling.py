@@ -95,7 +95,7 @@ def test_a_trace_holds_the_devices_work_of_its_steps_and_no_other(
 
 def test_a_trace_ends_with_its_last_step(tmp_path):
     """And not with the evaluation, or whatever else comes before the block's end."""
-    with profiling.Profile(tmp_path, 2, first=0) as profile:
+    with profiling.Profile(tmp_path, 50, first=0) as profile:
         traced = profile.traced(lambda state, batch: (count(state), {}), 5)
         state = jnp.int32(0)
         for _ in range(5):
