@@ -35,8 +35,8 @@ class ModelConfig:
     attention_dropout: float = 0.1
     # Sec. 4.1, "Fine-tuning details".
     classifier_dropout: float = 0.1
-    # How attention is computed: written out (xla), or by JAX's fused kernels (fused)
-    # where no attention dropout is active; auto: fused on GPUs.
+    # How attention is computed: written out (xla), or by a kernel (fused) where there is
+    # one, see models.attention; auto: fused on GPUs.
     attention: str = "auto"
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"
@@ -102,6 +102,9 @@ class TrainConfig:
     # Steps whose checkpoints are saved and never deleted.
     keep_at_steps: tuple[int, ...] = ()
     remat: bool = False
+    # How many steps to trace, after the first few of a process, which compile; into the
+    # workdir's profile/, for TensorBoard's profile plugin and Perfetto. 0: none.
+    profile_steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +196,7 @@ DISTRIBUTED = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
-def computing(model: ModelConfig) -> dict[str, str]:
+def computing(model: ModelConfig) -> dict[str, Any]:
     """How `model` says that it be computed, where it leaves that to no `auto`.
 
     For jobs that take a trained model's config but for this.
@@ -242,14 +245,14 @@ def from_mapping(
 
 def _filled(defaults: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
     """`mapping` with what it lacks from `defaults`, group by group."""
-    filled = defaults | mapping
+    filled = {**defaults, **mapping}
     for name, group in defaults.items():
         if isinstance(group, Mapping) and isinstance(filled[name], Mapping):
             filled[name] = _filled(group, filled[name])
     return filled
 
 
-def _build(cls: type, mapping: Any, path: str) -> Any:
+def _build(cls: Any, mapping: Any, path: str) -> Any:
     if not isinstance(mapping, Mapping):
         raise UserError(f"{path}={mapping!r}; must be a group of fields; change it")
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -308,7 +311,7 @@ def parse(path: str, text: str) -> Any:
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """`{"model.width": 768, ...}` of a config dataclass."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):

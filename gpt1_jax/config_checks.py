@@ -39,6 +39,7 @@ FREE_FIELDS = (
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.keep_at_steps",
+    "train.profile_steps",
     "mesh.fsdp",
     "mesh.distributed",
     "mesh.coordinator_address",
@@ -74,11 +75,11 @@ def validate(config: RunConfig) -> None:
     model, train, optim = config.model, config.train, config.optim
     if model.backbone == "transformer" and model.width % model.num_heads:
         most = min(model.width, 2 * model.num_heads, 1 << 16)
-        near = [n for n in range(1, most + 1) if model.width % n == 0]
-        near = sorted(near, key=lambda n: abs(n - model.num_heads))[:2]
+        divisors = [n for n in range(1, most + 1) if model.width % n == 0]
+        nearest = sorted(divisors, key=lambda n: abs(n - model.num_heads))[:2]
         raise UserError(
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
-            f"{model.width}; try {' or '.join(map(str, sorted(near)))}"
+            f"{model.width}; try {' or '.join(map(str, sorted(nearest)))}"
         )
     if config.job == "pretrain" and config.init.path != "none":
         raise UserError(
@@ -127,6 +128,7 @@ _RANGES = {
     "train.eval_every_steps": (0, 2**31 - 1),
     "train.checkpoint_every_steps": (0, 2**31 - 1),
     "train.keep_checkpoints": (2, 2**31 - 1),
+    "train.profile_steps": (0, 1000),  # a trace is kept in memory
     "optim.warmup_steps": (0, 2**31 - 1),
     "optim.warmup_fraction": (0.0, 1.0),
     "optim.weight_decay": (0.0, 1.0),

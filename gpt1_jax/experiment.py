@@ -130,10 +130,12 @@ def axes(flag_values: flags.FlagValues, config: RunConfig) -> Mapping[str, Any]:
     """What the experiment's own get_axes(config, words) gives; {} if it has none."""
     file, words = _file_and_words(flag_values)
     spec = importlib.util.spec_from_file_location(file.stem, locate(file))
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    get_axes = getattr(module, "get_axes", lambda config, words: {})
-    return get_axes(config, words)
+    get_axes = getattr(module, "get_axes", None)
+    return get_axes(config, words) if get_axes else {}
 
 
 def _own_names() -> list[str]:

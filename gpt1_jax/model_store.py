@@ -155,7 +155,7 @@ def _digest(params: Any) -> str:
     """A sha256 of all parameters, in the order of their paths."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
-        digest.update(np.ascontiguousarray(leaf))
+        digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
 
 

@@ -39,18 +39,18 @@ class Pretrained:
     step: int
 
     def _logits(self, params: Any, tokens_NL: jax.Array) -> jax.Array:
-        return self.model.apply({"params": params}, tokens_NL)
+        return backbone.apply(self.model, params, "__call__", tokens_NL)
 
     @functools.cached_property
     def _decoder(self) -> decode.Decoder:
         return decode.Decoder(self.model, self.config.model.context_length)
 
     @functools.cached_property
-    def _token_logp(self):
+    def _token_logp(self) -> Callable[[Any, np.ndarray], jax.Array]:
         return scoring.make_token_logp(self.model, mesh.logits_chunk_elements())
 
     @functools.cached_property
-    def _jitted_logits(self):
+    def _jitted_logits(self) -> Callable[[Any, np.ndarray], jax.Array]:
         return jax.jit(self._logits)
 
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:

@@ -23,7 +23,7 @@ _SIZES = (
 )
 
 
-def sizes(config: RunConfig) -> dict[str, int | str]:
+def sizes(config: RunConfig) -> dict[str, Any]:
     """What a run that starts from this one's model takes over from its config."""
     return {name: getattr(config.model, name) for name in _SIZES}
 
@@ -155,4 +155,6 @@ def check_unchanged(config: RunConfig, workdir: Path) -> None:
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR, create=False
     ) as checkpoints:
-        checkpoints.check(checkpoints.latest_step(), facts(config))
+        latest = checkpoints.latest_step()
+        if latest is not None:
+            checkpoints.check(latest, facts(config))

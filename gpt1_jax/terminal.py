@@ -71,7 +71,10 @@ class _Bar:
                 transient=True,
             )
             self._task = self._live.add_task(
-                title, total=total, completed=done, note=""
+                title,
+                total=total,
+                completed=done,  # type: ignore[arg-type]  # elsewhere rich has floats
+                note="",
             )
             self._live.start()
 

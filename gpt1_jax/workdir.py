@@ -1,7 +1,7 @@
 """A workdir: the directory that holds all of one run, and nothing outside it.
 
-config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event files and,
-written last, result.json. It can be moved and copied.
+config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event files,
+profile/ if asked for and, written last, result.json. It can be moved and copied.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from gpt1_jax.exits import NotFound, UserError
 from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
+PROFILE_DIR = "profile"
 METRICS_FILE, SKIPPED_FILE = "metrics.jsonl", "skipped.jsonl"
 CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 

@@ -48,6 +48,7 @@ PAPER = {
     "train.keep_checkpoints": 2,
     "train.keep_at_steps": (),
     "train.remat": False,
+    "train.profile_steps": 0,
     "optim.name": "openai_adam",
     "optim.peak_learning_rate": 2.5e-4,
     "optim.schedule": "cosine",

@@ -42,6 +42,7 @@ def test_defaults_are_valid():
         ("train.checkpoint_every_steps", (0, 1), (-1,)),
         ("train.keep_checkpoints", (2,), (1, 0)),
         ("train.keep_at_steps", ((), (1,)), ((0,), (5, -1))),
+        ("train.profile_steps", (0, 1, 1000), (-1, 1001)),
         ("optim.peak_learning_rate", (1e-9,), (0.0, -1e-3)),
         ("optim.warmup_steps", (0, 1), (-1,)),
         ("optim.weight_decay", (0.0,), (-0.01, 1.1)),
@@ -135,6 +136,7 @@ def test_run_goes_on_under_other_logging_and_keeping():
             "train.checkpoint_every_steps": 7,
             "train.keep_checkpoints": 3,
             "train.keep_at_steps": (7,),
+            "train.profile_steps": 7,
         }
     )
     assert config_checks.conflicts(RunConfig(), free) == []

@@ -1,5 +1,6 @@
 """Data written to the cache as files when first asked for: storyworld, TFDS's texts."""
 
+import functools
 import itertools
 import shutil
 from collections.abc import Callable, Iterable
@@ -53,15 +54,17 @@ def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
             f"config.data.corpus=tfds:{name} has no training texts, but "
             f"{', '.join(splits) or 'nothing'}; name a data set with a split train"
         )
+
+    def write(split: str, part: Path) -> None:
+        write_books(part, tfds_source.texts(name, split, config.tfds_dir))
+
     held_out = next((split for split in _HELD_OUT_SPLITS if splits.get(split)), None)
     return {
         split: _written(
             config,
             f"tfds/{identity}/{split}",
             f"tfds: writing {splits[split]:,} texts of {name}, {split}, as files",
-            lambda part, split=split: write_books(
-                part, tfds_source.texts(name, split, config.tfds_dir)
-            ),
+            functools.partial(write, split),
         )
         for split in ("train", held_out)
         if split

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,7 +154,9 @@ def train_batch(
     return LMBatch(tokens_BL, np.full(len(row_B), length, np.int32), row_B)
 
 
-def eval_batches(books: tuple[np.ndarray, ...], length: int, batch_size: int):
+def eval_batches(
+    books: tuple[np.ndarray, ...], length: int, batch_size: int
+) -> Iterator[LMBatch]:
     """Yields LMBatches that predict every token but each book's first exactly once.
 
     Windows start every `length` tokens of a book, overlap by one token and never cross

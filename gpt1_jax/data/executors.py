@@ -42,9 +42,11 @@ def _default_workers() -> int:
 def _follow_parent() -> None:
     """A worker leaves Ctrl-C to its parent, and ends when that ends, however."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent
 
     def end_with_parent() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

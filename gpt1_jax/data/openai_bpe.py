@@ -43,7 +43,7 @@ class OpenAITokenizer:
     """
 
     # Whose versions decide the ids; spaCy's changes how it cuts some URLs.
-    libraries = ("ftfy", "spacy", "tokenizers")
+    libraries: tuple[str, ...] = ("ftfy", "spacy", "tokenizers")
 
     def __init__(self, vocabulary: bytes, merges: bytes, origin: str = "these bytes"):
         self._files = (vocabulary, merges)
@@ -172,13 +172,13 @@ def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
         lines = content.decode("utf-8").split("\n")
     except ValueError:
         lines = []
-    pairs = [tuple(line.split()) for line in lines[1:] if line]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
+    rows = [line.split() for line in lines[1:] if line]
+    if not rows or any(len(row) != 2 for row in rows):
         raise UserError(
             f"{origin}: the merges are no lines of two pieces after a first line; "
             f"{FILE_NAMES[0][1]} is expected; fetch it anew"
         )
-    return pairs
+    return [(first, second) for first, second in rows]
 
 
 def find(directory: Path) -> tuple[Path, ...]:

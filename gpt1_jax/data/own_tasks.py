@@ -6,6 +6,7 @@ and asked without it lies in the workdir, as facts.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from gpt1_jax.data import tasks
 from gpt1_jax.data.task_rows import KINDS, TASKS, Task
@@ -69,7 +70,9 @@ def load(name: str, workdir: Path) -> Task:
         return tasks.named(name)
     facts = json.loads(path.read_text(encoding="utf-8"))
     if name not in TASKS:
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()
+        }
         return Task(**values, train="", dev={}, test={})
     here = json.loads(json.dumps(_facts(TASKS[name])))
     differing = [k for k in _FACTS if here[k] != facts[k]]

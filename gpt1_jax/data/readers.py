@@ -11,6 +11,7 @@ import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ ANSWER_LETTERS = "ABCD"  # of RACE
 # Source: finetune-transformer-lm datasets.py: seed, n_valid.
 _STORY_CLOZE_SEED = 3535999445
 _STORY_CLOZE_DEV_ROWS, _STORY_CLOZE_ROWS = 374, 1871
+
+# Characters of a file's own column names that a message repeats.
+_MOST_NAMED = 500
 
 SHORT_ROW = "rows with too few columns"
 
@@ -74,7 +78,7 @@ def read_tsv(
         places = _find_columns(path, header, columns)
         num_columns = len(header)
     else:
-        places = {column: column for column in columns.needed}
+        places = {column: int(column) for column in columns.needed}
         num_columns = max(places.values()) + 1
     for number, row in rows:
         where = f"{path}: line {number}"
@@ -98,6 +102,8 @@ def _find_columns(
             "the official file"
         )
     found = ", ".join(header)
+    if len(found) > _MOST_NAMED:
+        found = f"{found[:_MOST_NAMED]} ..."
     label = columns.labels.column if columns.labels else None
     missing = [str(column) for column in columns.needed if column not in header]
     if missing == [label]:
@@ -163,7 +169,7 @@ def read_jsonl(
         where = f"{path}: line {number}"
         row = _parse_json(line, where)
         missing = [
-            key
+            str(key)
             for key in columns.needed
             if not isinstance(row, dict) or not isinstance(row.get(key), str)
         ]
@@ -178,7 +184,7 @@ def read_jsonl(
             yield example
 
 
-def _parse_json(text: str, where: str) -> object:
+def _parse_json(text: str, where: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
@@ -251,7 +257,7 @@ def read_race(
             yield from race_questions(_parse_json(text, str(file)), str(file))
 
 
-def race_questions(article: object, where: str) -> Iterator[Example]:
+def race_questions(article: Any, where: str) -> Iterator[Example]:
     """An Example for each question of an article.
 
     Raises: UserError naming `where` and what is wrong.

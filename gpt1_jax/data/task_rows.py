@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gpt1_jax.data import readers, tfds_source
 from gpt1_jax.data.examples import Column, Columns, Example, Labels
@@ -111,7 +112,7 @@ def _glue_files(
     skips_short: bool = False,
 ) -> dict[str, tuple[File, ...]]:
     """GLUE's usual folder: labelled train.tsv and dev.tsv, test.tsv without labels."""
-    labelled = {
+    labelled: dict[str, tuple[File, ...]] = {
         split: (_tsv(f"{folder}/{split}.tsv", parts, labels, skips_short=skips_short),)
         for split in ("train", *dev)
     }
@@ -119,7 +120,7 @@ def _glue_files(
     return labelled | {split: (_tsv(f"{folder}/{split}.tsv", parts),) for split in test}
 
 
-def _tfds(dataset: str, parts: tuple[str, ...], **more) -> Dataset:
+def _tfds(dataset: str, parts: tuple[str, ...], **more: Any) -> Dataset:
     """A data set of TFDS with the usual splits, in the order of its `idx`."""
     splits = {"train": "train", "dev": "validation", "test": "test"}
     return Dataset(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpt1_jax.data import readers
-from gpt1_jax.data.examples import Columns, Example
+from gpt1_jax.data.examples import Column, Columns, Example
 from gpt1_jax.exits import NotFound, UserError
 
 _BATCH = 1000
@@ -29,7 +29,7 @@ LAZY_MODULES = {
 
 
 def _one_example(
-    record: Mapping[str, Any], dataset: "Dataset", where: str
+    record: Mapping[Column, Any], dataset: "Dataset", where: str
 ) -> Iterator[Example]:
     """The Example of a record; a feature that holds several texts is several parts."""
     parts = [_texts(record[feature]) for feature in dataset.columns.parts]
@@ -92,7 +92,7 @@ def read(
     Args:   classes: the names that TFDS must give the labels, in order; (): any.
     Raises: UserError, NotFound: see the messages.
     """
-    found = []
+    found: list[Example] = []
     for name in dataset.splits[split]:
         builder, tfds_split = _open(name, tfds_dir)
         _check_classes(builder, dataset.label, classes)

@@ -68,7 +68,7 @@ class SentencePieceTokenizer:
     characters outside the vocabulary become their UTF-8 bytes: nothing is unknown.
     """
 
-    libraries = ("ftfy", "sentencepiece")
+    libraries: tuple[str, ...] = ("ftfy", "sentencepiece")
 
     def __init__(self, model: bytes, origin: str = "these bytes"):
         self._model = model
@@ -126,7 +126,7 @@ class SentencePieceTokenizer:
         part.replace(directory / _MODEL_FILE)
 
 
-class _WordCache(dict):
+class _WordCache(dict[str, list[int]]):
     """Word -> ids; forgets all when full, so that memory stays bounded."""
 
     def __init__(self, processor: sentencepiece.SentencePieceProcessor):
@@ -217,7 +217,8 @@ def _cut(line: str) -> list[str]:
     """`line` cut at spaces into sentences that SentencePiece does not drop."""
     if len(line.encode()) <= _MAX_SENTENCE_BYTES:
         return [line] if line else []
-    sentences, size = [[]], 0
+    sentences: list[list[str]] = [[]]
+    size = 0
     for word in line.split():
         word = word[:_MAX_WORD_CHARS]
         size += len(word.encode()) + 1

@@ -9,7 +9,7 @@ import numpy as np
 from gpt1_jax.data import batches
 from gpt1_jax.data.batches import TaskBatch
 from gpt1_jax.data.inputs import Records
-from gpt1_jax.models import heads
+from gpt1_jax.models import backbone, heads
 from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.training import mesh as mesh_lib
 from gpt1_jax.training import stopping
@@ -26,8 +26,8 @@ def make_logits_fn(
     def logits_fn(params: dict, batch: TaskBatch) -> jax.Array:
         B, A, L = batch.tokens_BAL.shape
         tokens_NL = batch.tokens_BAL.reshape(B * A, L)
-        variables = {"params": heads.backbone_of(params)}
-        h_NLD = model.apply(variables, tokens_NL, method="encode")
+        own = heads.backbone_of(params)
+        h_NLD = backbone.apply(model, own, "encode", tokens_NL)
         h_BAD = heads.at_last(h_NLD, batch.lengths_BA)
         return heads.task_logits(params["head"], h_BAD, is_choice=is_choice)
 

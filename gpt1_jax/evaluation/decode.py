@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.exits import UserError
+from gpt1_jax.models import backbone
 from gpt1_jax.training import mesh
 
 # Tokens drawn before the host looks at them.
@@ -32,10 +33,14 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
     seed: int = 0
 
-    def as_arrays(self) -> "Sampling":
-        """The same, of the dtypes that programs are compiled for."""
-        dtypes = (np.float32, np.int32, np.float32, np.uint32)
-        return Sampling(*(kind(x) for kind, x in zip(dtypes, self, strict=True)))
+    def as_arrays(self) -> tuple[np.generic, ...]:
+        """Its numbers, of the dtypes that programs are compiled for."""
+        return (
+            np.float32(self.temperature),
+            np.int32(self.top_k),
+            np.float32(self.top_p),
+            np.uint32(self.seed),
+        )
 
     def check(self) -> None:
         """Raises UserError for a number that means nothing."""
@@ -98,7 +103,7 @@ class Decoder:
         self._compiled: dict[Any, tuple[Callable, Callable]] = {}
 
     def _apply(self, params: Any, method: str, *arguments: Any) -> Any:
-        return self._model.apply({"params": params}, *arguments, method=method)
+        return backbone.apply(self._model, params, method, *arguments)
 
     def _read_prompts(
         self, params: Any, tokens_NL: jax.Array, lengths_N: jax.Array, room: int
@@ -120,25 +125,27 @@ class Decoder:
         carried: tuple[Any, jax.Array],
         lengths_N: jax.Array,
         done: jax.Array,
-        sampling: Sampling,
+        numbers: tuple[jax.Array, ...],
         *,
         is_greedy: bool,
         keeps_all: bool,
     ) -> tuple[tuple[Any, jax.Array], jax.Array]:
         """The next _TOKENS_AT_ONCE tokens of each row, and what goes on from there.
 
-        Args: lengths_N: of the prompts; done: how many tokens were drawn before.
+        Args: lengths_N: of the prompts; done: how many tokens were drawn before;
+              numbers: a Sampling's.
         """
-        key = jax.random.key(sampling.seed)
+        temperature, top_k, top_p, seed = numbers
+        key = jax.random.key(seed)
 
         def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
             if is_greedy:
                 return logits_NV.argmax(-1)
             own = jax.random.fold_in(key, number)
             if keeps_all:
-                scaled_NV = _scaled(logits_NV, sampling.temperature)
+                scaled_NV = _scaled(logits_NV, temperature)
                 return jax.random.categorical(own, scaled_NV)
-            return sample(logits_NV, own, *sampling[:3])
+            return sample(logits_NV, own, temperature, top_k, top_p)
 
         def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
             memory, logits_NV = carried

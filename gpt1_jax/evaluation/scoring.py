@@ -1,13 +1,13 @@
 """Log-probabilities of given tokens under a language model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-from gpt1_jax.models import heads
+from gpt1_jax.models import backbone, heads
 
 # Tokens, padding among them, that are computed at once.
 _TOKENS_AT_ONCE = 8192
@@ -15,7 +15,7 @@ _TOKENS_AT_ONCE = 8192
 
 def make_token_logp(
     model: nn.Module, chunk_elements: int = 1 << 22
-) -> Callable[[Any, jax.Array], jax.Array]:
+) -> Callable[[Any, np.ndarray], jax.Array]:
     """A jitted (params, tokens_NL) -> logp_NL of each token but a row's first.
 
     Args: chunk_elements: logits to hold at once, see models.heads.
@@ -23,7 +23,7 @@ def make_token_logp(
 
     @jax.jit
     def token_logp(params: Any, tokens_NL: jax.Array) -> jax.Array:
-        h_NLD = model.apply({"params": params}, tokens_NL, method="encode")
+        h_NLD = backbone.apply(model, params, "encode", tokens_NL)
         table_VD = params["embed"]["token"]
         next_NL = jax.numpy.roll(tokens_NL, -1, axis=1)
         return -heads.nll(h_NLD, table_VD, next_NL, chunk_elements)[:, :-1]
@@ -41,7 +41,7 @@ class _Window(NamedTuple):
 
 
 def score(
-    token_logp: Callable[[Any, jax.Array], jax.Array],
+    token_logp: Callable[[Any, np.ndarray], jax.Array],
     params: Any,
     texts: Sequence[np.ndarray],
     *,
@@ -71,7 +71,7 @@ def score(
     return logps
 
 
-def _windows(lengths: Sequence[int], context_length: int):
+def _windows(lengths: Sequence[int], context_length: int) -> Iterator[_Window]:
     stride = max(1, context_length // 2)
     for text, length in enumerate(lengths):
         scored, start = 1, 0

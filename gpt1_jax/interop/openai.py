@@ -97,7 +97,7 @@ def write(
         path = directory / f"params_{number}.npy"
         with naming(path), path.open("wb") as file:
             file.write(bytes.fromhex(header) or _new_header(size))
-            file.write(flat[start:end])
+            file.write(flat[start:end].data)
     write_atomically(directory / _SHAPES_FILE, layout["shapes"])
 
 
@@ -111,6 +111,7 @@ def _new_header(size: int) -> bytes:
 
 def _header(piece: np.memmap) -> str:
     """The bytes before the floats of a piece, in hexadecimal digits."""
+    assert piece.filename
     with open(piece.filename, "rb") as file:
         return file.read(piece.offset).hex()
 
@@ -168,7 +169,7 @@ def _released_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, 
     }
 
 
-def _open_pieces(directory: Path) -> list[np.ndarray]:
+def _open_pieces(directory: Path) -> list[np.memmap]:
     """The pieces, mapped from disk, in order of their numbers."""
     numbers = {
         int(match[1])
@@ -186,7 +187,7 @@ def _open_pieces(directory: Path) -> list[np.ndarray]:
     return [_open_piece(path) for path in paths]
 
 
-def _open_piece(path: Path) -> np.ndarray:
+def _open_piece(path: Path) -> np.memmap:
     try:
         piece = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
@@ -194,7 +195,7 @@ def _open_piece(path: Path) -> np.ndarray:
             f"{path} can't be read: {error}; a .npy file of float32 is expected; fetch "
             "it anew"
         ) from None
-    if not isinstance(piece, np.ndarray):
+    if not isinstance(piece, np.memmap):
         raise UserError(f"{path} is an archive of arrays; one is expected; fetch it")
     if piece.dtype != np.float32 or piece.ndim != 1:
         raise UserError(
@@ -217,10 +218,10 @@ def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
         )
     like = _like_sizes(total, len(sizes))
     if sorted(sizes) == sorted(like) and sizes != like:
-        wrong = next(n for n, size in enumerate(sizes) if size != like[n])
+        n = next(n for n, size in enumerate(sizes) if size != like[n])
         raise UserError(
-            f"{directory / f'params_{wrong}.npy'} has {sizes[wrong]:,} floats; "
-            f"{like[wrong]:,} are expected, the larger pieces first; the pieces are "
+            f"{directory / f'params_{n}.npy'} has {sizes[n]:,} floats; "
+            f"{like[n]:,} are expected, the larger pieces first; the pieces are "
             "in another order; fetch them anew"
         )
 

@@ -211,7 +211,7 @@ class _FineTuning:
         } | starting_model.facts(config)
         with session.begin(
             workdir,
-            config.train,
+            config,
             make_state=make_state,
             like=like,
             fingerprint=fingerprint,
@@ -223,6 +223,7 @@ class _FineTuning:
             job = self._job(run, shardings)
             loop.fit(run.state, job, config.train, run.log)
             best = run.checkpoints.best_step()
+            assert best is not None
             params = run.checkpoints.restore_params(best, like.params)
             self._write_predictions(workdir, params)
             of_training = self._training_scores(params)
@@ -251,7 +252,9 @@ class _FineTuning:
         seed = np.uint32(config.seed)
         lengths_RA = self.train_records.lengths_RA
         return loop.Job(
-            train_step=lambda now, batch: jitted(now, batch, seed),
+            train_step=run.profile.traced(
+                lambda now, batch: jitted(now, batch, seed), self.total_steps
+            ),
             batch_at=self._batch_at,
             evaluate=self._evaluate,
             save=run.save,

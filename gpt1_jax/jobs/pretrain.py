@@ -3,7 +3,7 @@
 import functools
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ class _Pretraining:
         )
         with session.begin(
             workdir,
-            cfg,
+            self.config,
             make_state=functools.partial(
                 jax.jit(init, out_shardings=session.shardings_of(like)),
                 np.uint32(self.config.seed),
@@ -139,18 +139,14 @@ class _Pretraining:
         ) as run:
             if hosts.is_first():
                 workdir_lib.begin(workdir, self.config, self.store.tokenizer)
-            end = loop.fit(run.state, self._job(like, run.save), cfg, run.log)
+            end = loop.fit(run.state, self._job(like, run), cfg, run.log)
             run.log.write_text(self.total_steps, "samples", self._show_samples(end))
         metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
         return metrics | {
             "eval/unigram_perplexity": corpus.unigram_perplexity(self.store)
         }
 
-    def _job(
-        self,
-        like: state.TrainState,
-        save: Callable[[state.TrainState, float | None], None],
-    ) -> loop.Job:
+    def _job(self, like: state.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step and hands the loop what it calls."""
         cfg = self.config.train
         began = time.monotonic()
@@ -179,10 +175,12 @@ class _Pretraining:
             }
 
         return loop.Job(
-            train_step=lambda now, batch: compiled(now, batch, seed),
+            train_step=run.profile.traced(
+                lambda now, batch: compiled(now, batch, seed), self.total_steps
+            ),
             batch_at=self._batch_at,
             evaluate=scores,
-            save=save,
+            save=run.save,
             total_steps=self.total_steps,
             tokens_at=lambda step: cfg.batch_size * self.config.model.context_length,
             contents=lambda step: {"window_starts": self._starts(step).tolist()},

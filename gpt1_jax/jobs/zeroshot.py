@@ -23,6 +23,7 @@ from gpt1_jax import (
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data import task_data, tasks
+from gpt1_jax.data.examples import Example
 from gpt1_jax.evaluation import scoring, zeroshot
 from gpt1_jax.evaluation.zeroshot import Candidate, Heuristic
 from gpt1_jax.exits import NotFound, UserError
@@ -70,6 +71,8 @@ def run(
         if hosts.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
+            if not rows:
+                log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
                 if step not in rows:
                     rows[step] = scorer.row(pretrained.load(path).params)
@@ -88,7 +91,8 @@ def _with_data(data: task_data.TaskData) -> list[Heuristic]:
 
     Raises: NotFound: none is.
     """
-    found, missing = [], []
+    found: list[Heuristic] = []
+    missing: list[Heuristic] = []
     for heuristic in zeroshot.HEURISTICS:
         is_there = all(
             data.has(tasks.named(heuristic.task), split)
@@ -191,7 +195,8 @@ class _Scorer:
         encode: zeroshot.Encode,
         names: Sequence[str],
     ) -> _Split:
-        task, examples = tasks.named(heuristic.task), []
+        task = tasks.named(heuristic.task)
+        examples: list[Example] = []
         for name in names:
             loaded = data.load(task, name)
             for note in loaded.notes:

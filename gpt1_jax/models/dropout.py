@@ -10,13 +10,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+# Of a batch: numpy's as it is made, JAX's where it is computed with.
+Array = jax.Array | np.ndarray
 
 # The places in a block that have masks of their own.
 ATTENTION, ATTENTION_OUTPUT, MLP_OUTPUT = range(3)
 _SITES_PER_LAYER = 3
 
 
-def row_seeds(key: jax.Array, row_N: jax.Array) -> jax.Array:
+def row_seeds(key: jax.Array, row_N: Array) -> jax.Array:
     """64 random bits for each row, two words of 32: seed_N2.
 
     Args: key: of the step; row_N: each row's index in the whole step's batch.

@@ -21,23 +21,35 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from gpt1_jax.models import dropout
 
-try:
-    from jax.experimental.pallas import triton
-except ImportError:  # JAX 0.11 says that a later one will not have it.
-    triton = None
-
 # Queries and keys of one program, as far as the text is that long.
 _BLOCK_Q, _BLOCK_K = 64, 64
 _WARPS, _STAGES = 4, 3
+Ref = Any  # Pallas's, of a block in memory
 _LOG2_E = math.log2(math.e)
 _MASKED = -1e9
 
 
 def takes(q_NLHK: jax.Array) -> bool:
-    """Whether the kernels have this width and dtype."""
+    """Whether the kernels have this width and dtype.
+
+    Wider heads need more memory in a multiprocessor than many GPUs have.
+    """
     K = q_NLHK.shape[-1]
     is_half = q_NLHK.dtype in (jnp.bfloat16, jnp.float16)
-    return triton is not None and is_half and K in (16, 32, 64, 128)
+    return is_half and K in (16, 32, 64) and _triton() is not None
+
+
+@functools.cache
+def _triton() -> Any:
+    """What Pallas needs for Triton, 0.2 seconds to import; None where JAX has it not.
+
+    JAX 0.11 announces that a later version will not.
+    """
+    try:
+        from jax.experimental.pallas import triton
+    except ImportError:
+        return None
+    return triton
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -103,22 +115,19 @@ def _on_rows(run: Any, axes: str, rate: float, interpret: bool) -> Any:
 
     operands, results = (side.split(",") for side in axes.split("->"))
 
-    def shardings(mesh: Any, arguments: Any) -> tuple[list, list]:
-        rows = arguments[0].sharding.spec[:1] or (None,)
-        return tuple(
-            [NamedSharding(mesh, PartitionSpec(*rows)) for _ in side]
-            for side in (operands, results)
-        )
+    def by_rows(mesh: Any, arguments: Any) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec(*arguments[0].sharding.spec[:1]))
 
     def partition(mesh: Any, arguments: Any, _: Any) -> Any:
-        before, after = shardings(mesh, arguments)
-        return mesh, on_rows.fun, tuple(after), tuple(before)
+        rows = by_rows(mesh, arguments)
+        return mesh, on_rows.fun, (rows,) * len(results), (rows,) * len(operands)
+
+    def infer(mesh: Any, arguments: Any, _: Any) -> Any:
+        return (by_rows(mesh, arguments),) * len(results)
 
     on_rows.def_partition(
         partition=partition,
-        infer_sharding_from_operands=lambda mesh, arguments, _: tuple(
-            shardings(mesh, arguments)[1]
-        ),
+        infer_sharding_from_operands=infer,
         sharding_rule=" -> ".join(
             ", ".join(" ".join(one) for one in side) for side in (operands, results)
         ),
@@ -235,11 +244,9 @@ class _Blocks:
         interpret: bool,
     ) -> Any:
         """`kernel` over the grid of (block, head, row)."""
-        params = {}
+        params = None
         if not interpret:
-            params["compiler_params"] = triton.CompilerParams(
-                num_warps=_WARPS, num_stages=_STAGES
-            )
+            params = _triton().CompilerParams(num_warps=_WARPS, num_stages=_STAGES)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             return pl.pallas_call(
@@ -250,10 +257,10 @@ class _Blocks:
                 out_shape=out_shape,
                 interpret=interpret,
                 name=kernel.__name__.strip("_"),
-                **params,
+                compiler_params=params,
             )
 
-    def make_drop(self, seed_ref: Any) -> Callable[..., jax.Array]:
+    def make_drop(self, seed_ref: Ref) -> Callable[..., jax.Array]:
         """From weights at query and key to those that stay: as drop_rows, unscaled."""
         if not self.rate:
             return lambda weights, query, key: weights
@@ -272,7 +279,16 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.dot(a, b, preferred_element_type=jnp.float32)
 
 
-def _forward_kernel(q_ref, k_ref, v_ref, seed_ref, att_ref, sum_ref, *, blocks):
+def _forward_kernel(
+    q_ref: Ref,
+    k_ref: Ref,
+    v_ref: Ref,
+    seed_ref: Ref,
+    att_ref: Ref,
+    sum_ref: Ref,
+    *,
+    blocks: _Blocks,
+) -> None:
     """A block of queries: its rows of the result."""
     Q, M, drop = blocks.of_queries, blocks.of_keys, blocks.make_drop(seed_ref)
     first = pl.program_id(0) * Q
@@ -280,7 +296,7 @@ def _forward_kernel(q_ref, k_ref, v_ref, seed_ref, att_ref, sum_ref, *, blocks):
     q_QK = q_ref[...]
     scale = _LOG2_E * q_QK.shape[-1] ** -0.5
 
-    def add(block, carry):
+    def add(block: jax.Array, carry: Any) -> Any:
         att_QK, most_Q, sum_Q = carry
         here = pl.ds(block * M, M)
         key_M = block * M + jnp.arange(M)
@@ -307,8 +323,17 @@ def _forward_kernel(q_ref, k_ref, v_ref, seed_ref, att_ref, sum_ref, *, blocks):
 
 
 def _query_kernel(
-    q_ref, k_ref, v_ref, seed_ref, d_att_ref, sum_ref, delta_ref, d_q_ref, *, blocks
-):
+    q_ref: Ref,
+    k_ref: Ref,
+    v_ref: Ref,
+    seed_ref: Ref,
+    d_att_ref: Ref,
+    sum_ref: Ref,
+    delta_ref: Ref,
+    d_q_ref: Ref,
+    *,
+    blocks: _Blocks,
+) -> None:
     """A block of queries: its rows of the gradient."""
     Q, M, drop = blocks.of_queries, blocks.of_keys, blocks.make_drop(seed_ref)
     first = pl.program_id(0) * Q
@@ -317,7 +342,7 @@ def _query_kernel(
     sum_Q, delta_Q = sum_ref[...], delta_ref[...]
     scale = q_QK.shape[-1] ** -0.5
 
-    def add(block, d_q_QK):
+    def add(block: jax.Array, d_q_QK: jax.Array) -> jax.Array:
         here = pl.ds(block * M, M)
         key_M = block * M + jnp.arange(M)
         k_MK, v_MK = k_ref[here, :], v_ref[here, :]
@@ -335,18 +360,18 @@ def _query_kernel(
 
 
 def _key_kernel(
-    q_ref,
-    k_ref,
-    v_ref,
-    seed_ref,
-    d_att_ref,
-    sum_ref,
-    delta_ref,
-    d_k_ref,
-    d_v_ref,
+    q_ref: Ref,
+    k_ref: Ref,
+    v_ref: Ref,
+    seed_ref: Ref,
+    d_att_ref: Ref,
+    sum_ref: Ref,
+    delta_ref: Ref,
+    d_k_ref: Ref,
+    d_v_ref: Ref,
     *,
-    blocks,
-):
+    blocks: _Blocks,
+) -> None:
     """A block of keys and values: its rows of their gradients."""
     M = Q = blocks.of_keys
     drop = blocks.make_drop(seed_ref)
@@ -355,7 +380,7 @@ def _key_kernel(
     k_MK, v_MK = k_ref[...], v_ref[...]
     scale = k_MK.shape[-1] ** -0.5
 
-    def add(block, carry):
+    def add(block: jax.Array, carry: Any) -> Any:
         d_k_MK, d_v_MK = carry
         here = pl.ds(block * Q, Q)
         query_Q = block * Q + jnp.arange(Q)

@@ -6,9 +6,12 @@ while the chunk is at hand.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from gpt1_jax.models.dropout import Array
 
 # Entries that a vocabulary is padded to a multiple of, where it is.
 _UNIT = 128
@@ -65,13 +68,19 @@ def _nll_and_log_sum_exp(
     return log_sum_exp_NL - at_target_NLV.sum(-1), log_sum_exp_NL
 
 
-def _nll_sum_fwd(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
+def _nll_sum_fwd(
+    h_NLD: jax.Array,
+    table_VD: jax.Array,
+    targets_NL: jax.Array,
+    weight_NL: jax.Array,
+    chunk_elements: int,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """The sum, and its gradients: d nll / d logits = softmax - onehot(target)."""
 
     V = len(table_VD)
     table_PD = _padded(table_VD, h_NLD.dtype)
 
-    def add(carry, chunk):
+    def add(carry: Any, chunk: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
         total, d_table_DP = carry
         h, targets, weight = chunk
         kept = jnp.einsum("nld,pd->nlp", h, table_PD)
@@ -120,7 +129,9 @@ def _padded(table_VD: jax.Array, dtype: jnp.dtype) -> jax.Array:
     return jnp.pad(table_VD, ((0, missing), (0, 0))) if missing else table_VD
 
 
-def _nll_sum_bwd(chunk_elements, residuals, d_total):
+def _nll_sum_bwd(
+    chunk_elements: int, residuals: tuple[jax.Array, ...], d_total: jax.Array
+) -> tuple[jax.Array, ...]:
     d_h_NLD, d_table_VD, targets_NL, weight_NL = residuals
     d_h_NLD = d_h_NLD * d_total.astype(d_h_NLD.dtype)
     no_gradient = jnp.zeros(targets_NL.shape, jax.dtypes.float0)
@@ -149,7 +160,13 @@ def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
     return vocabulary_V[None, None, :] == targets_NL[..., None]
 
 
-def _chunks(h_NLD, targets_NL, weight_NL, V, chunk_elements):
+def _chunks(
+    h_NLD: jax.Array,
+    targets_NL: jax.Array,
+    weight_NL: jax.Array,
+    V: int,
+    chunk_elements: int,
+) -> tuple[jax.Array, ...]:
     """Arrays as (chunks, N, L / chunks, ...): cut along L, so that N stays sharded."""
     N, L, _ = h_NLD.shape
     wanted = N * L * V / chunk_elements
@@ -167,7 +184,7 @@ def _join(chunks: jax.Array) -> jax.Array:
     return chunks.swapaxes(0, 1).reshape(N, count * length, D)
 
 
-def at_last(h_NLD: jax.Array, lengths_BA: jax.Array) -> jax.Array:
+def at_last(h_NLD: jax.Array, lengths_BA: Array) -> jax.Array:
     """The hidden state of each sequence's last token, unfolded: h_BAD.
 
     Args: lengths_BA: how many tokens each sequence has; N is B and A folded.

@@ -29,7 +29,7 @@ class Tokens(nn.Module):
     cfg: ModelConfig
     vocab_size: int
 
-    def setup(self):
+    def setup(self) -> None:
         shape = (self.vocab_size, self.cfg.width)
         self.token = self.param("token", normal_init, shape, param_dtype(self.cfg))
 
@@ -56,7 +56,7 @@ class Layer(nn.Module):
     cfg: ModelConfig
     remat: bool = False
 
-    def setup(self):
+    def setup(self) -> None:
         W = self.cfg.lstm_width
         self.input = nn.Dense(
             4 * W,
@@ -114,7 +114,7 @@ class LSTM(nn.Module):
     vocab_size: int
     remat: bool = False
 
-    def setup(self):
+    def setup(self) -> None:
         self.embed = Tokens(self.cfg, self.vocab_size)
         self.layer = Layer(self.cfg, self.remat, name="block_00")
 

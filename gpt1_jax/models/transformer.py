@@ -106,6 +106,7 @@ class Attention(nn.Module):
         q, k, v = jnp.split(qkv, 3, axis=-1)
         q, k, v = (x.reshape(N, L, H, D // H) for x in (q, k, v))
         if memory is not None:
+            assert position_NL is not None
             memory = memory.put(k, v, position_NL)
             k, v = memory
         att_NLHK = causal_attention(
@@ -171,12 +172,10 @@ class Block(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _apply_block(
-    cfg: ModelConfig, remat: bool, params: Any, *arguments: Any
-) -> tuple[jax.Array, KeysValues | None]:
+def _apply_block(cfg: ModelConfig, remat: bool, params: Any, *arguments: Any) -> Any:
     """A Block's result; jitted, so that one trace of it serves all layers."""
 
-    def apply(params: Any, *arguments: Any) -> tuple[jax.Array, KeysValues | None]:
+    def apply(params: Any, *arguments: Any) -> Any:
         return Block(cfg, parent=None).apply({"params": params}, *arguments)
 
     return (jax.checkpoint(apply) if remat else apply)(params, *arguments)
@@ -188,7 +187,7 @@ class Embed(nn.Module):
     cfg: ModelConfig
     vocab_size: int
 
-    def setup(self):
+    def setup(self) -> None:
         dtype = param_dtype(self.cfg)
         D = self.cfg.width
         self.token = self.param("token", normal_init, (self.vocab_size, D), dtype)
@@ -218,7 +217,7 @@ class Transformer(nn.Module):
     vocab_size: int
     remat: bool = False
 
-    def setup(self):
+    def setup(self) -> None:
         self.embed = Embed(self.cfg, self.vocab_size)
         self.blocks = [
             Block(self.cfg, name=f"block_{layer:02d}")
@@ -232,7 +231,7 @@ class Transformer(nn.Module):
         seed_N2: jax.Array | None,
         memory: KeysValues | None = None,
         position_NL: jax.Array | None = None,
-    ) -> tuple[jax.Array, KeysValues | None]:
+    ) -> tuple[jax.Array, Any]:
         block = self.blocks[layer]
         if self.is_initializing():
             return block(x_NLD, layer, seed_N2, memory, position_NL)

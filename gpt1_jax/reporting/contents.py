@@ -234,7 +234,9 @@ def _curves(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
     return blocks
 
 
-def _panels(half: Half, metric, *, at_least: int) -> dict[str, drawings.Curves]:
+def _panels(
+    half: Half, metric: Callable[[str], str], *, at_least: int
+) -> dict[str, drawings.Curves]:
     """Of each task its runs' series by variant, of groups that have one."""
     panels: dict[str, dict[str, list]] = {}
     members = [

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,7 +30,7 @@ def _paper_color() -> str:
 
 
 def _smoothed(
-    steps: Sequence[float], values: Sequence[float]
+    steps: Sequence[float] | np.ndarray, values: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mean of as many values around each as a twentieth of them, an odd number."""
     width = 1 + 2 * round(len(values) * _SMOOTHED_SHARE / 2)
@@ -185,9 +186,12 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
                 label=f"{paper.ZERO_SHOT_TITLES[task]}, {model}",
             )
     axes.axhline(0, color=_paper_color(), linewidth=0.8)
-    ends = {"marker": "<", "markersize": 9, "linestyle": ""}
+    ends: dict[str, Any] = {"marker": "<", "markersize": 9, "linestyle": ""}
+    at_edge: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "clip_on": False,
+    }
     for task in tasks:
-        at_edge = {"transform": axes.get_yaxis_transform(), "clip_on": False}
         last = paper.ZERO_SHOT_LAST[task]
         axes.plot([1.0], [last], color=colors[task], **ends, **at_edge)
     end = f"the paper's end, after {paper.ZERO_SHOT_LAST_STEP:,} steps"
@@ -224,12 +228,16 @@ def gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
         label="the paper, test",
     )
     for number, label in enumerate(labels):
-        mine = [gain for gain in found if gain.ours[number] is not None]
+        mine = [
+            (gain.num_train, ours)
+            for gain in found
+            if (ours := gain.ours[number]) is not None
+        ]
         if not mine:
             continue
         axes.plot(
-            [gain.num_train for gain in mine],
-            [gain.ours[number] for gain in mine],
+            [num_train for num_train, _ in mine],
+            [ours for _, ours in mine],
             color=f"C{number % 6}",
             marker="o",
             linestyle="",
@@ -259,7 +267,7 @@ def overview(figure: Figure, rows: Sequence[tuple[str, PaperScore, Cell]]) -> No
     places = list(range(len(rows)))[::-1]
     earlier = [score.earlier_percent for _, score, _ in rows]
     theirs = [score.percent for _, score, _ in rows]
-    gray = {"color": _paper_color()}
+    gray: dict[str, Any] = {"color": _paper_color()}
     axes.hlines(places, earlier, theirs, linewidth=1, **gray)
     label = "best earlier system"
     axes.plot(earlier, places, "o", fillstyle="none", label=label, **gray)

@@ -3,10 +3,12 @@
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from gpt1_jax.reporting import tables
 
@@ -76,8 +78,8 @@ def picture(
     """`draw` on an empty figure, twice. A synthetic one says so within the image."""
 
     def render(style: Mapping, colors: Sequence[str], page: str) -> bytes:
-        cycle = matplotlib.cycler(color=colors)
-        with matplotlib.rc_context({**_SHARED, **style, "axes.prop_cycle": cycle}):
+        settings: Any = {**_SHARED, **style, "axes.prop_cycle": cycler(color=colors)}
+        with matplotlib.rc_context(settings):
             figure = Figure(figsize=size, layout="constrained")
             draw(figure)
             if is_synthetic:

@@ -143,7 +143,7 @@ def glue_metrics(task: str) -> list[str]:
 
 def _glue_rows(groups: Sequence[Group], is_synthetic: bool) -> list[list[str]]:
     """The rows of the GLUE score, on dev, of the groups that have all nine tasks."""
-    rows = []
+    rows: list[list[str]] = []
     for group in groups:
         cells = glue_cells(group).values()
         if all(cell.values for cell in cells):

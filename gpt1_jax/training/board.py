@@ -17,7 +17,7 @@ _FLUSH_EVERY_SECONDS = 10.0
 
 
 class Board:
-    """An event file in `directory`; TensorBoard forgets what is after `purge_step`."""
+    """An event file in `directory`; TensorBoard forgets steps from `purge_step` on."""
 
     def __init__(self, directory: Path, purge_step: int):
         self._directory = directory

@@ -350,6 +350,8 @@ def _set_damaged_aside(directory: Path) -> None:
     """
     steps = steps_in(directory)
     newest = good_step(directory, reversed(steps))
+    if newest is None:
+        return
     for step in steps:
         path = directory / str(step)
         if step > newest or problem(path, ("metrics",)):

@@ -9,7 +9,7 @@ import concurrent.futures
 import json
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from gpt1_jax.files import parse_json, write_atomically
@@ -64,8 +64,9 @@ def problem(directory: Path, items: Collection[str] = ()) -> str:
             return f"{name} is missing"
         if (now := found[name].stat().st_size) != size:
             return f"{name} has {now} bytes, not {size}"
-    for name, now in zip(wanted, _in_parallel(found[n] for n in wanted), strict=True):
-        if now != wanted[name]:
+    read = _in_parallel(found[name] for name in wanted)
+    for (name, entry), own in zip(wanted.items(), read, strict=True):
+        if own != entry:
             return f"{name} has other bytes than were written"
     return ""
 
@@ -97,7 +98,7 @@ def _read(directory: Path) -> dict[str, list[int]]:
     return sums
 
 
-def _in_parallel(paths) -> list[list[int]]:
+def _in_parallel(paths: Iterable[Path]) -> list[list[int]]:
     """The size and the CRC of each file; zlib lets other threads run meanwhile."""
     with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return list(pool.map(_size_and_crc, paths))

@@ -6,6 +6,7 @@ All of them compute; the first alone prints, and writes what is not a checkpoint
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ def join(cfg: MeshConfig) -> None:
     """
     if cfg.distributed == "off" or jax.distributed.is_initialized():
         return
-    given = {}
+    given: dict[str, Any] = {}
     if cfg.coordinator_address:
         given = {
             "coordinator_address": cfg.coordinator_address,

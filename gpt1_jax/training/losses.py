@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from gpt1_jax.data.batches import TaskBatch
 from gpt1_jax.data.corpus import LMBatch
-from gpt1_jax.models import dropout, heads
+from gpt1_jax.models import backbone, dropout, heads
 from gpt1_jax.models.backbone import Backbone
+from gpt1_jax.models.dropout import Array
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 LossFn = Callable[[Any, Any, jax.Array], tuple[jax.Array, Sums]]
@@ -102,7 +103,7 @@ def make_task_loss(
     return loss_fn
 
 
-def target_loss(target: str, logits_BC: jax.Array, labels_B: jax.Array) -> jax.Array:
+def target_loss(target: str, logits_BC: jax.Array, labels_B: Array) -> jax.Array:
     """Each example's loss: loss_B.
 
     softmax: the cross entropy of a class. soft6: that of the grade spread over the two
@@ -123,8 +124,8 @@ def target_loss(target: str, logits_BC: jax.Array, labels_B: jax.Array) -> jax.A
 def _encode(
     model: Backbone,
     params: dict,
-    tokens_NL: jax.Array,
-    row_N: jax.Array,
+    tokens_NL: Array,
+    row_N: Array,
     keys: Any,
 ) -> tuple[dict, jax.Array]:
     """The parameters with dropout on the tables, and the hidden states they give.
@@ -137,25 +138,19 @@ def _encode(
         rate = model.cfg.embedding_dropout
         params = dropout.drop_embeddings(params, rate, table_key)
         rngs = {"dropout": row_key}
-    h_NLD = model.apply(
-        {"params": heads.backbone_of(params)},
-        tokens_NL,
-        keys is not None,
-        row_N,
-        rngs=rngs,
-        method="encode",
-    )
+    own, is_train = heads.backbone_of(params), keys is not None
+    h_NLD = backbone.apply(model, own, "encode", tokens_NL, is_train, row_N, rngs=rngs)
     return params, h_NLD
 
 
-def _up_to(count_N: jax.Array, h_NLD: jax.Array) -> jax.Array:
+def _up_to(count_N: Array, h_NLD: jax.Array) -> jax.Array:
     """1.0 at the first count_N positions of each row, then 0.0."""
     is_counted_NL = jnp.arange(h_NLD.shape[1])[None, :] < count_N[:, None]
     return is_counted_NL.astype(jnp.promote_types(h_NLD.dtype, jnp.float32))
 
 
 def _drop_alike(
-    h_BAD: jax.Array, rate: float, key: jax.Array, row_B: jax.Array
+    h_BAD: jax.Array, rate: float, key: jax.Array, row_B: Array
 ) -> jax.Array:
     """Dropout with one mask for all sequences of an example, as released (#11)."""
     ones_B1D = jnp.ones_like(h_BAD[:, :1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import UserError
@@ -28,7 +28,7 @@ def by_process(devices: Sequence[Any]) -> list[Any]:
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """The same on every device: parameters and optimizer state, without FSDP."""
     return NamedSharding(mesh, PartitionSpec())
 

@@ -69,7 +69,8 @@ class MetricsLog(NoLog):
         if self._path.is_file():
             self._rewrite()
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = Board(workdir, purge_step=resumed_step + 1)
+        is_new = not resumed_step and not self._rows
+        self._board = Board(workdir, purge_step=0 if is_new else resumed_step + 1)
 
     def __exit__(self, *_: Any) -> None:
         try:

@@ -38,7 +38,7 @@ def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
 class OpenAIAdamState(NamedTuple):
     """The number of updates made, and the moments of the gradients."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # hides a method of tuples
     m: Any
     v: Any
 
@@ -62,7 +62,9 @@ def openai_adam(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return OpenAIAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-    def update(grads: Any, state: OpenAIAdamState, params: Any):
+    def update(
+        grads: Any, state: OpenAIAdamState, params: Any
+    ) -> tuple[Any, OpenAIAdamState]:
         count = state.count + 1
         m = jax.tree.map(lambda m, g: cfg.b1 * m + (1 - cfg.b1) * g, state.m, grads)
         v = jax.tree.map(lambda v, g: cfg.b2 * v + (1 - cfg.b2) * g * g, state.v, grads)

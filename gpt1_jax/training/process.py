@@ -36,7 +36,8 @@ def keep_compiled_programs(cache_dir: str) -> None:
     as by JAX_COMPILATION_CACHE_DIR, is left to it. Machines that share a home but not
     their processor's instructions keep their programs apart.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    # JAX makes the attributes of its config as it starts.
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         directory = Path(cache_dir).expanduser() / "compiled" / _processor()
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

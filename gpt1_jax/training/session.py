@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,16 @@ import jax
 
 from gpt1_jax import config_checks, terminal
 from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.config import MeshConfig, RunConfig, TrainConfig
+from gpt1_jax.config import MeshConfig, RunConfig, flatten
 from gpt1_jax.exits import RunFailed, UserError
-from gpt1_jax.training import checkpoint, hosts, mesh, metrics_log, process
+from gpt1_jax.training import (
+    checkpoint,
+    hosts,
+    mesh,
+    metrics_log,
+    process,
+    profiling,
+)
 from gpt1_jax.training.state import TrainState
 
 
@@ -88,13 +96,14 @@ class Session:
     state: TrainState
     save: Callable[[TrainState, float | None], None]
     log: metrics_log.MetricsLog | metrics_log.NoLog
+    profile: profiling.Profile
     checkpoints: checkpoint.Checkpoints
 
 
 @contextlib.contextmanager
 def begin(
     workdir: Path,
-    cfg: TrainConfig,
+    config: RunConfig,
     *,
     make_state: Callable[[], TrainState],
     like: TrainState,
@@ -108,6 +117,7 @@ def begin(
     Raises: UserError if the newest good checkpoint was saved under another fingerprint
             or has other arrays. RunFailed: there are checkpoints, but no good one.
     """
+    cfg = config.train
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR,
         keep=cfg.keep_checkpoints,
@@ -115,6 +125,7 @@ def begin(
         keeps_best=keeps_best,
     ) as checkpoints:
         latest = checkpoints.latest_step()
+        first = latest or 0
         if latest is None:
             state = make_state()
         else:
@@ -125,11 +136,25 @@ def begin(
             checkpoints.save(state, fingerprint, score)
 
         try:
-            with metrics_log.open_log(workdir, latest or 0) as log:
-                yield Session(state, save, log, checkpoints)
+            with (
+                metrics_log.open_log(workdir, first) as log,
+                profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
+            ):
+                if latest is None:
+                    log.write_text(0, "config", config_table(config))
+                yield Session(state, save, log, profile, checkpoints)
         except RunFailed as error:
             raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
     hosts.wait_for_all("what was logged is written")
+
+
+def config_table(config: RunConfig) -> str:
+    """Every field and its value, in Markdown, for TensorBoard."""
+    rows = [
+        f"| {path} | `{json.dumps(value, ensure_ascii=False)}` |"
+        for path, value in flatten(config).items()
+    ]
+    return "\n".join(["| field | value |", "|---|---|", *rows])
 
 
 def write_result(

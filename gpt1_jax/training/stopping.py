@@ -44,7 +44,7 @@ def noted() -> Iterator[None]:
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before: dict[int, Any] = {n: signal.getsignal(n) for n in numbers}
 
     def restore() -> None:
         for number, handler in before.items():

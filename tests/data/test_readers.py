@@ -89,6 +89,13 @@ def test_short_rows_are_errors_unless_the_format_has_some(tmp_path):
     assert skipped == {SHORT_ROW: 2}
 
 
+def test_a_message_repeats_no_more_of_endless_column_names_than_can_be_read(tmp_path):
+    path = write(tmp_path, "9" * 100_000 + "\ttext\n")
+    with pytest.raises(UserError, match=r"the columns are 9+ \.\.\.; a, b must") as found:
+        read(readers.read_tsv, path, columns=Columns(("a", "b")))
+    assert len(str(found.value)) < 1000
+
+
 def test_row_that_lacks_only_columns_that_are_not_needed_is_read(tmp_path):
     path = write(tmp_path, "label\ta\tb\tlabel1\tlabel2\nno\tx\ty\tno\n")
     assert read(readers.read_tsv, path, columns=PAIR)[0] == [Example(("x", "y"), 1)]

@@ -12,6 +12,7 @@ from gpt1_jax.data.examples import Example
 from gpt1_jax.data.task_rows import TASKS
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.jobs import zeroshot as job
+from tests.event_files import texts_in
 
 
 def encode(text: str) -> np.ndarray:
@@ -150,6 +151,8 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     monkeypatch.setattr(job.zeroshot, "scores", fail)
     assert job.run(config, tmp_path / "run")["metrics"] == result["metrics"]
     assert path.read_bytes() == before
+    ((_, shown),) = texts_in(tmp_path / "run", "config")
+    assert '| job | `"zeroshot"` |' in shown
 
     # Other weights at the same steps are not what was scored.
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """Pre-training as its user runs it: whole processes on tiny storyworld runs."""
 
+import collections
 import json
 import shutil
 import signal
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 
 import gpt1_jax
+from gpt1_jax import config as config_lib
+from gpt1_jax import workdir as workdir_lib
+from tests.event_files import tags_in, texts_in
 from tests.jobs.runs import (
     finish,
     losses,
@@ -71,7 +75,26 @@ def test_every_step_has_one_row_and_evaluations_share_it(unbroken):
     assert evaluated == [5, 10]
     assert rows[0]["train/learning_rate"] == 0.0
     assert rows[9]["train/learning_rate"] > 0.0
-    assert any(workdir.glob("events.out.tfevents.*"))
+
+
+def test_tensorboard_shows_the_curves_the_samples_and_the_config(unbroken):
+    workdir, output = unbroken
+    tags = collections.Counter(tags_in(workdir))
+    for name in ("loss", "learning_rate", "grad_norm", "tokens_per_second"):
+        assert tags[f"train/{name}"] == 10
+    assert tags["eval/perplexity"] == 2
+    ((step, samples),) = texts_in(workdir, "samples")
+    assert step == 10
+    assert samples.splitlines()[-1] in output
+    ((step, config),) = texts_in(workdir, "config")
+    assert step == 0
+    heading, rule, *rows = config.splitlines()
+    assert (heading, rule) == ("| field | value |", "|---|---|")
+    fields = config_lib.flatten(workdir_lib.read_config(workdir))
+    assert len(rows) == len(fields)
+    assert "| model.width | `32` |" in rows
+    assert '| data.corpus | `"storyworld"` |' in rows
+    assert "| train.remat | `false` |" in rows
 
 
 def test_the_same_command_again_reports_and_changes_nothing(unbroken, cache_dir):
@@ -148,6 +171,7 @@ def test_interrupted_run_saves_and_goes_on(unbroken, cache_dir, tmp_path):
     resumed = finish(start(workdir, cache_dir))
     assert f"resuming {workdir} at step {saved[0]}" in resumed
     assert rows_without_clock(workdir) == rows_without_clock(unbroken[0])
+    assert len(texts_in(workdir, "config")) == 1
     ours, theirs = (gpt1_jax.load(path).params for path in (workdir, unbroken[0]))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 

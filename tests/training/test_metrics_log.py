@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from tensorboardX.proto.event_pb2 import SessionLog
 
 from gpt1_jax.training import metrics_log
 from gpt1_jax.training.metrics_log import MetricsLog
+from tests.event_files import events_in
 
 
 def write(workdir, resumed_step: int, *steps: int) -> None:
@@ -49,6 +51,26 @@ def test_a_resume_that_forgets_nothing_leaves_the_file_as_it_is(tmp_path):
     before = path.read_bytes(), path.stat().st_ino
     write(tmp_path, 4)
     assert (path.read_bytes(), path.stat().st_ino) == before
+
+
+@pytest.mark.parametrize(
+    ("resumed_step", "steps", "forgotten_from"),
+    [(0, (), 0), (0, (2, 4), 0), (2, (2, 4), 3), (1, (2, 4), 2), (0, (0,), 1)],
+)
+def test_tensorboard_forgets_what_a_run_does_anew(
+    tmp_path, resumed_step, steps, forgotten_from
+):
+    """All of it, the config's text at step 0 too, where the run begins anew."""
+    write(tmp_path, 0, *steps)
+    for path in tmp_path.glob("events.*"):  # named by the second
+        path.unlink()
+    write(tmp_path, resumed_step)
+    starts = [
+        event.step
+        for event in events_in(tmp_path)
+        if event.session_log.status == SessionLog.START
+    ]
+    assert starts == [forgotten_from]
 
 
 @pytest.mark.parametrize(

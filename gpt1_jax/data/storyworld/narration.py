@@ -15,12 +15,19 @@ that means the same.  Example, one of two outcomes:
 import functools
 import re
 import string
+from collections.abc import Callable
+from typing import Any
 
 from gpt1_jax.data.storyworld import lexicon
 from gpt1_jax.data.storyworld.dice import Dice
 from gpt1_jax.data.storyworld.world import Person, World
 
-_FORMS = {"": str, "a": lexicon.with_article, "s": lexicon.plural, "t": str.title}
+_FORMS: dict[str, Callable[[str], str]] = {
+    "": str,
+    "a": lexicon.with_article,
+    "s": lexicon.plural,
+    "t": str.title,
+}
 _POOLS = {
     "fruit": lexicon.HYPERNYMS["fruit"],
     "vegetable": lexicon.HYPERNYMS["vegetable"],
@@ -36,7 +43,7 @@ _POOLS = {
 _SENTENCE_START = re.compile(r'(?:^|(?<=[.!?] )|(?<=^")|(?<= "))[a-z]')
 
 
-class Cast(dict):
+class Cast(dict[str, Any]):
     """Who and what a scene speaks of; a role not given is drawn at its first mention.
 
     Feelings are drawn anew at each mention, everything else stays for the scene.
@@ -46,7 +53,7 @@ class Cast(dict):
         super().__init__(roles)
         self.world, self.dice = world, dice
 
-    def __missing__(self, role: str) -> object:
+    def __missing__(self, role: str) -> Any:
         if role in _POOLS:
             self[role] = self.dice.pick(_POOLS[role])
         elif role in ("neighbour", "neighbour_trait"):

@@ -1,8 +1,8 @@
 """Tasks with answers to choose from: a question about a text, the end of a story."""
 
 from gpt1_jax.data.storyworld import lexicon
-from gpt1_jax.data.storyworld.narration import Cast, sentence
-from gpt1_jax.data.storyworld.tasks.draws import Label, Task
+from gpt1_jax.data.storyworld.narration import sentence
+from gpt1_jax.data.storyworld.tasks.draws import Cast, Label, Task
 from gpt1_jax.data.storyworld.tasks.meaning import KINDS, alike, is_usual, tell
 
 # sort -> sentences that speak of one of it

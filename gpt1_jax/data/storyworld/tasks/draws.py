@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from gpt1_jax.data.storyworld import narration
 from gpt1_jax.data.storyworld.dice import Dice
-from gpt1_jax.data.storyworld.narration import Cast
 from gpt1_jax.data.storyworld.world import World
 
 T = TypeVar("T")
@@ -68,6 +68,12 @@ def _key(option: object) -> str | int:
     return option if isinstance(option, str) else id(option)
 
 
+class Cast(narration.Cast):
+    """The cast of a row: its dice tell seen options from held ones."""
+
+    dice: Draws
+
+
 # The texts of one row with the label given; the cast has `hero` and `friend`.
 MakeTexts = Callable[[Cast, Label], tuple[str, ...]]
 
@@ -110,7 +116,14 @@ def words(row: Row) -> set[str]:
     return set(re.findall(r"[a-z]+", " ".join(row.texts).lower()))
 
 
-def _new_row(task, label, world, draws, taken, shown) -> Row:
+def _new_row(
+    task: Task,
+    label: Label,
+    world: World,
+    draws: Draws,
+    taken: set[tuple[str, ...]],
+    shown: set[str],
+) -> Row:
     """A row unlike those taken; where words are held, with one not in `shown`."""
     for _ in range(_NUM_TRIES):
         row = Row(task.make(_cast(world, draws), label), label)

@@ -1,7 +1,6 @@
 """Tasks about a premise and what follows from it, or a question and its answer."""
 
-from gpt1_jax.data.storyworld.narration import Cast
-from gpt1_jax.data.storyworld.tasks.draws import Label, MakeTexts, Task
+from gpt1_jax.data.storyworld.tasks.draws import Cast, Label, MakeTexts, Task
 from gpt1_jax.data.storyworld.tasks.meaning import (
     OPPOSITES,
     alike,
@@ -25,15 +24,16 @@ _SEEN = (
 def _sight(cast: Cast, label: Label) -> tuple[str, ...]:
     """What was seen is an animal, usually, or not; nobody can tell how it looked."""
     asks_for_animal = is_usual(cast)
-    right, wrong = _ANIMALS, (*_PLANTS, "tool", "fruit")
+    right: tuple[str, ...] = _ANIMALS
+    wrong: tuple[str, ...] = (*_PLANTS, "tool", "fruit")
     if not asks_for_animal:
         right, wrong = _PLANTS, _ANIMALS
     hypothesis = f"It was {'an animal' if asks_for_animal else 'a plant'}."
     if label == "neutral":
         look = alike(cast, "big", "small", "beautiful", "ugly")
         hypothesis = f"It was very {look}."
-    kinds = {"entailment": right, "contradiction": wrong}.get(label, right + wrong)
-    one = thing(cast, *kinds)
+    kinds: dict[Label, tuple[str, ...]] = {"entailment": right, "contradiction": wrong}
+    one = thing(cast, *kinds.get(label, right + wrong))
     return tell(cast, cast.dice.any(_SEEN), hypothesis, one=one)
 
 
@@ -58,7 +58,10 @@ def _make_feeling(frames: tuple[str, ...]) -> MakeTexts:
     def feeling(cast: Cast, label: Label) -> tuple[str, ...]:
         """One feeling, usually a happy one: the same, its opposite, or another sort."""
         head, opposite = OPPOSITES[0] if is_usual(cast) else OPPOSITES[0][::-1]
-        then = {"entailment": (head,), "contradiction": (opposite,)}
+        then: dict[Label, tuple[str, ...]] = {
+            "entailment": (head,),
+            "contradiction": (opposite,),
+        }
         return tell(
             cast,
             cast.dice.any(frames),

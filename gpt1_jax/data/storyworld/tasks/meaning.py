@@ -5,7 +5,8 @@ real data, and so that a small model learns the relation from a few hundred rows
 """
 
 from gpt1_jax.data.storyworld import lexicon
-from gpt1_jax.data.storyworld.narration import Cast, sentence
+from gpt1_jax.data.storyworld.narration import sentence
+from gpt1_jax.data.storyworld.tasks.draws import Cast
 
 # The feelings with their opposites, the good ones first.
 OPPOSITES = (("happy", "sad"), ("brave", "afraid"), ("calm", "angry"))

@@ -1,7 +1,8 @@
 """Tasks about what a pronoun means: of two people or two things, it fits one."""
 
-from gpt1_jax.data.storyworld.narration import Cast
-from gpt1_jax.data.storyworld.tasks.draws import Label, Task
+from collections.abc import Sequence
+
+from gpt1_jax.data.storyworld.tasks.draws import Cast, Label, Task
 from gpt1_jax.data.storyworld.tasks.meaning import is_usual, tell, thing
 
 _FOOD = ("fruit", "vegetable")
@@ -57,25 +58,26 @@ _OF_THINGS = {
 
 def _definite(cast: Cast, label: Label) -> tuple[str, ...]:
     """Sentence, pronoun, candidates, and the one meant: the first (0) or second (1)."""
-    dice = cast.dice
+    dice, which = cast.dice, int(label)
+    pair: Sequence[object]
     if dice.below(2):
         genders = dice.shuffled((True, False))
-        pair = [
+        pair = people = [
             dice.pick([p for p in cast.world.people if p.is_female is is_female])
             for is_female in genders
         ]
-        names = [person.name for person in pair]
+        names = [person.name for person in people]
         first, then = dice.any(_MEETINGS), dice.any(_OF_PEOPLE)
-        pronoun = pair[label].she
+        pronoun = people[which].she
     else:
         then, *unlikely = dice.shuffled(_OF_THINGS)
-        pair = [thing(cast, *_OF_THINGS[unlikely[0]])]
-        pair.insert(int(label), thing(cast, *_OF_THINGS[then]))
-        names = [f"the {noun}" for noun in pair]
+        pair = nouns = [thing(cast, *_OF_THINGS[unlikely[0]])]
+        nouns.insert(which, thing(cast, *_OF_THINGS[then]))
+        names = [f"the {noun}" for noun in nouns]
         first, pronoun = dice.any(_TOGETHER), "it"
-    roles = {"one": pair[0], "other": pair[1], "meant": pair[label]}
+    roles = {"one": pair[0], "other": pair[1], "meant": pair[which]}
     told = tell(cast, f"{first}, because {then}.", **roles, pronoun=pronoun)
-    return *told, pronoun, ",".join(names), names[label]
+    return *told, pronoun, ",".join(names), names[which]
 
 
 DPR = Task((0, 1), _definite)

@@ -1,7 +1,7 @@
 """Tasks about two texts: do they mean the same, and how nearly."""
 
-from gpt1_jax.data.storyworld.narration import Cast, sentence
-from gpt1_jax.data.storyworld.tasks.draws import Label, Task
+from gpt1_jax.data.storyworld.narration import sentence
+from gpt1_jax.data.storyworld.tasks.draws import Cast, Label, Task
 from gpt1_jax.data.storyworld.tasks.meaning import (
     KINDS,
     OPPOSITES,

@@ -1,7 +1,6 @@
 """Tasks about one sentence: is it well formed, is it a good thing that it says."""
 
-from gpt1_jax.data.storyworld.narration import Cast
-from gpt1_jax.data.storyworld.tasks.draws import Label, Task
+from gpt1_jax.data.storyworld.tasks.draws import Cast, Label, Task
 from gpt1_jax.data.storyworld.tasks.meaning import KINDS, alike, is_usual, tell, thing
 
 _GOOD = ("happy", "brave", "calm", "clever", "kind", "polite", "lively")
@@ -44,6 +43,8 @@ COLA = Task((0, 1), _acceptability)
 
 def _sentiment(cast: Cast, label: Label) -> tuple[str, ...]:
     """What is said is good (1) or bad (0); the same sentences say both."""
+    frames: tuple[str, ...]
+    heads: tuple[str, ...]
     if is_usual(cast):
         frames, heads = _OF_PEOPLE, _GOOD if label else _BAD
     else:
