@@ -1,4 +1,4 @@
-"""A training step on this GPU: each technique without the others, and PyTorch's.
+"""A training step on this GPU: with all techniques, without one, and PyTorch's.
 
     python -m benchmarks.accelerator
     python -m benchmarks.accelerator --sides=jax,jax_naive,torch_compile_bf16
@@ -12,6 +12,7 @@ between. Needs the extra: pip install -e '.[benchmarks]'
 import concurrent.futures
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -38,8 +39,8 @@ _COMPARISON = side_by_side.define(
     (
         "jax",
         "jax_plain_attention",  # written out
-        "jax_plain_loss",  # float32 logits, differentiated by JAX
         "jax_unpadded",  # the vocabulary as it is
+        "jax_plain_loss",  # that, and float32 logits, differentiated by JAX
         "jax_one_round",  # a hash for dropout with one round, not two
         "jax_threefry",  # JAX's bits for dropout, so written-out attention
         "jax_naive",  # all of these
@@ -61,7 +62,7 @@ _COMPILE_SECONDS = flags.DEFINE_integer(
 _WARM_UP_STEPS, _STEPS = 3, 20
 # Dense bfloat16 products, TFLOP/s, by the vendor's datasheet.
 _PEAKS = {"H100": 989, "H200": 989, "A100": 312}
-# Both libraries have a half of the memory.
+# JAX takes no more of the memory, so that the other library has room beside it.
 _HALF = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
 
 
@@ -74,20 +75,34 @@ def main() -> None:
     if side := _COMPARISON.side.value:
         _serve(_library_of(side), config)
         return
+    side_by_side.check_sides(_COMPARISON)
+    if any(
+        _library_of(side) == "torch" for side in _COMPARISON.sides.value
+    ) and not importlib.util.find_spec("torch"):
+        raise exits.RunFailed(
+            "torch is not installed; some of --sides need it; name only those of jax "
+            "or run pip install -e '.[benchmarks]'"
+        )
     started = {
         library: _Library(library)
         for library in ("jax", "torch")
         if any(_library_of(side) == library for side in _COMPARISON.sides.value)
     }
-    rounds: side_by_side.Rounds = {}
-    device = ""
+    made: dict[str, dict[str, Any]] = {}
     for library in started.values():
         for found in library.until_ready():
             terminal.say(json.dumps(found))
-            device = found.get("device", device)
-            if "compile_seconds" in found:
-                rounds[found["side"]] = []
-    rounds = {side: [] for side in _COMPARISON.sides.value if side in rounds}
+            made[found["side"]] = found
+    left_out = {side: row["error"] for side, row in made.items() if "error" in row}
+    if "jax" in left_out:
+        raise exits.RunFailed(
+            f"the side jax has no measurement: {left_out['jax']}; the others are "
+            "compared with it; see above"
+        )
+    device = made["jax"]["device"]
+    rounds: side_by_side.Rounds = {
+        side: [] for side in _COMPARISON.sides.value if side not in left_out
+    }
     for number in range(1, _COMPARISON.rounds.value + 1):
         for side, runs in rounds.items():
             runs.append(started[_library_of(side)].measure(side))
@@ -95,9 +110,7 @@ def main() -> None:
             terminal.say(f"round {number}, {side}: {ms:.2f} ms a step")
     for library in started.values():
         library.stop()
-    if "jax" not in rounds:
-        raise exits.RunFailed("the side jax has no measurement; its error is above")
-    found = _make_report(config, device, rounds)
+    found = _make_report(config, device, rounds) | {"left_out": left_out}
     terminal.say(_render(found))
     side_by_side.write(_COMPARISON, found)
 
@@ -121,16 +134,23 @@ class _Library:
 
     def until_ready(self) -> Iterator[dict[str, Any]]:
         """What it says while it compiles."""
-        for line in self._process.stdout:
-            if line == "ready\n":
-                return
+        while (line := self._line()) != "ready\n":
             yield json.loads(line)
 
     def measure(self, side: str) -> dict[str, Any]:
         """Seconds of a step of `side`."""
         self._process.stdin.write(side + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        return json.loads(self._line())
+
+    def _line(self) -> str:
+        """The next line that it prints. Raises: RunFailed: there is none."""
+        if line := self._process.stdout.readline():
+            return line
+        raise exits.RunFailed(
+            f"a library's process ended with exit code {self._process.wait()}; its "
+            "message is above; with too little memory name fewer --sides"
+        )
 
     def stop(self) -> None:
         """Ends the process."""
@@ -201,8 +221,12 @@ def _make_jax(named: list[str], config: RunConfig) -> Made:
     for side, future in started.items():
         try:
             yield side, *future.result(max(0, end - time.monotonic()))
-        except TimeoutError as error:
-            yield side, error, 0.0
+        except TimeoutError:
+            yield side, _late(), 0.0
+
+
+def _late() -> TimeoutError:
+    return TimeoutError(f"not compiled after {_COMPILE_SECONDS.value} s")
 
 
 def variant(side: str, config: RunConfig) -> RunConfig:
@@ -281,7 +305,7 @@ def _make_torch(named: list[str], config: RunConfig) -> Made:
     for side in named:
         began = time.perf_counter()
         if time.monotonic() > end:
-            yield side, TimeoutError(), 0.0
+            yield side, _late(), 0.0
             continue
         try:
             own = variant(side, config)
@@ -320,7 +344,13 @@ def _measure(side: steps.Side, library: str, config: RunConfig) -> dict[str, Any
         last = side.start(tokens_BL)
     _wait(last, library)
     seconds = (time.perf_counter() - began) / _STEPS
-    loss = float(last[0]) / float(last[1]) if library == "jax" else last.item()
+    if library == "jax":
+        loss = float(last[0]) / float(last[1])
+    else:
+        import torch
+
+        loss = last.item()
+        torch.cuda.empty_cache()  # for the other library
     return {
         "seconds": seconds,
         "steps": _STEPS,
@@ -338,7 +368,6 @@ def _wait(found: Any, library: str) -> None:
         import torch
 
         torch.cuda.synchronize()
-        torch.cuda.empty_cache()
 
 
 def _make_report(

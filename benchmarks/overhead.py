@@ -35,8 +35,8 @@ _TOKENS = flags.DEFINE_integer(
 )
 _STEP_SECONDS = flags.DEFINE_float(
     "step_seconds",
-    0.055,
-    "Of a step of 64 x 512; the default is an estimate for an H200.",
+    0.07,
+    "Of a step of 64 x 512; the default is an H200's.",
     1e-6,
     flag_values=_FLAGS,
 )

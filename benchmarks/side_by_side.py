@@ -96,6 +96,16 @@ def define(
     return dataclasses.replace(found, sides=sides, side=side)
 
 
+def check_sides(comparison: Comparison) -> None:
+    """Raises UserError unless --sides names known ones, the first of them first."""
+    known, given = comparison.known, comparison.sides.value
+    if given[:1] != [known[0]] or not set(given) <= set(known):
+        raise exits.UserError(
+            f"--sides={','.join(given)}; {known[0]}, and any of "
+            f"{', '.join(known[1:])}; name these, {known[0]} first"
+        )
+
+
 def in_turn(
     comparison: Comparison,
     shown: Callable[[dict[str, Any]], str],
@@ -107,12 +117,7 @@ def in_turn(
             processes, beside this one's.
     Raises: UserError: sides that aren't known. RunFailed: one that ended badly.
     """
-    known, given = comparison.known, comparison.sides.value
-    if given[:1] != [known[0]] or not set(given) <= set(known):
-        raise exits.UserError(
-            f"--sides={','.join(given)}; {known[0]}, and any of "
-            f"{', '.join(known[1:])}; name these, {known[0]} first"
-        )
+    check_sides(comparison)
     rounds: Rounds = {side: [] for side in comparison.sides.value}
     for number in range(1, comparison.rounds.value + 1):
         for side, runs in rounds.items():

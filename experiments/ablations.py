@@ -8,7 +8,7 @@ Four variants on the eight tasks of Table 5, 32 runs; about 15 minutes on storyw
 2 CPU cores. The LSTM is the one in the workdir whose name ends in `-lstm`, here
 runs/pretrain-lstm, where pretrain.py:lstm puts it; without it three variants are run.
 Words: tasks, for some of the eight only; and `paper`, the paper's settings on your
-data, a day or two on one GPU:
+data, some hours on an H200 by estimate:
     --config experiments/ablations.py:paper --config.data.task_dir=/data/glue_data
 The paper's averages: 74.7 in full, 59.9 without pre-training, 75.0 without the
 auxiliary objective, which helps the larger data sets only, 69.1 with an LSTM.

@@ -176,6 +176,19 @@ def _run(main: Callable[[], None]) -> int:
         return _failure(
             f"{_named(error)}; free space or check the path, then run again"
         )
+    except RuntimeError as error:
+        if os.environ.get("GPT1_JAX_TRACEBACK") or not _is_out_of_memory(error):
+            raise
+        return _failure(
+            f"the device's memory is full: {str(error).splitlines()[0]}; see what else "
+            "runs there, raise config.train.accumulation_steps, set "
+            "config.train.remat=True, or lower the batch size"
+        )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether XLA says so. Its error is a RuntimeError: JAX need not be imported."""
+    return str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def _named(error: OSError) -> str:

@@ -35,8 +35,8 @@ class ModelConfig:
     attention_dropout: float = 0.1
     # Sec. 4.1, "Fine-tuning details".
     classifier_dropout: float = 0.1
-    # How attention is computed: written out (xla), or by a kernel (fused) where there is
-    # one, see models.attention; auto: fused on GPUs.
+    # How attention is computed: written out (xla), or by a kernel (fused) where there
+    # is one, see models.attention; auto: fused on GPUs.
     attention: str = "auto"
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"

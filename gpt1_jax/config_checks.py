@@ -6,6 +6,7 @@ Nothing here touches a device or a file.
 import difflib
 import hashlib
 import json
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -80,6 +81,13 @@ def validate(config: RunConfig) -> None:
         raise UserError(
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
             f"{model.width}; try {' or '.join(map(str, sorted(nearest)))}"
+        )
+    if model.attention_dropout and model.num_heads * model.context_length**2 >= 2**32:
+        raise UserError(
+            f"config.model.context_length={model.context_length}; at most "
+            f"{math.isqrt((2**32 - 1) // model.num_heads)} with num_heads="
+            f"{model.num_heads}, as a mask of attention counts its places in 32 bits; "
+            "lower it or set config.model.attention_dropout=0.0"
         )
     if config.job == "pretrain" and config.init.path != "none":
         raise UserError(

@@ -6,6 +6,7 @@ import multiprocessing
 import subprocess
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -328,6 +329,26 @@ def test_ends_of_a_run_have_their_codes(error, code):
         raise error
 
     assert command._run(main) == code
+
+
+def test_a_device_whose_memory_is_full_is_told_in_a_line(capsys):
+    def main():
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 36.69GiB\nmore"
+        )
+
+    assert command._run(main) == exits.FAILED
+    line = capsys.readouterr().err
+    assert_one_line(line, "the device's memory is full: RESOURCE_EXHAUSTED: Out of mem")
+    assert "36.69GiB; see what else runs there" in line
+
+
+def test_any_other_error_of_a_device_is_a_bug_and_keeps_its_traceback():
+    def main():
+        raise jax.errors.JaxRuntimeError("INTERNAL: no memory is meant")
+
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        command._run(main)
 
 
 @pytest.mark.parametrize(

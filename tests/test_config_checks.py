@@ -100,6 +100,15 @@ def test_unknown_choice_lists_the_known(path, value, message):
         config_checks.validate(changed({path: value}))
 
 
+def test_masks_of_attention_have_no_more_places_than_32_bits_count():
+    long = {"model.context_length": 18_919}
+    message = r"context_length=18919; at most 18918 with num_heads=12"
+    with pytest.raises(ValueError, match=message):
+        config_checks.validate(changed(long))
+    config_checks.validate(changed(long | {"model.attention_dropout": 0.0}))
+    config_checks.validate(changed({"model.context_length": 18_918}))
+
+
 def test_heads_must_divide_the_width():
     message = r"num_heads=5; must divide config.model.width=768; try 4 or 6"
     with pytest.raises(ValueError, match=message):

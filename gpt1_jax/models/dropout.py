@@ -5,8 +5,8 @@ the same on any number of devices and for any accumulation. A mask over paramete
 one set of bits for the whole step.
 """
 
+import dataclasses
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,8 @@ def drop_rows(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
     return x if rate == 0.0 else _drop(x, rate, seed_N2)
 
 
-class RowDropout(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class RowDropout:
     """drop_rows at one site, as a value that a kernel can be given."""
 
     rate: float

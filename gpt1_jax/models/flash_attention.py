@@ -41,15 +41,18 @@ def takes(q_NLHK: jax.Array) -> bool:
 
 @functools.cache
 def _triton() -> Any:
-    """What Pallas needs for Triton, 0.2 seconds to import; None where JAX has it not.
+    """Pallas's parameters for Triton, 0.2 s to import; None where JAX has them not.
 
-    JAX 0.11 announces that a later version will not.
+    JAX 0.11 announces that a later version will not, each time a kernel is lowered.
     """
     try:
-        from jax.experimental.pallas import triton
+        from jax.experimental.pallas.triton import CompilerParams
     except ImportError:
         return None
-    return triton
+    warnings.filterwarnings(
+        "ignore", "The Pallas Triton backend is deprecated", DeprecationWarning
+    )
+    return CompilerParams
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -108,11 +111,8 @@ def _on_rows(run: Any, axes: str, rate: float, interpret: bool) -> Any:
 
     XLA can't look into a kernel: untold, it would gather all rows on each device.
     """
-
-    @custom_partitioning
-    def on_rows(*arrays: jax.Array) -> Any:
-        return run(*arrays, rate=rate, interpret=interpret)
-
+    run = functools.partial(run, rate=rate, interpret=interpret)
+    on_rows = custom_partitioning(lambda *arrays: run(*arrays))
     operands, results = (side.split(",") for side in axes.split("->"))
 
     def by_rows(mesh: Any, arguments: Any) -> NamedSharding:
@@ -120,7 +120,7 @@ def _on_rows(run: Any, axes: str, rate: float, interpret: bool) -> Any:
 
     def partition(mesh: Any, arguments: Any, _: Any) -> Any:
         rows = by_rows(mesh, arguments)
-        return mesh, on_rows.fun, (rows,) * len(results), (rows,) * len(operands)
+        return mesh, run, (rows,) * len(results), (rows,) * len(operands)
 
     def infer(mesh: Any, arguments: Any, _: Any) -> Any:
         return (by_rows(mesh, arguments),) * len(results)
@@ -147,6 +147,7 @@ def _run_forward(
 ) -> tuple[jax.Array, jax.Array]:
     """att_NLHK and, for the backward pass, each query's log2 of its sum, NHL."""
     N, L, H, K = q_NLHK.shape
+    assert H * L * L < 2**32, q_NLHK.shape  # places of a row's mask
     blocks = _Blocks(L, rate)
     q, k, v = (blocks.pad(x, 1) for x in (q_NLHK, k_NLHK, v_NLHK))
     own, whole, own_sum, _, seeds = blocks.specs(K, blocks.of_queries)
@@ -215,6 +216,7 @@ class _Blocks:
         self.length, self.rate = length, rate
         room = max(16, pl.next_power_of_2(length))
         self.of_queries, self.of_keys = min(_BLOCK_Q, room), min(_BLOCK_K, room)
+        assert self.of_queries % self.of_keys == 0
 
     def pad(self, x: jax.Array, axis: int) -> jax.Array:
         """`x` with zeros to the end of the last block of queries."""
@@ -246,19 +248,17 @@ class _Blocks:
         """`kernel` over the grid of (block, head, row)."""
         params = None
         if not interpret:
-            params = _triton().CompilerParams(num_warps=_WARPS, num_stages=_STAGES)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return pl.pallas_call(
-                functools.partial(kernel, blocks=self),
-                grid=grid,
-                in_specs=in_specs,
-                out_specs=out_specs,
-                out_shape=out_shape,
-                interpret=interpret,
-                name=kernel.__name__.strip("_"),
-                compiler_params=params,
-            )
+            params = _triton()(num_warps=_WARPS, num_stages=_STAGES)
+        return pl.pallas_call(
+            functools.partial(kernel, blocks=self),
+            grid=grid,
+            in_specs=in_specs,
+            out_specs=out_specs,
+            out_shape=out_shape,
+            interpret=interpret,
+            name=kernel.__name__.strip("_"),
+            compiler_params=params,
+        )
 
     def make_drop(self, seed_ref: Ref) -> Callable[..., jax.Array]:
         """From weights at query and key to those that stay: as drop_rows, unscaled."""

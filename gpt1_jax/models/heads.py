@@ -119,7 +119,7 @@ def _nll_sum_fwd(
 
 
 def _padded(table_VD: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """The table as a matrix product takes it, in bfloat16 with zero rows to _UNIT.
+    """The table as training's products take it, in bfloat16 with zero rows to _UNIT.
 
     The units that multiply bfloat16 want whole tiles: the paper's vocabulary, 40,478,
     is no multiple of 8.

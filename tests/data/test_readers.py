@@ -7,6 +7,7 @@ from sklearn.model_selection import train_test_split
 from gpt1_jax.data import readers
 from gpt1_jax.data.examples import Columns, Example, Labels
 from gpt1_jax.data.readers import SHORT_ROW
+from gpt1_jax.exits import UserError
 
 BINARY = {"0": 0, "1": 1}
 SENTENCE = Columns(("sentence",), Labels("label", BINARY))
@@ -91,7 +92,8 @@ def test_short_rows_are_errors_unless_the_format_has_some(tmp_path):
 
 def test_a_message_repeats_no_more_of_endless_column_names_than_can_be_read(tmp_path):
     path = write(tmp_path, "9" * 100_000 + "\ttext\n")
-    with pytest.raises(UserError, match=r"the columns are 9+ \.\.\.; a, b must") as found:
+    message = r"the columns are 9+ \.\.\.; a, b must"
+    with pytest.raises(UserError, match=message) as found:
         read(readers.read_tsv, path, columns=Columns(("a", "b")))
     assert len(str(found.value)) < 1000
 

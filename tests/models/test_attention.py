@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpt1_jax.models import attention
+from gpt1_jax.models import attention, dropout, flash_attention
 from gpt1_jax.models.attention import causal_attention
 
 N, L, H, K = 2, 5, 3, 7
@@ -76,10 +76,48 @@ def test_gradients_of_both_implementations_are_equal(fused_calls):
         assert np.abs(ours).max() > 0.1
 
 
-def test_dropout_decoding_and_float64_are_never_fused(fused_calls):
+@pytest.mark.parametrize(
+    ("backend", "capability", "dtype", "width", "name", "is_kernel"),
+    [
+        ("gpu", "9.0", "bfloat16", 64, "auto", True),
+        ("gpu", "8.0", "float16", 32, "fused", True),
+        ("gpu", "9.0", "bfloat16", 64, "xla", False),
+        ("gpu", "9.0", "float32", 64, "auto", False),
+        ("gpu", "9.0", "bfloat16", 7, "auto", False),
+        ("gpu", "7.5", "bfloat16", 64, "auto", False),
+        ("gpu", "gfx90a", "bfloat16", 64, "fused", False),
+        ("cpu", "", "bfloat16", 64, "fused", False),
+    ],
+)
+def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
+    monkeypatch, fused_calls, backend, capability, dtype, width, name, is_kernel
+):
+    seen = []
+
+    def spy(q_NLHK, k_NLHK, v_NLHK, seed_N2, rate):
+        seen.append((seed_N2.shape, seed_N2.dtype, rate))
+        return v_NLHK
+
+    monkeypatch.setattr(flash_attention, "flash_attention", spy)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    device = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(attention.jax, "devices", lambda: [device])
+
+    def attend(q, seed_N2, position_NL=None):
+        drop = dropout.RowDropout(0.25, seed_N2)
+        return causal_attention(q, q, q, drop, position_NL, implementation=name)
+
+    q = jax.ShapeDtypeStruct((N, L, H, width), jnp.dtype(dtype))
+    seed_N2 = jax.ShapeDtypeStruct((N, 2), jnp.uint32)
+    jax.eval_shape(attend, q, seed_N2)
+    assert seen == ([((N, 2), "uint32", 0.25)] if is_kernel else [])
+    jax.eval_shape(attend, q, seed_N2, jax.ShapeDtypeStruct((N, L), jnp.int32))
+    assert len(seen) == is_kernel
+    assert fused_calls == []
+
+
+def test_decoding_and_float64_are_never_fused(fused_calls):
     q, k, v = random_qkv()
-    halved = causal_attention(q, k, v, lambda x: x / 2, implementation="fused")
-    np.testing.assert_allclose(halved, oracle(q, k, v) / 2, atol=2e-6)
     last = causal_attention(
         q[:, -1:], k, v, None, jnp.full((N, 1), L - 1), implementation="fused"
     )

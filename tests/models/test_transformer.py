@@ -316,7 +316,7 @@ def test_training_without_dropout_equals_not_training(tiny):
     np.testing.assert_array_equal(without, plain)
 
 
-def test_attention_is_fused_where_its_dropout_is_inactive(monkeypatch, tiny):
+def test_attention_is_jax_s_own_where_its_dropout_is_inactive(monkeypatch, tiny):
     model, params = tiny
     calls, real = [], jax.nn.dot_product_attention
 
