@@ -32,7 +32,9 @@ srun() { "$@"; }
 SLURM_ARRAY_TASK_ID=1
 """
 # What needs packages that the tests' environment has not.
-NEEDS_TORCH = ("benchmarks.train_step", "benchmarks.generate")
+NEEDS_TORCH = tuple(
+    f"benchmarks.{name}" for name in ("train_step", "generate", "accelerator")
+)
 
 
 def by_page(values) -> list:
