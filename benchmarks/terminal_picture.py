@@ -8,6 +8,7 @@ The lines are shown as they are, long ones broken at --columns.
 """
 
 import io
+import re
 from pathlib import Path
 
 import rich.console
@@ -54,7 +55,9 @@ def picture(command_line: str, printed: str, columns: int) -> str:
     for line in printed.splitlines():
         style = "yellow" if line.startswith("warning: ") else ""
         console.print(rich.text.Text(line, style=style))
-    return console.export_svg(title="gpt1_jax", unique_id="terminal")
+    svg = console.export_svg(title="gpt1_jax", unique_id="terminal")
+    # rich names fonts to be fetched; a picture here needs no network.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

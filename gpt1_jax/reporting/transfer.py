@@ -45,7 +45,9 @@ def transfers(members: Iterable[Scored]) -> list[Transfer]:
         num_layers = config.init.num_layers
         num_layers = config.model.depth if num_layers == -1 else num_layers
         by_seed = studies.setdefault(key, {}).setdefault(num_layers, {})
-        by_seed.setdefault(config.seed, member)
+        # Of two that are alike, one being an ablation's, that which is on both curves.
+        if config.seed not in by_seed or _scored_training(member):
+            by_seed[config.seed] = member
     keys = [key for key in studies if _has_part(studies[key])]
     differs = groups_lib.differences([facts[key] for key in keys])
     labels = groups_lib.labels()
@@ -53,6 +55,10 @@ def transfers(members: Iterable[Scored]) -> list[Transfer]:
         _transfer(key[0], studies[key], next(labels) if text else "", text)
         for key, text in zip(keys, differs, strict=True)
     ]
+
+
+def _scored_training(member: Scored) -> bool:
+    return any(name.startswith("train_eval/") for name in member.run.metrics)
 
 
 def _has_part(study: Mapping[int, Mapping[int, Scored]]) -> bool:

@@ -24,3 +24,4 @@ def test_lines_are_shown_as_they_are_and_long_ones_broken():
     assert "ab " * 19 + "ab" in lines
     assert "ab " * 4 + "ab" in lines
     assert svg == picture("python -m x", printed, 60)
+    assert "url(" not in re.sub(r"url\(#", "", svg)  # but its own parts

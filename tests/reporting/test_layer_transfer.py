@@ -1,6 +1,8 @@
+import pytest
+
 from gpt1_jax.reporting import groups, runs, transfer
 from gpt1_jax.reporting.groups import Cell
-from tests.reporting.workdirs import LSTM, NO_AUXILIARY, put, put_finetuned
+from tests.reporting.workdirs import LSTM, NO_AUXILIARY, REAL, put, put_finetuned
 
 
 def studies(root):
@@ -41,6 +43,23 @@ def test_scores_on_training_examples_are_the_second_curve(tmp_path):
     (study,) = studies(tmp_path)
     assert study.dev == {0: Cell((0.375,)), 5: Cell((0.4375,))}
     assert study.train == {0: Cell((0.75,)), 5: Cell((0.875,))}
+
+
+@pytest.mark.parametrize("name", ["earlier", "zlater"])  # workdirs are read by name
+def test_of_runs_alike_the_one_with_a_score_on_training_examples_is_taken(
+    tmp_path, name
+):
+    put_study(tmp_path)
+    put(
+        tmp_path,
+        name,
+        {"eval/accuracy": 0.25, "train_eval/accuracy": 0.75},
+        fields=REAL
+        | {"job": "finetune", "task.name": "rte", "init.path": "runs/pretrain"},
+    )
+    (study,) = studies(tmp_path)
+    assert study.train == {12: Cell((0.75,))}
+    assert sorted(study.dev[12].values) == [0.25, 0.59]
 
 
 def test_ablations_alone_are_no_study_of_layers(tmp_path):
