@@ -64,7 +64,7 @@ def run(
         _predict_missing(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
+    session.announce(config, workdir)
     if config.init.path == "none":
         terminal.warn(
             "config.init.path=none: from scratch, without pre-training; "

@@ -48,7 +48,7 @@ def run(
     if result := session.finished_result(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
-    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
+    session.announce(config, workdir)
     with hosts.first_before_others("the corpus was prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))

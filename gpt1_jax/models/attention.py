@@ -7,6 +7,7 @@ one: cuDNN's flash attention without dropout, models.flash_attention's with.
 import jax
 import jax.numpy as jnp
 
+from gpt1_jax.config import ModelConfig
 from gpt1_jax.models import dropout, flash_attention
 
 
@@ -51,6 +52,24 @@ def is_fused(implementation: str) -> bool:
     """Whether `fused` is meant: `auto` means it on GPUs."""
     is_auto = implementation == "auto" and jax.default_backend() == "gpu"
     return is_auto or implementation == "fused"
+
+
+def missing_kernel(cfg: ModelConfig) -> str:
+    """Why training writes attention out though `fused` is meant; "" where it does not.
+
+    Args: cfg: with a compute_dtype that is not `auto`.
+    """
+    if not cfg.attention_dropout or not is_fused(cfg.attention):
+        return ""
+    H, K = cfg.num_heads, cfg.width // cfg.num_heads
+    like = jax.ShapeDtypeStruct((1, 1, H, K), jnp.dtype(cfg.compute_dtype))
+    if _is_nvidia() and flash_attention.takes(like):
+        return ""
+    return (
+        f"no kernel here has dropout in heads of {K} in {cfg.compute_dtype}: attention "
+        "is written out, which takes more time and memory; NVIDIA's GPUs have one for "
+        "heads of 16, 32 and 64 in bfloat16"
+    )
 
 
 def _cudnn_takes(q_NLHK: jax.Array) -> bool:

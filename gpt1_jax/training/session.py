@@ -14,6 +14,7 @@ from gpt1_jax import config_checks, terminal
 from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import MeshConfig, RunConfig, flatten
 from gpt1_jax.exits import RunFailed, UserError
+from gpt1_jax.models import attention
 from gpt1_jax.training import (
     checkpoint,
     hosts,
@@ -34,6 +35,14 @@ def prepare(config: RunConfig) -> None:
     # A run before this one in the same process may have turned 64-bit mode on.
     jax.config.update("jax_enable_x64", config.model.compute_dtype == "float64")
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
+
+
+def announce(config: RunConfig, workdir: Path) -> None:
+    """Says where a run is, on which devices, in which precision, and what they lack."""
+    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
+    model = mesh.resolve_dtype(config.model)
+    if model.backbone == "transformer" and (note := attention.missing_kernel(model)):
+        terminal.warn(note)
 
 
 def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:

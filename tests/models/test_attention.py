@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpt1_jax.config import ModelConfig
 from gpt1_jax.models import attention, dropout, flash_attention
 from gpt1_jax.models.attention import causal_attention
 
@@ -114,6 +115,31 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
     jax.eval_shape(attend, q, seed_N2, jax.ShapeDtypeStruct((N, L), jnp.int32))
     assert len(seen) == is_kernel
     assert fused_calls == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "expected"),
+    [
+        ("gpu", {}, ""),
+        ("gpu", {"num_heads": 6}, "no kernel here has dropout in heads of 128 in bf"),
+        (
+            "gpu",
+            {"compute_dtype": "float32"},
+            "in heads of 64 in float32: att",
+        ),
+        ("gpu", {"num_heads": 6, "attention": "xla"}, ""),
+        ("gpu", {"num_heads": 6, "attention_dropout": 0.0}, ""),
+        ("cpu", {}, ""),
+        ("cpu", {"attention": "fused"}, "no kernel here has dropout in heads of 64"),
+    ],
+)
+def test_a_kernel_that_is_missing_is_told(monkeypatch, backend, changes, expected):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    device = types.SimpleNamespace(compute_capability="9.0")
+    monkeypatch.setattr(attention.jax, "devices", lambda: [device])
+    cfg = ModelConfig(**{"compute_dtype": "bfloat16"} | changes)
+    found = attention.missing_kernel(cfg)
+    assert (expected in found) if expected else (found == "")
 
 
 def test_decoding_and_float64_are_never_fused(fused_calls):
