@@ -41,7 +41,7 @@ def causal_attention(
                 is_causal=True,
                 implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
             )
-        if _is_nvidia() and flash_attention.takes(q_NLHK):
+        if _is_nvidia() and flash_attention.takes(q_NLHK.shape[-1], q_NLHK.dtype):
             return flash_attention.flash_attention(
                 q_NLHK, k_NMHK, v_NMHK, drop.seed_N2, drop.rate
             )
@@ -61,9 +61,8 @@ def missing_kernel(cfg: ModelConfig) -> str:
     """
     if not cfg.attention_dropout or not is_fused(cfg.attention):
         return ""
-    H, K = cfg.num_heads, cfg.width // cfg.num_heads
-    like = jax.ShapeDtypeStruct((1, 1, H, K), jnp.dtype(cfg.compute_dtype))
-    if _is_nvidia() and flash_attention.takes(like):
+    K = cfg.width // cfg.num_heads
+    if _is_nvidia() and flash_attention.takes(K, cfg.compute_dtype):
         return ""
     return (
         f"no kernel here has dropout in heads of {K} in {cfg.compute_dtype}: attention "

@@ -29,14 +29,13 @@ _LOG2_E = math.log2(math.e)
 _MASKED = -1e9
 
 
-def takes(q_NLHK: jax.Array) -> bool:
-    """Whether the kernels have this width and dtype.
+def takes(width: int, dtype: Any) -> bool:
+    """Whether there are kernels for heads of this width and dtype.
 
     Wider heads need more memory in a multiprocessor than many GPUs have.
     """
-    K = q_NLHK.shape[-1]
-    is_half = q_NLHK.dtype in (jnp.bfloat16, jnp.float16)
-    return is_half and K in (16, 32, 64) and _triton() is not None
+    is_half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
+    return is_half and width in (16, 32, 64) and _triton() is not None
 
 
 @functools.cache

@@ -148,14 +148,12 @@ def check_rows_of_devices() -> None:
     ],
 )
 def test_which_heads_the_kernels_take(dtype, width, expected):
-    q_NLHK = jax.ShapeDtypeStruct((N, 8, H, width), jnp.dtype(dtype))
-    assert flash_attention.takes(q_NLHK) == expected
+    assert flash_attention.takes(width, dtype) == expected
 
 
 def test_none_is_taken_where_jax_has_no_triton(monkeypatch):
     monkeypatch.setattr(flash_attention, "_triton", lambda: None)
-    q_NLHK = jax.ShapeDtypeStruct((N, 8, H, 64), jnp.bfloat16)
-    assert not flash_attention.takes(q_NLHK)
+    assert not flash_attention.takes(64, jnp.bfloat16)
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
