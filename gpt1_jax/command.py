@@ -187,8 +187,12 @@ def _run(main: Callable[[], None]) -> int:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether XLA says so. Its error is a RuntimeError: JAX need not be imported."""
-    return str(error).startswith("RESOURCE_EXHAUSTED")
+    """Whether XLA says so. Its error is a RuntimeError: JAX need not be imported.
+
+    A full disk is exhausted too, in what orbax writes with.
+    """
+    said = str(error)
+    return said.startswith("RESOURCE_EXHAUSTED") and "memory" in said
 
 
 def _named(error: OSError) -> str:

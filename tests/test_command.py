@@ -343,9 +343,12 @@ def test_a_device_whose_memory_is_full_is_told_in_a_line(capsys):
     assert "36.69GiB; see what else runs there" in line
 
 
-def test_any_other_error_of_a_device_is_a_bug_and_keeps_its_traceback():
+@pytest.mark.parametrize(
+    "said", ["INTERNAL: no memory", "RESOURCE_EXHAUSTED: No space left on device"]
+)
+def test_any_other_error_of_a_device_is_a_bug_and_keeps_its_traceback(said):
     def main():
-        raise jax.errors.JaxRuntimeError("INTERNAL: no memory is meant")
+        raise jax.errors.JaxRuntimeError(said)
 
     with pytest.raises(jax.errors.JaxRuntimeError):
         command._run(main)
