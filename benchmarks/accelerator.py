@@ -27,7 +27,7 @@ from absl import flags
 
 from benchmarks import flop, side_by_side, steps
 from experiments import pretrain
-from gpt1_jax import command, config_checks, exits, experiment, terminal
+from gpt1_jax import command, exits, experiment, terminal
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
 
@@ -69,9 +69,7 @@ _HALF = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
 def main() -> None:
     """Runs the command."""
     given = _FLAGS["config"].present
-    config = config_checks.checked(
-        _CONFIG.value if given else pretrain.get_config("paper")
-    )
+    config = steps.checked(_CONFIG.value if given else pretrain.get_config("paper"))
     if side := _COMPARISON.side.value:
         _serve(_library_of(side), config)
         return

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from gpt1_jax import exits
+from gpt1_jax import config_checks, exits
 from gpt1_jax.config import RunConfig
 
 _WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 2, 3, 5.0
@@ -27,6 +28,24 @@ class Side:
     step: Callable[[np.ndarray], float]
     memory: int = 0
     start: Callable[[np.ndarray], Any] | None = None
+
+
+def checked(given: ConfigDict) -> RunConfig:
+    """`given`, checked, in float32 and without what trades speed for memory.
+
+    Raises: UserError: an impossible config, or no Transformer.
+    """
+    config = config_checks.checked(given)
+    if config.model.backbone != "transformer":
+        raise exits.UserError(
+            f"config.model.backbone={config.model.backbone}; the other sides are "
+            "Transformers; leave it out"
+        )
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, compute_dtype="float32"),
+        train=dataclasses.replace(config.train, accumulation_steps=1, remat=False),
+    )
 
 
 def measure(side: Side, config: RunConfig) -> dict[str, Any]:

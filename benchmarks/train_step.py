@@ -16,11 +16,10 @@ import json
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from benchmarks import flop, side_by_side, steps
 from experiments import pretrain
-from gpt1_jax import command, config_checks, exits, experiment, terminal
+from gpt1_jax import command, exits, experiment, terminal
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
 
@@ -53,7 +52,7 @@ _NOTES = (
 def main() -> None:
     """Runs the command."""
     given = _FLAGS["config"].present
-    config = _benchmark_config(_CONFIG.value if given else pretrain.get_config())
+    config = steps.checked(_CONFIG.value if given else pretrain.get_config())
     if side := _COMPARISON.side.value:
         print(json.dumps(steps.measure(_make_side(side, config), config)))
         return
@@ -70,21 +69,6 @@ def main() -> None:
     found = make_report(config, rounds)
     terminal.say(render(found))
     side_by_side.write(_COMPARISON, found)
-
-
-def _benchmark_config(given: ConfigDict) -> RunConfig:
-    """`given`, checked, in float32 and without what trades speed for memory."""
-    config = config_checks.checked(given)
-    if config.model.backbone != "transformer":
-        raise exits.UserError(
-            f"config.model.backbone={config.model.backbone}; the other sides are "
-            "Transformers; leave it out"
-        )
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, compute_dtype="float32"),
-        train=dataclasses.replace(config.train, accumulation_steps=1, remat=False),
-    )
 
 
 def _make_side(name: str, config: RunConfig) -> steps.Side:

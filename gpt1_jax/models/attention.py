@@ -41,7 +41,7 @@ def causal_attention(
                 is_causal=True,
                 implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
             )
-        if _is_nvidia() and flash_attention.takes(q_NLHK.shape[-1], q_NLHK.dtype):
+        if _has_kernel(q_NLHK.shape[-1], q_NLHK.dtype):
             return flash_attention.flash_attention(
                 q_NLHK, k_NMHK, v_NMHK, drop.seed_N2, drop.rate
             )
@@ -62,13 +62,18 @@ def missing_kernel(cfg: ModelConfig) -> str:
     if not cfg.attention_dropout or not is_fused(cfg.attention):
         return ""
     K = cfg.width // cfg.num_heads
-    if _is_nvidia() and flash_attention.takes(K, cfg.compute_dtype):
+    if _has_kernel(K, cfg.compute_dtype):
         return ""
     return (
         f"no kernel here has dropout in heads of {K} in {cfg.compute_dtype}: attention "
         "is written out, which takes more time and memory; NVIDIA's GPUs have one for "
         "heads of 16, 32 and 64 in bfloat16"
     )
+
+
+def _has_kernel(width: int, dtype: jax.typing.DTypeLike) -> bool:
+    """Whether there is one here with dropout."""
+    return _is_nvidia() and flash_attention.takes(width, dtype)
 
 
 def _cudnn_takes(q_NLHK: jax.Array) -> bool:

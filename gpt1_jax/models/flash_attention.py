@@ -278,6 +278,12 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.dot(a, b, preferred_element_type=jnp.float32)
 
 
+def _logits(a: jax.Array, b: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
+    """Base-2 logits of rows of queries and of keys, whichever is `a`; masked."""
+    logits = _dot(a, b.T) * (_LOG2_E * a.shape[-1] ** -0.5)
+    return jnp.where(query >= key, logits, _MASKED)
+
+
 def _forward_kernel(
     q_ref: Ref,
     k_ref: Ref,
@@ -293,14 +299,12 @@ def _forward_kernel(
     first = pl.program_id(0) * Q
     query_Q = first + jnp.arange(Q)
     q_QK = q_ref[...]
-    scale = _LOG2_E * q_QK.shape[-1] ** -0.5
 
     def add(block: jax.Array, carry: Any) -> Any:
         att_QK, most_Q, sum_Q = carry
         here = pl.ds(block * M, M)
         key_M = block * M + jnp.arange(M)
-        logits_QM = _dot(q_QK, k_ref[here, :].T) * scale
-        logits_QM = jnp.where(query_Q[:, None] >= key_M[None], logits_QM, _MASKED)
+        logits_QM = _logits(q_QK, k_ref[here, :], query_Q[:, None], key_M[None])
         new_most_Q = jnp.maximum(most_Q, logits_QM.max(1))
         shrink_Q = jnp.exp2(most_Q - new_most_Q)
         weights_QM = jnp.exp2(logits_QM - new_most_Q[:, None])
@@ -339,14 +343,12 @@ def _query_kernel(
     query_Q = first + jnp.arange(Q)
     q_QK, d_att_QK = q_ref[...], d_att_ref[...]
     sum_Q, delta_Q = sum_ref[...], delta_ref[...]
-    scale = q_QK.shape[-1] ** -0.5
 
     def add(block: jax.Array, d_q_QK: jax.Array) -> jax.Array:
         here = pl.ds(block * M, M)
         key_M = block * M + jnp.arange(M)
         k_MK, v_MK = k_ref[here, :], v_ref[here, :]
-        logits_QM = _dot(q_QK, k_MK.T) * (scale * _LOG2_E)
-        logits_QM = jnp.where(query_Q[:, None] >= key_M[None], logits_QM, _MASKED)
+        logits_QM = _logits(q_QK, k_MK, query_Q[:, None], key_M[None])
         weights_QM = jnp.exp2(logits_QM - sum_Q[:, None])
         d_weights_QM = _dot(d_att_QK, v_MK.T) / (1.0 - blocks.rate)
         d_weights_QM = drop(d_weights_QM, query_Q[:, None], key_M[None])
@@ -355,7 +357,7 @@ def _query_kernel(
 
     end = (first + Q) // M
     d_q_QK = jax.lax.fori_loop(0, end, add, jnp.zeros(q_QK.shape, jnp.float32))
-    d_q_ref[...] = (d_q_QK * scale).astype(d_q_ref.dtype)
+    d_q_ref[...] = (d_q_QK * q_QK.shape[-1] ** -0.5).astype(d_q_ref.dtype)
 
 
 def _key_kernel(
@@ -377,15 +379,13 @@ def _key_kernel(
     first = pl.program_id(0) * M
     key_M = first + jnp.arange(M)
     k_MK, v_MK = k_ref[...], v_ref[...]
-    scale = k_MK.shape[-1] ** -0.5
 
     def add(block: jax.Array, carry: Any) -> Any:
         d_k_MK, d_v_MK = carry
         here = pl.ds(block * Q, Q)
         query_Q = block * Q + jnp.arange(Q)
         q_QK, d_att_QK = q_ref[here, :], d_att_ref[here, :]
-        logits_MQ = _dot(k_MK, q_QK.T) * (scale * _LOG2_E)
-        logits_MQ = jnp.where(query_Q[None] >= key_M[:, None], logits_MQ, _MASKED)
+        logits_MQ = _logits(k_MK, q_QK, query_Q[None], key_M[:, None])
         weights_MQ = jnp.exp2(logits_MQ - sum_ref[here][None])
         dropped_MQ = drop(weights_MQ, query_Q[None], key_M[:, None])
         d_v_MK += _dot(dropped_MQ.astype(v_MK.dtype), d_att_QK)
@@ -397,5 +397,5 @@ def _key_kernel(
     zeros_MK = jnp.zeros(k_MK.shape, jnp.float32)
     end = q_ref.shape[0] // Q
     d_k_MK, d_v_MK = jax.lax.fori_loop(first // Q, end, add, (zeros_MK, zeros_MK))
-    d_k_ref[...] = (d_k_MK * scale).astype(d_k_ref.dtype)
+    d_k_ref[...] = (d_k_MK * k_MK.shape[-1] ** -0.5).astype(d_k_ref.dtype)
     d_v_ref[...] = (d_v_MK / (1.0 - blocks.rate)).astype(d_v_ref.dtype)

@@ -91,7 +91,8 @@ def _nll_sum_fwd(
             wide = kept.astype(total.dtype)
             if len(table_PD) == V:
                 return wide
-            return jnp.where(jnp.arange(len(table_PD)) < V, wide, -jnp.inf)
+            is_entry_P = jnp.arange(len(table_PD)) < V
+            return jnp.where(is_entry_P[None, None], wide, -jnp.inf)
 
         nll, log_sum_exp = _nll_and_log_sum_exp(logits(), targets)
         weight = weight[..., None]
