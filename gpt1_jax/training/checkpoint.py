@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     BestN,
@@ -92,7 +93,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _failing_by_name(self) -> Iterator[None]:
-        """Lets an error of saving say where, and what is left."""
+        """Lets an error of saving say where, and what is left.
+
+        orbax would log it too, with the frames of whatever was being handled.
+        """
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.FATAL)
         try:
             yield
         except Exception as error:  # of orbax, TensorStore or the system: any type
@@ -103,6 +109,8 @@ class Checkpoints:
                 f"the checkpoints before it are as they were ({kept}); free space or "
                 "check the path, and the same command goes on"
             ) from error
+        finally:
+            logging.set_verbosity(verbosity)
 
     def _write_checksums(self) -> None:
         unnamed = self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import logging
 
+from gpt1_jax.exits import RunFailed
 from gpt1_jax.training.checkpoint import Checkpoints, abstract
 from gpt1_jax.training.state import TrainState
 
@@ -142,3 +144,27 @@ def test_shapes_and_dtypes_of_parameters_are_known_without_reading_them(tmp_path
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state_at(3).params
     )
     assert found == expected
+
+
+def test_a_save_that_fails_after_another_error_is_told_in_one_line(
+    tmp_path, monkeypatch, caplog
+):
+    """orbax logs what it raises, and with it the frames of the error before."""
+
+    def close():
+        try:
+            raise OSError("disk full")
+        except OSError:
+            logging.exception("orbax was here")
+            raise
+
+    def fail():
+        with Checkpoints(tmp_path, keep=2) as checkpoints:
+            monkeypatch.setattr(checkpoints._manager, "close", close)
+            raise OSError("another file")
+
+    verbosity = logging.get_verbosity()
+    with pytest.raises(RunFailed, match=r"could not be saved: disk full; the check"):
+        fail()
+    assert "orbax was here" not in caplog.text
+    assert logging.get_verbosity() == verbosity
