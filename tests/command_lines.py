@@ -1,13 +1,8 @@
-"""Command lines: parsed in this process, or run in processes of their own."""
+"""Command lines, parsed in this process as their command would."""
 
-import concurrent.futures
 import importlib.util
-import os
-import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -32,31 +27,3 @@ def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         module._FLAGS(argv)
     module._FLAGS.validate_all_flags()
     return module
-
-
-def run(
-    commands: Mapping[str, Sequence[str]],
-    directory: Path,
-    *,
-    package: Path,
-    at_once: int,
-) -> dict[str, subprocess.CompletedProcess]:
-    """How `python -m gpt1_jax.NAME FLAGS` ends in `directory`, for each of them.
-
-    Args: package: where gpt1_jax is imported from.
-    """
-    env = os.environ | {"PYTHONPATH": str(package), "JAX_PLATFORMS": "cpu"}
-
-    def end(args: Sequence[str]) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", f"gpt1_jax.{args[0]}", *args[1:]],
-            cwd=directory,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        return dict(zip(commands, pool.map(end, commands.values()), strict=True))

@@ -3,8 +3,8 @@
 import concurrent.futures
 import importlib
 import multiprocessing
-import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import pytest
@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from gpt1_jax import command, exits, experiment
 from gpt1_jax.data import corpus, tokenizers
-from tests import command_lines
+from tests.processes import Command
 
 ROOT = Path(__file__).parents[1]
 FINETUNE = ["main", "--config", f"{ROOT}/experiments/finetune.py:rte"]
@@ -160,6 +160,14 @@ COMMANDS = sorted(
 )
 
 
+class Ended(NamedTuple):
+    """What a command has printed, and its exit code."""
+
+    stdout: str
+    stderr: str
+    returncode: int | None
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
     """Where the commands run: experiments, books."""
@@ -174,12 +182,16 @@ def directory(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(directory) -> dict[str, subprocess.CompletedProcess]:
-    """All commands of this file, run at once, a few at a time."""
+def ended(directory) -> dict[str, Ended]:
+    """How all commands of this file end."""
     commands = {name: args for name, (args, _) in (MISTAKES | FAILURES).items()}
     commands |= {name: ["main", f"--config={name}.py"] for name in BUGS}
     commands |= {f"{name} --help": [name, "--help"] for name in HELPS}
-    return command_lines.run(commands, directory, package=ROOT, at_once=4)
+    found = {}
+    for name, args in commands.items():
+        process = Command(args, directory)
+        found[name] = Ended(*process.communicate(), process.returncode)
+    return found
 
 
 def assert_one_line(stderr: str, expected: str) -> None:

@@ -1,13 +1,12 @@
 """The wheel, used as its users do: far from the repository."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from tests import command_lines
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gpt1_jax", "experiments")
@@ -69,8 +68,19 @@ def ended(installed, tmp_path_factory) -> dict[str, subprocess.CompletedProcess]
     (directory / "experiments").mkdir()
     (directory / "experiments/__init__.py").write_text("")
     (directory / "experiments/evaluate.py").write_text(OWN_PRETRAIN)
-    commands = {name: args for name, (args, _) in COMMANDS.items()}
-    return command_lines.run(commands, directory, package=installed, at_once=2)
+    env = os.environ | {"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
+    return {
+        name: subprocess.run(
+            [sys.executable, "-m", f"gpt1_jax.{command}", *flags],
+            cwd=directory,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        for name, ((command, *flags), _) in COMMANDS.items()
+    }
 
 
 def test_wheel_has_every_file_of_the_packages(installed):

@@ -2,8 +2,6 @@
 
 import csv
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,25 +11,24 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import config_checks, grid
 from gpt1_jax.config import InitConfig, RunConfig
 from tests.jobs.runs import ROOT, TINY
+from tests.processes import Command
 
 
 def sweep(directory: Path, *flags: str, code: int = 0) -> tuple[str, str]:
     """What a sweep of tiny pre-training runs prints, and its errors."""
     fields = TINY | {"train.max_steps": 2, "data.cache_dir": directory / "cache"}
-    done = subprocess.run(
+    process = Command(
         [
-            *(sys.executable, "-m", "gpt1_jax.sweep"),
-            *("--config", ROOT / "experiments/pretrain.py"),
+            *("sweep", "--config", ROOT / "experiments/pretrain.py"),
             *(f"--config.{name}={value}" for name, value in fields.items()),
             *("--workdir", directory / "sweep"),
             *flags,
         ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        ROOT,
     )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
+    out, err = process.communicate()
+    assert process.returncode == code, out + err
+    return out, err
 
 
 def rows(directory: Path) -> list[dict]:

@@ -1,13 +1,12 @@
 """Pre-training in processes of their own: tiny runs that several tests start."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+
+from tests.processes import Command
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -27,41 +26,33 @@ TINY = {
 }
 
 
-def start(
-    workdir: Path,
-    cache_dir: Path,
-    devices: int = 1,
-    experiment: str = "pretrain.py",
-    stderr: int = subprocess.STDOUT,
-    **overrides,
-) -> subprocess.Popen:
-    """A run of TINY; `a__b=c` stands for --config.a.b=c."""
+def arguments(
+    workdir: Path, cache_dir: Path, experiment: str = "pretrain.py", **overrides
+) -> list[str]:
+    """The arguments of main for TINY; `a__b=c` stands for --config.a.b=c."""
     fields = TINY | {"data.cache_dir": cache_dir}
     if "init__path" in overrides:  # the tokenizer comes from there
         del fields["data.vocab_size"]
     fields |= {name.replace("__", "."): value for name, value in overrides.items()}
-    env = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_COMPILATION_CACHE_DIR": str(cache_dir / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "gpt1_jax.main"),
-            *("--config", ROOT / "experiments" / experiment),
-            *("--workdir", workdir),
-            *(f"--config.{name}={value}" for name, value in fields.items()),
-        ],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
+    return [
+        f"--config={ROOT / 'experiments' / experiment}",
+        f"--workdir={workdir}",
+        *(f"--config.{name}={value}" for name, value in fields.items()),
+    ]
+
+
+def start(workdir: Path, cache_dir: Path, devices: int = 1, **more) -> Command:
+    """A run with `arguments`, all that it prints in one stream."""
+    return Command(
+        ["main", *arguments(workdir, cache_dir, **more)],
+        ROOT,
+        {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        is_one_stream=True,
     )
 
 
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=300)
+def finish(process: Command) -> str:
+    output, _ = process.communicate()
     assert process.returncode == 0, output
     return output
 

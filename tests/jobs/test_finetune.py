@@ -1,10 +1,7 @@
 """Fine-tuning as a notebook runs it: tiny models on storyworld's official layouts."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from gpt1_jax.evaluation import classify, predictions
 from gpt1_jax.exits import UserError
 from gpt1_jax.interop import glue_submission
 from gpt1_jax.jobs import evaluate, finetune
+from tests.processes import Command
 
 ROOT = Path(__file__).parents[2]
 TRAINABLE = [name for name, task in TASKS.items() if task.train]
@@ -138,25 +136,22 @@ def test_a_score_is_the_same_to_the_last_bit_for_any_batch_size(
 def test_a_score_is_the_same_to_the_last_bit_on_eight_devices(
     make_config, tune, tmp_path
 ):
-    def start(devices: int) -> subprocess.Popen:
-        return subprocess.Popen(
+    def start(devices: int) -> Command:
+        return Command(
             [
-                *(sys.executable, "-m", "gpt1_jax.main"),
+                "main",
                 f"--config={ROOT}/experiments/evaluate.py:dev",
                 f"--config.init.path={tune('stsb')[0]}",
                 f"--config.data.cache_dir={make_config().data.cache_dir}",
                 f"--workdir={tmp_path / str(devices)}",
             ],
-            cwd=ROOT,
-            env=os.environ
-            | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
-            stdout=subprocess.PIPE,
-            text=True,
+            ROOT,
+            {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
         )
 
     metrics = {}
     for devices, process in [(n, start(n)) for n in (1, 8)]:
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate()
         assert f"devices: {devices} x cpu" in output
         result = json.loads((tmp_path / str(devices) / "result.json").read_text())
         metrics[devices] = result["metrics"]

@@ -57,7 +57,7 @@ def test_two_processes_stop_together_and_four_go_on_as_one_would(one_process, tm
     first, second = start_together(2, workdir, cache_dir, 2, mesh__fsdp=True)
     wait_for_rows(workdir / "metrics.jsonl", 2)
     second.send_signal(signal.SIGTERM)
-    outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+    outputs = [process.communicate()[0] for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [75, 75], outputs
     saved = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
     # They agree at each tenth step, and within the evaluation of each fifth.
@@ -89,7 +89,7 @@ def test_two_processes_stop_together_and_four_go_on_as_one_would(one_process, tm
 
 def test_a_process_that_finds_no_others_says_what_to_set(tmp_path):
     process = start(tmp_path / "run", tmp_path / "cache", mesh__distributed="on")
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     assert process.returncode == 2
     assert "error: config.mesh.distributed=on, but this process finds no" in output
     assert "set config.mesh.coordinator_address" in output
@@ -101,13 +101,13 @@ def test_a_mistake_that_the_first_process_finds_ends_all(one_process, tmp_path):
     processes = start_together(
         2, tmp_path / "run", cache_dir, 1, data__corpus="no_such_directory"
     )
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 1], outputs
     assert "error: the first process has failed before the corpus was" in outputs[1]
 
     with workdir_lib.hold(tmp_path / "held"):
         processes = start_together(2, tmp_path / "held", cache_dir, 1)
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 1], outputs
     assert "held is in use by process" in outputs[0]
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -16,6 +17,8 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import workdir as workdir_lib
 from tests.event_files import tags_in, texts_in
 from tests.jobs.runs import (
+    ROOT,
+    arguments,
     finish,
     losses,
     rows_without_clock,
@@ -27,7 +30,7 @@ from tests.jobs.runs import (
 
 @pytest.fixture(scope="module")
 def cache_dir(tmp_path_factory) -> Path:
-    """Prepared stores and compiled programs, shared by the processes of this file."""
+    """Prepared stores, shared by the processes of this file."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -35,10 +38,14 @@ def cache_dir(tmp_path_factory) -> Path:
 def ended(tmp_path_factory, cache_dir) -> tuple[Path, str, str]:
     """A finished run, and what it printed on its two streams."""
     workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    process = start(workdir, cache_dir, stderr=subprocess.PIPE)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return workdir, output, errors
+    done = subprocess.run(
+        [sys.executable, "-m", "gpt1_jax.main", *arguments(workdir, cache_dir)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +115,7 @@ def test_the_same_command_again_reports_and_changes_nothing(unbroken, cache_dir)
 def test_another_config_in_the_same_workdir_is_refused(unbroken, cache_dir):
     workdir, _ = unbroken
     process = start(workdir, cache_dir, seed=1, train__log_every_steps=2)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     assert process.returncode == 2
     assert "seed: 0 -> 1" in output
     assert "log_every_steps" not in output
@@ -134,7 +141,7 @@ def test_short_held_out_books_and_a_finished_workdir_without_checkpoints(
     assert "the boat" in output
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     process = start(tmp_path / "run", cache_dir, **changes, seed=1)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     assert process.returncode == 2
     assert "seed: 0 -> 1" in output
 
@@ -163,7 +170,7 @@ def test_interrupted_run_saves_and_goes_on(unbroken, cache_dir, tmp_path):
     metrics = workdir / "metrics.jsonl"
     wait_for_rows(metrics, 1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     assert process.returncode == 75, output
     saved = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
     assert len(saved) == 1
@@ -196,7 +203,7 @@ def test_another_corpus_is_refused_and_nothing_is_lost(cache_dir, tmp_path):
     # Finished, it needs no corpus at all.
     assert "is finished" in finish(start(workdir, cache_dir, **changes))
     process = start(workdir, cache_dir, **changes | {"train__max_steps": 4})
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     assert process.returncode == 2
     assert "was saved with another corpus and tokenizer" in output
     assert {path: path.read_bytes() for path in kept} == kept
@@ -240,7 +247,7 @@ def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(cache_dir, tmp
     }
     for _ in range(2):  # the same again, from the checkpoint
         process = start(workdir, cache_dir, **diverging)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate()
         assert process.returncode == 1, output
         assert "error: steps 3 to 12 were skipped, as a loss or a gradient" in output
         assert f"the newest good checkpoint is {workdir}/checkpoints/8" in output

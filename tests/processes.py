@@ -1,0 +1,91 @@
+"""Commands in processes of their own, which need not import what they run.
+
+Importing takes seconds, which a user pays once and a suite a hundred times. Here each
+command is forked from a process that has imported the package, the fork server of
+multiprocessing; from there on all is as in `python -m gpt1_jax.NAME ARGUMENT ...`.
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+
+_SERVER = multiprocessing.get_context("forkserver")
+# What the commands import; not themselves, each is its process's __main__.
+_SERVER.set_forkserver_preload(
+    ["gpt1_jax.experiment", "gpt1_jax.data.preparation", "gpt1_jax.jobs.pretrain"]
+)
+
+
+class Command:
+    """A command that runs on CPU, or has run; methods and fields are those of Popen.
+
+    Args: name_and_arguments: the module's name in gpt1_jax, then what follows it.
+          directory: where it runs.
+          env: what it has in its environment beside what is in this one's. Variables
+          that are read when JAX is imported have no effect.
+          is_one_stream: whether errors are printed among what else is.
+    """
+
+    def __init__(
+        self,
+        name_and_arguments: Sequence[object],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        is_one_stream: bool = False,
+    ):
+        self._printed = tempfile.TemporaryDirectory(prefix="gpt1_jax-printed-")
+        out, err = (Path(self._printed.name) / name for name in ("out", "err"))
+        out.touch()
+        err.touch()
+        self._streams = (out, err)
+        arguments = [str(argument) for argument in name_and_arguments]
+        streams = (out, out) if is_one_stream else (out, err)
+        self._process = _SERVER.Process(
+            target=_run, args=(arguments, directory, dict(env or {}), streams)
+        )
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Waits for its end; what it has printed on its two streams."""
+        self._process.join(timeout)
+        with self._printed:
+            out, err = (path.read_text(encoding="utf-8") for path in self._streams)
+        if self.returncode is None:
+            self.kill()
+            raise TimeoutError(f"{timeout} s: {out}{err}")
+        return out, err
+
+
+def _run(
+    arguments: list[str],
+    directory: Path,
+    env: dict[str, str],
+    streams: tuple[Path, Path],
+) -> None:
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+    os.environ.update(env)
+    jax.config.update("jax_platforms", "cpu")
+    os.chdir(directory)
+    sys.path.insert(0, str(directory))
+    sys.argv = arguments
+    runpy.run_module(f"gpt1_jax.{arguments[0]}", run_name="__main__", alter_sys=True)
