@@ -3,9 +3,9 @@ r"""Labels the user's own text with a fine-tuned model.
     python -m gpt1_jax.predict --checkpoint runs/finetune-sst2 \
         --input reviews.txt --output labels.jsonl
 
---input is a tsv whose first line names the task's columns, as `sentence1`; for a task
-about single sentences also one text a line. Each row of --output, in the order of
---input, has `label` and `probabilities`; it is said which class each of these is of.
+--input is a tsv, or a .csv, whose first line names the task's columns, as `sentence1`;
+for a task about single sentences also one text a line. Each row of --output, in the
+order of --input, has `label` and `probabilities`; it is said which class each is of.
 """
 
 import json

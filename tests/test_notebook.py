@@ -76,7 +76,9 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     def run(config, workdir) -> None:
         configs[workdir.name] = config_checks.checked(config)
 
-    shell = types.SimpleNamespace(system=commands.append)
+    shell = types.SimpleNamespace(
+        system=commands.append, run_line_magic=lambda *_, **__: None
+    )
     model = types.SimpleNamespace(generate=lambda prompt, temperature: prompt)
     job = types.SimpleNamespace(run=run)
     names |= {
@@ -100,7 +102,9 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     assert clone[:2] == ["git", "clone"]
     # What it fetches is where the next command reads it.
     assert convert[convert.index("--input") + 1].startswith(Path(clone[2]).name)
-    command_lines.parse(convert[2:], monkeypatch)
+    setting, python, m, *argv = convert
+    assert (setting, python, m) == ("JAX_PLATFORMS=cpu", "python", "-m")
+    command_lines.parse(argv, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpt1_jax import exits, finetuned, model_store
-from gpt1_jax.data import own_tasks
+from gpt1_jax.data import own_tasks, tasks
+from gpt1_jax.data.examples import Example
 from gpt1_jax.data.task_rows import TASKS, File, Task
 from gpt1_jax.jobs import finetune
 from tests import command_lines, docs_pages
@@ -28,16 +29,17 @@ def row(**fields) -> Task:
 @pytest.fixture
 def no_own_tasks(monkeypatch):
     """Own tasks that a test registers are gone after it."""
-    monkeypatch.setitem(TASKS, "tone", row())
-    del TASKS["tone"]
+    for name in ("tone", "reviews"):
+        monkeypatch.setitem(TASKS, name, row())
+        del TASKS[name]
 
 
 def test_the_page_works_as_it_stands(
     pretrained_workdir, tmp_path, monkeypatch, capsys, no_own_tasks
 ):
     monkeypatch.chdir(tmp_path)
-    data, commands, _ = blocks("bash")
-    (source,) = blocks("python")
+    data, commands, *_ = blocks("bash")
+    source, _ = blocks("python")
     Path("tone.py").write_text(source)
     subprocess.run(["bash", "-euc", data], check=True)
     Path("runs").mkdir()
@@ -83,6 +85,33 @@ def test_the_page_works_as_it_stands(
     config = model_store.read_config("runs/tone")
     with pytest.raises(exits.UserError, match=r"fine-tuned on another task 'tone'"):
         finetune.run(config, "runs/tone")
+
+
+def test_the_pages_table_is_read_as_it_stands(
+    pretrained_workdir, tmp_path, monkeypatch, no_own_tasks
+):
+    monkeypatch.chdir(tmp_path)
+    *_, data, commands = blocks("bash")
+    _, source = blocks("python")
+    Path("reviews.py").write_text(source)
+    subprocess.run(["bash", "-euc", data], check=True)
+    Path("runs").mkdir()
+    Path("runs/pretrain").symlink_to(pretrained_workdir)
+    tune, texts, predict = commands.splitlines()
+    python, m, *argv = shlex.split(tune)
+    assert (python, m) == ("python", "-m")
+    module = command_lines.parse(argv, monkeypatch)
+    examples = tasks.load(TASKS["reviews"], "train", task_dir=Path("my_reviews"))
+    assert examples.examples[:2] == (
+        Example(("warm, and kind",), 1),
+        Example(("cold, and grim",), 0),
+    )
+    assert len(examples.examples) == 8
+    module.main()
+    subprocess.run(["bash", "-euc", texts], check=True)
+    command_lines.parse(shlex.split(predict)[2:], monkeypatch).main()
+    (found,) = map(json.loads, Path("new.jsonl").read_text().splitlines())
+    assert found["label"] in ("bad", "good")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def _on_dask(address: str) -> Iterator[concurrent.futures.Executor]:
         import distributed
     except ImportError:
         raise UserError(
-            "--dask needs Dask, which is not installed; pip install 'gpt1_jax[cluster]'"
+            "--dask needs Dask, which is not installed; pip install 'dask[distributed]'"
             " here and on the workers"
         ) from None
     try:

@@ -24,7 +24,7 @@ FILE_NAMES = (
     ("encoder_bpe_40000.json", "vocab_40000.bpe"),
     ("vocab.json", "merges.txt"),
 )
-INSTALL = "pip install 'gpt1_jax[openai]'"
+INSTALL = "pip install spacy"
 # Where newer versions of transformers keep both.
 _ONE_FILE = "tokenizer.json"
 _END_OF_WORD = "</w>"

@@ -128,8 +128,8 @@ def _find(
 def read_input(task: Task, path: Path) -> Split:
     """The user's own examples, without labels.
 
-    A tsv whose first line names `task.columns` (and context and question columns) among
-    others; for a task of kind single also one text a line.
+    A tsv or, by its name, a csv whose first line names `task.columns` (and context and
+    question columns) among others; for a task of kind single also one text a line.
     Raises: UserError, NotFound naming file and line.
     """
     if not path.is_file():
@@ -143,18 +143,27 @@ def read_input(task: Task, path: Path) -> Split:
             "task; choose another"
         )
     _, first = next(readers.read_lines(path), (1, ""))
-    if task.kind == "single" and task.columns[0] not in first.split("\t"):
+    notes = []
+    skipped: collections.Counter[str] = collections.Counter()
+    if path.suffix.lower() == ".csv":
+        examples = tuple(readers.read_csv(path, skipped, columns=columns))
+    elif task.kind == "single" and task.columns[0] not in first.split("\t"):
         lines = readers.read_lines(path, keeps_blank=True)
         examples = tuple(Example((line,), None) for _, line in lines)
+        if "\t" in first:
+            notes.append(
+                f"{path}: line 1 names no column {task.columns[0]}: each line, it too, "
+                "is taken as a text"
+            )
     else:
         _refuse_blank(path)
-        skipped: collections.Counter[str] = collections.Counter()
         examples = tuple(readers.read_tsv(path, skipped, columns=columns))
     if not any(text.strip() for example in examples for text in example.parts):
         raise UserError(f"{path} holds no text; one a line is expected; add some")
     empty = sum(not text.strip() for example in examples for text in example.parts)
-    notes = (f"{path}: {empty:,} texts are empty",) if empty else ()
-    return Split(examples, notes)
+    if empty:
+        notes.append(f"{path}: {empty:,} texts are empty")
+    return Split(examples, tuple(notes))
 
 
 def _refuse_blank(path: Path) -> None:

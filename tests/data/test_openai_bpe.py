@@ -269,7 +269,7 @@ def test_without_spacy_it_refuses_with_the_command(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert "pip install 'gpt1_jax[openai]'" in done.stdout
+    assert "pip install spacy" in done.stdout
 
 
 def test_a_corpus_is_prepared_with_it(tmp_path, tokenizer):

@@ -440,6 +440,30 @@ def test_input_is_a_table_with_the_columns_of_the_task(tmp_path):
         read("rte", "premise\thypothesis\na\tb\n")
 
 
+def test_input_may_be_a_csv_by_its_name(tmp_path):
+    path = write(tmp_path, "in.csv", 'sentence,id\n"hello, you",1\n"two\nlines",2\n')
+    found = tasks.read_input(TASKS["sst2"], path)
+    assert [example.parts for example in found.examples] == [
+        ("hello, you",),
+        ("two\nlines",),
+    ]
+    assert found.notes == ()
+    path = write(tmp_path, "in.csv", "review,id\nhello,1\n")
+    message = r"in.csv: line 1: the columns are review, id; sentence must be among them"
+    with pytest.raises(ValueError, match=message):
+        tasks.read_input(TASKS["sst2"], path)
+
+
+def test_a_table_without_the_column_is_not_silently_read_as_texts(tmp_path):
+    path = write(tmp_path, "in.tsv", "id\treview\n1\tgood\n")
+    found = tasks.read_input(TASKS["sst2"], path)
+    assert len(found.examples) == 2
+    assert found.notes == (
+        f"{path}: line 1 names no column sentence: each line, it too, is taken as a "
+        "text",
+    )
+
+
 def test_input_for_single_sentences_may_be_one_a_line(tmp_path):
     path = write(tmp_path, "in.txt", "This sentence.\na\tb\n\nlast")
     found = tasks.read_input(TASKS["cola"], path).examples
