@@ -154,12 +154,20 @@ def scored(runs: Sequence[Run]) -> tuple[list[Scored], list[str]]:
             )
             continue
         found += _evaluated(run, trained)
+    own = {run.config.task.name for run in runs if run.job == "finetune"} - {*TASKS}
+    if own:
+        warnings.append(
+            f"{', '.join(sorted(own))}: in none of the paper's tables; their runs are "
+            "under run facts only"
+        )
     return found, warnings
 
 
 def _evaluated(run: Run, trained: RunConfig) -> Iterator[Scored]:
     """The scores of an evaluation, on the table's splits only."""
     task, name = run.config.task.name or trained.task.name, run.config.task.split
+    if task not in TASKS:
+        return
     _, step = model_store.workdir_and_step(run.config.init.path)
     scores = _scores(run)
     for split, sets in {"dev": TASKS[task].dev, "test": TASKS[task].test}.items():

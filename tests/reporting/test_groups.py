@@ -139,6 +139,19 @@ def test_an_evaluation_scores_the_model_that_it_names(tmp_path):
     assert "lost scores a model that is not here any more, gone" in warnings[0]
 
 
+def test_a_users_own_task_is_in_no_table(tmp_path):
+    tuned = put_finetuned(tmp_path, "tuned", "tone", {"accuracy": 0.5})
+    fields = {"job": "evaluate", "init.path": str(tuned), "task.split": "dev"}
+    put(tmp_path, "evaluated", {"eval/accuracy": 0.5}, fields=fields)
+    found, _, _ = runs.read([tmp_path])
+    assert groups.scored(found) == (
+        [],
+        [
+            "tone: in none of the paper's tables; their runs are under run facts only",
+        ],
+    )
+
+
 def test_a_checkpoint_that_was_chosen_by_hand_is_another_group(tmp_path):
     tuned = put_finetuned(tmp_path, "tuned", "rte", {"accuracy": 0.5})
     fields = {"job": "evaluate", "init.path": f"{tuned}/checkpoints/7"}
