@@ -103,6 +103,8 @@ def start(
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": compiled,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # The programs that users run, whatever the suite does.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
     }
     return subprocess.Popen(
         command,

@@ -2,7 +2,9 @@
 
 Importing takes seconds, which a user pays once and a suite a hundred times. Here each
 command is forked from a process that has imported the package, the fork server of
-multiprocessing; from there on all is as in `python -m gpt1_jax.NAME ARGUMENT ...`.
+multiprocessing, and goes on like `python -m gpt1_jax.NAME ARGUMENT ...`. What importing
+prints, and what runs at an interpreter's exit, it does not have: tests of these take a
+process of their own.
 """
 
 import multiprocessing
@@ -27,7 +29,7 @@ class Command:
 
     Args: name_and_arguments: the module's name in gpt1_jax, then what follows it.
           directory: where it runs.
-          env: what it has in its environment beside what is in this one's. Variables
+          env: what it has in its environment beside what this process has. Variables
           that are read when JAX is imported have no effect.
           is_one_stream: whether errors are printed among what else is.
     """
@@ -47,7 +49,8 @@ class Command:
         arguments = [str(argument) for argument in name_and_arguments]
         streams = (out, out) if is_one_stream else (out, err)
         self._process = _SERVER.Process(
-            target=_run, args=(arguments, directory, dict(env or {}), streams)
+            target=_run,
+            args=(arguments, directory, os.environ | (env or {}), streams),
         )
         self._process.start()
 
@@ -62,7 +65,8 @@ class Command:
         self._process.kill()
 
     def send_signal(self, number: int) -> None:
-        os.kill(self._process.pid, number)
+        if self.poll() is None:
+            os.kill(self._process.pid, number)
 
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
         """Waits for its end; what it has printed on its two streams."""
@@ -83,7 +87,8 @@ def _run(
 ) -> None:
     for number, path in enumerate(streams, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
-    os.environ.update(env)
+    os.environ.clear()
+    os.environ.update(env | {"JAX_PLATFORMS": "cpu"})
     jax.config.update("jax_platforms", "cpu")
     os.chdir(directory)
     sys.path.insert(0, str(directory))

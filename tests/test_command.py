@@ -3,6 +3,8 @@
 import concurrent.futures
 import importlib
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -234,6 +236,18 @@ def test_help_is_printed_and_nothing_else(ended, name):
     help_ = ended[f"{name} --help"]
     assert (help_.returncode, help_.stderr) == (0, "")
     assert help_.stdout == help_of(name) + "\n"
+
+
+def test_importing_a_command_prints_nothing():
+    done = subprocess.run(
+        [sys.executable, "-m", "gpt1_jax.prepare", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (help_of("prepare") + "\n", "")
 
 
 def help_of(name: str) -> str:

@@ -135,6 +135,7 @@ def read_csv(
 ) -> Iterator[Example]:
     """The rows of a comma-separated file with a header and quoted cells.
 
+    Blank lines between them are no rows, and are counted in `skipped`.
     Raises: UserError naming file and line.
     """
     # Lines may end within quotes; only csv knows where a row does.
@@ -144,7 +145,14 @@ def read_csv(
     try:
         header = next(rows, [])
         places = _find_columns(path, header, columns)
-        for row in filter(None, rows):
+        blank = 0
+        for row in rows:
+            if not row:
+                blank += 1
+                continue
+            if blank:
+                skipped["blank lines"] += blank
+                blank = 0
             where = f"{path}: line {rows.line_num}"
             _check_length(row, places, len(header), where)
             named = {column: row[place] for column, place in places.items()}

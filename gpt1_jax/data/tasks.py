@@ -147,6 +147,11 @@ def read_input(task: Task, path: Path) -> Split:
     skipped: collections.Counter[str] = collections.Counter()
     if path.suffix.lower() == ".csv":
         examples = tuple(readers.read_csv(path, skipped, columns=columns))
+        if blank := skipped.total():
+            raise UserError(
+                f"{path}: {blank:,} lines between rows are blank; each row gets a "
+                "label; remove them, or write an empty text as two quotes"
+            )
     elif task.kind == "single" and task.columns[0] not in first.split("\t"):
         lines = readers.read_lines(path, keeps_blank=True)
         examples = tuple(Example((line,), None) for _, line in lines)

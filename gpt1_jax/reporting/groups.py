@@ -140,9 +140,10 @@ def scored(runs: Sequence[Run]) -> tuple[list[Scored], list[str]]:
     found = [
         Scored(run, run.config, run.config.task.name, "dev", _scores(run))
         for run in runs
-        if run.job == "finetune" and run.config.task.name in TASKS
+        if run.job == "finetune" and run.config.task.name in paper.TITLES
     ]
     warnings = []
+    own = {run.config.task.name for run in runs if run.job == "finetune"}
     for run in runs:
         if run.job != "evaluate" or not run.is_finished:
             continue
@@ -154,8 +155,8 @@ def scored(runs: Sequence[Run]) -> tuple[list[Scored], list[str]]:
             )
             continue
         found += _evaluated(run, trained)
-    own = {run.config.task.name for run in runs if run.job == "finetune"} - {*TASKS}
-    if own:
+        own.add(trained.task.name)
+    if own := own - paper.TITLES.keys():
         warnings.append(
             f"{', '.join(sorted(own))}: in none of the paper's tables; their runs are "
             "under run facts only"
@@ -166,7 +167,7 @@ def scored(runs: Sequence[Run]) -> tuple[list[Scored], list[str]]:
 def _evaluated(run: Run, trained: RunConfig) -> Iterator[Scored]:
     """The scores of an evaluation, on the table's splits only."""
     task, name = run.config.task.name or trained.task.name, run.config.task.split
-    if task not in TASKS:
+    if task not in paper.TITLES:
         return
     _, step = model_store.workdir_and_step(run.config.init.path)
     scores = _scores(run)

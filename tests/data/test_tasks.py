@@ -448,6 +448,12 @@ def test_input_may_be_a_csv_by_its_name(tmp_path):
         ("two\nlines",),
     ]
     assert found.notes == ()
+    path = write(tmp_path, "in.csv", 'sentence\none\n""\ntwo\n\n')
+    found = tasks.read_input(TASKS["sst2"], path)
+    assert [example.parts for example in found.examples] == [("one",), ("",), ("two",)]
+    path = write(tmp_path, "in.csv", "sentence\none\n\ntwo\n")
+    with pytest.raises(ValueError, match=r"in.csv: 1 lines between rows are blank; "):
+        tasks.read_input(TASKS["sst2"], path)
     path = write(tmp_path, "in.csv", "review,id\nhello,1\n")
     message = r"in.csv: line 1: the columns are review, id; sentence must be among them"
     with pytest.raises(ValueError, match=message):

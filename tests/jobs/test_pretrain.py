@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -41,8 +42,11 @@ def ended(tmp_path_factory, cache_dir) -> tuple[Path, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "gpt1_jax.main", *arguments(workdir, cache_dir)],
         cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return workdir, done.stdout, done.stderr
