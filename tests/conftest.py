@@ -17,7 +17,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # Most programs of tests are compiled for a few steps of a tiny model: XLA is not to
 # polish them. tests/reliability's processes, which show that runs end with the same
-# bits, run what users run, and `.ci/run` sets it to 0 for the notebook and tests/parity.
+# bits, run what users run; `.ci/run` sets it to 0 for the notebook and tests/parity.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
