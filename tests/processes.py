@@ -10,6 +10,7 @@ process of their own.
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,30 @@ from pathlib import Path
 
 import jax
 
+ROOT = Path(__file__).parents[1]
 _SERVER = multiprocessing.get_context("forkserver")
 # What the commands import; not themselves, each is its process's __main__.
 _SERVER.set_forkserver_preload(
     ["gpt1_jax.experiment", "gpt1_jax.data.preparation", "gpt1_jax.jobs.pretrain"]
 )
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    directory: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess:
+    """How `python -m MODULE ARGUMENT ...` ends, on CPU; it imports all itself."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=directory,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 class Command:

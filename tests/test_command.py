@@ -3,8 +3,6 @@
 import concurrent.futures
 import importlib
 import multiprocessing
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ from ml_collections import config_flags
 
 from gpt1_jax import command, exits, experiment
 from gpt1_jax.data import corpus, tokenizers
-from tests.processes import Command
+from tests.processes import Command, run_module
 
 ROOT = Path(__file__).parents[1]
 FINETUNE = ["main", "--config", f"{ROOT}/experiments/finetune.py:rte"]
@@ -239,15 +237,9 @@ def test_help_is_printed_and_nothing_else(ended, name):
 
 
 def test_importing_a_command_prints_nothing():
-    done = subprocess.run(
-        [sys.executable, "-m", "gpt1_jax.prepare", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == (help_of("prepare") + "\n", "")
+    done = run_module("gpt1_jax.prepare", ["--help"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == help_of("prepare") + "\n"
 
 
 def help_of(name: str) -> str:

@@ -1,12 +1,13 @@
 """The wheel, used as its users do: far from the repository."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_module
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gpt1_jax", "experiments")
@@ -68,17 +69,9 @@ def ended(installed, tmp_path_factory) -> dict[str, subprocess.CompletedProcess]
     (directory / "experiments").mkdir()
     (directory / "experiments/__init__.py").write_text("")
     (directory / "experiments/evaluate.py").write_text(OWN_PRETRAIN)
-    env = os.environ | {"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
+    env = {"PYTHONPATH": str(installed)}
     return {
-        name: subprocess.run(
-            [sys.executable, "-m", f"gpt1_jax.{command}", *flags],
-            cwd=directory,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        name: run_module(f"gpt1_jax.{command}", flags, directory, env)
         for name, ((command, *flags), _) in COMMANDS.items()
     }
 

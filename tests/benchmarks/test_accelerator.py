@@ -1,15 +1,13 @@
 """The comparison on an accelerator, run on a CPU, where its numbers say little."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 
 from benchmarks import accelerator
 from gpt1_jax.config import RunConfig
-from tests.docs_pages import ROOT
+from tests.processes import ROOT, run_module
 
 TINY = {
     "model.num_layers": 1,
@@ -24,19 +22,14 @@ TINY = {
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
+    return run_module(
+        "benchmarks.accelerator",
         [
-            *(sys.executable, "-m", "benchmarks.accelerator", "--rounds=2"),
+            "--rounds=2",
             *("--config", str(ROOT / "experiments/pretrain.py")),
             *(f"--config.{name}={value}" for name, value in TINY.items()),
             *arguments,
         ],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
     )
 
 

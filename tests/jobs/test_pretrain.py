@@ -2,11 +2,8 @@
 
 import collections
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -18,7 +15,6 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import workdir as workdir_lib
 from tests.event_files import tags_in, texts_in
 from tests.jobs.runs import (
-    ROOT,
     arguments,
     finish,
     losses,
@@ -27,6 +23,7 @@ from tests.jobs.runs import (
     wait_for,
     wait_for_rows,
 )
+from tests.processes import run_module
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +36,7 @@ def cache_dir(tmp_path_factory) -> Path:
 def ended(tmp_path_factory, cache_dir) -> tuple[Path, str, str]:
     """A finished run, and what it printed on its two streams."""
     workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    done = subprocess.run(
-        [sys.executable, "-m", "gpt1_jax.main", *arguments(workdir, cache_dir)],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_module("gpt1_jax.main", arguments(workdir, cache_dir))
     assert done.returncode == 0, done.stderr
     return workdir, done.stdout, done.stderr
 
