@@ -85,10 +85,12 @@ def keeps(
 ) -> jax.Array:
     """Whether drop_rows keeps (row, column) of a row that is a table, `width` wide.
 
-    For kernels, that make a mask a block at a time. Integers are uint32, and broadcast.
+    For kernels, that make a mask a block at a time. Integers are uint32, and broadcast:
+    with a row and a column of them, all but an addition and _scatter is of vectors.
     """
-    bits = _hash(first_seed, second_seed, row * jnp.uint32(width) + column)
-    return bits >= _threshold(rate)
+    stride = _odd(second_seed)
+    start = row * (jnp.uint32(width) * stride) + first_seed
+    return _scatter(start + column * stride) >= _threshold(rate)
 
 
 def _drop(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
@@ -108,15 +110,25 @@ def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         stride = jnp.uint32(math.prod(shape[axis + 1 :]))
         place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * stride
     expand = (slice(None),) + (None,) * len(shape)
-    return _hash(seed_N2[:, 0][expand], seed_N2[:, 1][expand], place[None])
+    first, second = seed_N2[:, 0][expand], seed_N2[:, 1][expand]
+    return _scatter(place[None] * _odd(second) + first)
 
 
-def _hash(first_seed: jax.Array, second_seed: jax.Array, place: jax.Array) -> jax.Array:
-    """32 bits, of seeds and place alone.
+def _odd(seed: jax.Array) -> jax.Array:
+    """The stride of a row: place * stride + start meets each of 2^32 numbers once."""
+    return seed | jnp.uint32(1)
+
+
+def _scatter(x: jax.Array) -> jax.Array:
+    """32 bits of a number of a row's sequence, the high ones best.
 
     Counter-based: far cheaper than threefry, which spends a block on each element.
+    Source: as _mix, less the last shift, which changes what no threshold looks at.
     """
-    return _mix(_mix(place + first_seed) ^ second_seed)
+    x ^= x >> 16
+    x *= jnp.uint32(0x21F0AAAD)
+    x ^= x >> 15
+    return x * jnp.uint32(0x735A2D97)
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -124,8 +136,5 @@ def _mix(x: jax.Array) -> jax.Array:
 
     Source: the multipliers and shifts are those of Wellons' hash-prospector, lowbias32.
     """
-    x ^= x >> 16
-    x *= jnp.uint32(0x21F0AAAD)
-    x ^= x >> 15
-    x *= jnp.uint32(0x735A2D97)
+    x = _scatter(x)
     return x ^ (x >> 15)
