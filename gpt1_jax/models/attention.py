@@ -11,6 +11,23 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.models import dropout, flash_attention
 
 
+def self_attention(
+    qkv_NL3HK: jax.Array,
+    drop: dropout.RowDropout | None = None,
+    *,
+    implementation: str = "xla",
+) -> jax.Array:
+    """causal_attention of a text on itself, its queries, keys and values together.
+
+    A kernel with dropout takes them as they are; others are given three copies.
+    """
+    K, dtype = qkv_NL3HK.shape[-1], qkv_NL3HK.dtype
+    if drop is not None and is_fused(implementation) and _has_kernel(K, dtype):
+        return flash_attention.flash_attention(qkv_NL3HK, drop.seed_N2, drop.rate)
+    q, k, v = (qkv_NL3HK[:, :, part] for part in range(3))
+    return causal_attention(q, k, v, drop, implementation=implementation)
+
+
 def causal_attention(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
@@ -27,24 +44,19 @@ def causal_attention(
     Source: Vaswani et al. 2017, eq. (1); finetune-transformer-lm train.py, `_attn`.
     Args: drop: dropout on the attention weights (N, H, L, M).
           position_NL: of the queries among the keys; 0, 1, ... if None.
-          implementation: see config.ModelConfig.attention. Where there is a
-          position_NL, in decoding, `fused` is `xla`; in float64 and where no kernel
-          takes the width or the dtype too.
+          implementation: see config.ModelConfig.attention; `fused` is cuDNN's without
+          dropout, and else `xla`. Where there is a position_NL, in decoding, and in
+          float64 it is `xla` too.
     """
     is_plain = position_NL is None and q_NLHK.dtype != jnp.float64
-    if is_plain and is_fused(implementation):
-        if drop is None:
-            return jax.nn.dot_product_attention(
-                q_NLHK,
-                k_NMHK,
-                v_NMHK,
-                is_causal=True,
-                implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
-            )
-        if _has_kernel(q_NLHK.shape[-1], q_NLHK.dtype):
-            return flash_attention.flash_attention(
-                q_NLHK, k_NMHK, v_NMHK, drop.seed_N2, drop.rate
-            )
+    if is_plain and drop is None and is_fused(implementation):
+        return jax.nn.dot_product_attention(
+            q_NLHK,
+            k_NMHK,
+            v_NMHK,
+            is_causal=True,
+            implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
+        )
     return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
 
 

@@ -16,17 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
 
-from gpt1_jax.models import dropout
+from gpt1_jax.models import dropout, gpu
 
-# Queries and keys of one program, as far as the text is that long.
-_BLOCK_Q, _BLOCK_K = 64, 64
+# Positions of a program, and those that it goes over at once, forward and backward.
+_SIZE, _STEP, _BACKWARD_STEP = 64, 64, 32
 _WARPS, _STAGES = 4, 3
 Ref = Any  # Pallas's, of a block in memory
 _LOG2_E = math.log2(math.e)
-_MASKED = -1e9
 
 
 def takes(width: int, dtype: Any) -> bool:
@@ -54,121 +51,70 @@ def _triton() -> Any:
     return CompilerParams
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def flash_attention(
-    q_NLHK: jax.Array,
-    k_NLHK: jax.Array,
-    v_NLHK: jax.Array,
-    seed_N2: jax.Array,
-    rate: float,
-    interpret: bool = False,
+    qkv_NL3HK: jax.Array, seed_N2: jax.Array, rate: float, interpret: bool = False
 ) -> jax.Array:
     """attention.causal_attention with dropout of `rate` on the weights: att_NLHK.
 
     The same masks as dropout.drop_rows of weights (N, H, L, L); sums in float32.
-    Args: seed_N2: of the rows at this site.
+    Args: qkv_NL3HK: queries, keys and values as one projection gives them, so that
+          neither they nor their gradients are copied.
+          seed_N2: of the rows at this site.
           interpret: runs what the kernels say without a GPU, slowly.
     """
-    return _forward(q_NLHK, k_NLHK, v_NLHK, seed_N2, rate, interpret)[0]
+    return _forward(qkv_NL3HK, seed_N2, rate, interpret)[0]
 
 
 def _forward(
-    q_NLHK: jax.Array,
-    k_NLHK: jax.Array,
-    v_NLHK: jax.Array,
-    seed_N2: jax.Array,
-    rate: float,
-    interpret: bool,
+    qkv_NL3HK: jax.Array, seed_N2: jax.Array, rate: float, interpret: bool
 ) -> tuple[jax.Array, Any]:
-    run = _on_rows(_run_forward, "nlhk,nlhk,nlhk,ns->nlhk,nhl", rate, interpret)
-    att_NLHK, log_sum_NHL = run(q_NLHK, k_NLHK, v_NLHK, seed_N2)
-    return att_NLHK, (q_NLHK, k_NLHK, v_NLHK, seed_N2, att_NLHK, log_sum_NHL)
+    run = functools.partial(_run_forward, rate=rate, interpret=interpret)
+    run = gpu.on_rows(run, "nlchk,ns->nlhk,nhl")
+    att_NLHK, log_sum_NHL = run(qkv_NL3HK, seed_N2)
+    return att_NLHK, (qkv_NL3HK, seed_N2, att_NLHK, log_sum_NHL)
 
 
 def _backward(
     rate: float, interpret: bool, saved: Any, d_att_NLHK: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    q_NLHK, k_NLHK, v_NLHK, seed_N2, att_NLHK, log_sum_NHL = saved
+) -> tuple[jax.Array, None]:
+    qkv_NL3HK, seed_N2, att_NLHK, log_sum_NHL = saved
     delta_NHL = jnp.einsum(
         "NLHK,NLHK->NHL", att_NLHK, d_att_NLHK, preferred_element_type=jnp.float32
     )
-    run = _on_rows(
-        _run_backward,
-        "nlhk,nlhk,nlhk,ns,nlhk,nhl,nhl->nlhk,nlhk,nlhk",
-        rate,
-        interpret,
-    )
-    gradients = run(q_NLHK, k_NLHK, v_NLHK, seed_N2, d_att_NLHK, log_sum_NHL, delta_NHL)
-    return *gradients, None
+    run = functools.partial(_run_backward, rate=rate, interpret=interpret)
+    run = gpu.on_rows(run, "nlchk,ns,nlhk,nhl,nhl->nlchk")
+    (d_qkv_NL3HK,) = run(qkv_NL3HK, seed_N2, d_att_NLHK, log_sum_NHL, delta_NHL)
+    return d_qkv_NL3HK, None
 
 
 flash_attention.defvjp(_forward, _backward)
 
 
-def _on_rows(run: Any, axes: str, rate: float, interpret: bool) -> Any:
-    """`run`, that each device does on its own rows n and on all else.
-
-    XLA can't look into a kernel: untold, it would gather all rows on each device.
-    """
-    run = functools.partial(run, rate=rate, interpret=interpret)
-    on_rows = custom_partitioning(lambda *arrays: run(*arrays))
-    operands, results = (side.split(",") for side in axes.split("->"))
-
-    def by_rows(mesh: Any, arguments: Any) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*arguments[0].sharding.spec[:1]))
-
-    def partition(mesh: Any, arguments: Any, _: Any) -> Any:
-        rows = by_rows(mesh, arguments)
-        return mesh, run, (rows,) * len(results), (rows,) * len(operands)
-
-    def infer(mesh: Any, arguments: Any, _: Any) -> Any:
-        return (by_rows(mesh, arguments),) * len(results)
-
-    on_rows.def_partition(
-        partition=partition,
-        infer_sharding_from_operands=infer,
-        sharding_rule=" -> ".join(
-            ", ".join(" ".join(one) for one in side) for side in (operands, results)
-        ),
-        need_replication_factors=tuple(axis for axis in "lhks" if axis in axes),
-    )
-    return on_rows
-
-
 def _run_forward(
-    q_NLHK: jax.Array,
-    k_NLHK: jax.Array,
-    v_NLHK: jax.Array,
-    seed_N2: jax.Array,
-    *,
-    rate: float,
-    interpret: bool,
+    qkv_NL3HK: jax.Array, seed_N2: jax.Array, *, rate: float, interpret: bool
 ) -> tuple[jax.Array, jax.Array]:
     """att_NLHK and, for the backward pass, each query's log2 of its sum, NHL."""
-    N, L, H, K = q_NLHK.shape
-    assert H * L * L < 2**32, q_NLHK.shape  # places of a row's mask
-    blocks = _Blocks(L, rate)
-    q, k, v = (blocks.pad(x, 1) for x in (q_NLHK, k_NLHK, v_NLHK))
-    own, whole, own_sum, _, seeds = blocks.specs(K, blocks.of_queries)
-    padded = q.shape[1]
+    N, L, _, H, K = qkv_NL3HK.shape
+    assert H * L * L < 2**32, qkv_NL3HK.shape  # places of a row's mask
+    blocks = _Blocks(L, rate, _STEP)
+    qkv = blocks.pad(qkv_NL3HK, 1)
     att, log_sum = blocks.call(
         _forward_kernel,
-        (padded // blocks.of_queries, H, N),
-        [own, whole, whole, seeds],
-        [own, own_sum],
+        (blocks.count, H, N),
+        [blocks.own(K, 0), blocks.whole(K, 1), blocks.whole(K, 2), _seeds()],
+        [blocks.own(K), blocks.own_sum()],
         [
-            jax.ShapeDtypeStruct(q.shape, q.dtype),
-            jax.ShapeDtypeStruct((N, H, padded), jnp.float32),
+            jax.ShapeDtypeStruct((N, blocks.padded, H, K), qkv.dtype),
+            jax.ShapeDtypeStruct((N, H, blocks.padded), jnp.float32),
         ],
         interpret,
-    )(q, k, v, seed_N2)
+    )(qkv, qkv, qkv, seed_N2)
     return att[:, :L], log_sum[:, :, :L]
 
 
 def _run_backward(
-    q_NLHK: jax.Array,
-    k_NLHK: jax.Array,
-    v_NLHK: jax.Array,
+    qkv_NL3HK: jax.Array,
     seed_N2: jax.Array,
     d_att_NLHK: jax.Array,
     log_sum_NHL: jax.Array,
@@ -176,64 +122,79 @@ def _run_backward(
     *,
     rate: float,
     interpret: bool,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Gradients of q_NLHK, k_NLHK, v_NLHK."""
-    N, L, H, K = q_NLHK.shape
-    blocks = _Blocks(L, rate)
-    q, k, v, d_att = (blocks.pad(x, 1) for x in (q_NLHK, k_NLHK, v_NLHK, d_att_NLHK))
-    log_sum, delta = (blocks.pad(x, 2) for x in (log_sum_NHL, delta_NHL))
-    like = jax.ShapeDtypeStruct(q.shape, q.dtype)
-    padded = q.shape[1]
-    own, whole, own_sum, _, seeds = blocks.specs(K, blocks.of_queries)
-    d_q = blocks.call(
-        _query_kernel,
-        (padded // blocks.of_queries, H, N),
-        [own, whole, whole, seeds, own, own_sum, own_sum],
-        own,
-        like,
+) -> tuple[jax.Array]:
+    """The gradient of qkv_NL3HK."""
+    N, L, _, H, K = qkv_NL3HK.shape
+    blocks = _Blocks(L, rate, _BACKWARD_STEP)
+    qkv, d_att = blocks.pad(qkv_NL3HK, 1), blocks.pad(d_att_NLHK, 1)
+    log_sum, delta = blocks.pad(log_sum_NHL, 2), blocks.pad(delta_NHL, 2)
+    d_qkv = blocks.call(
+        _backward_kernel,
+        (blocks.count, H, N),
+        [
+            *(blocks.whole(K, part) for part in range(3)),
+            _seeds(),
+            blocks.whole(K),
+            blocks.whole_sum(),
+            blocks.whole_sum(),
+        ],
+        pl.BlockSpec((None, blocks.size, 3, None, K), lambda i, h, n: (n, i, 0, h, 0)),
+        jax.ShapeDtypeStruct(qkv.shape, qkv.dtype),
         interpret,
-    )(q, k, v, seed_N2, d_att, log_sum, delta)
-    own, whole, _, whole_sum, seeds = blocks.specs(K, blocks.of_keys)
-    d_k, d_v = blocks.call(
-        _key_kernel,
-        (padded // blocks.of_keys, H, N),
-        [whole, own, own, seeds, whole, whole_sum, whole_sum],
-        [own, own],
-        [like, like],
-        interpret,
-    )(q, k, v, seed_N2, d_att, log_sum, delta)
-    return d_q[:, :L], d_k[:, :L], d_v[:, :L]
+    )(qkv, qkv, qkv, seed_N2, d_att, log_sum, delta)
+    return (d_qkv[:, :L],)
+
+
+def _seeds() -> pl.BlockSpec:
+    return pl.BlockSpec((None, 2), lambda i, h, n: (n, 0))
 
 
 class _Blocks:
     """How a text of `length` is cut, and what is kept of its weights.
 
-    What pads it is seen by no real query, and has no gradient to pass on.
+    A program has `size` positions of its own and goes over others `step` at a time.
+    What pads the text is seen by no real query, and has no gradient to pass on.
     """
 
-    def __init__(self, length: int, rate: float):
+    def __init__(self, length: int, rate: float, step: int):
         self.length, self.rate = length, rate
         room = max(16, pl.next_power_of_2(length))
-        self.of_queries, self.of_keys = min(_BLOCK_Q, room), min(_BLOCK_K, room)
-        assert self.of_queries % self.of_keys == 0
+        self.size, self.step = min(_SIZE, room), min(step, room)
+        assert self.size % self.step == 0
+        self.count = -(-length // self.size)
+        self.padded = self.count * self.size
 
     def pad(self, x: jax.Array, axis: int) -> jax.Array:
-        """`x` with zeros to the end of the last block of queries."""
-        missing = -self.length % self.of_queries
+        """`x` with zeros to the end of the last block."""
+        missing = self.padded - self.length
         if not missing:
             return x
         return jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
 
-    def specs(self, K: int, size: int) -> tuple[pl.BlockSpec, ...]:
-        """A program's own block, the whole text; their sums; the row's seeds."""
-        padded = self.length + -self.length % self.of_queries
-        return (
-            pl.BlockSpec((None, size, None, K), lambda i, h, n: (n, i, h, 0)),
-            pl.BlockSpec((None, padded, None, K), lambda i, h, n: (n, 0, h, 0)),
-            pl.BlockSpec((None, None, size), lambda i, h, n: (n, h, i)),
-            pl.BlockSpec((None, None, padded), lambda i, h, n: (n, h, 0)),
-            pl.BlockSpec((None, 2), lambda i, h, n: (n, 0)),
+    def own(self, K: int, part: int | None = None) -> pl.BlockSpec:
+        """A program's own positions, of a part of qkv or of an array (N, L, H, K)."""
+        return self._spec(self.size, K, part, lambda i: i)
+
+    def whole(self, K: int, part: int | None = None) -> pl.BlockSpec:
+        """As `own`, all positions."""
+        return self._spec(self.padded, K, part, lambda i: 0)
+
+    def _spec(self, length: int, K: int, part: int | None, at: Any) -> pl.BlockSpec:
+        if part is None:
+            return pl.BlockSpec(
+                (None, length, None, K), lambda i, h, n: (n, at(i), h, 0)
+            )
+        return pl.BlockSpec(
+            (None, length, None, None, K), lambda i, h, n: (n, at(i), part, h, 0)
         )
+
+    def own_sum(self) -> pl.BlockSpec:
+        """A program's own positions of an array (N, H, L)."""
+        return pl.BlockSpec((None, None, self.size), lambda i, h, n: (n, h, i))
+
+    def whole_sum(self) -> pl.BlockSpec:
+        """As `own_sum`, all positions."""
+        return pl.BlockSpec((None, None, self.padded), lambda i, h, n: (n, h, 0))
 
     def call(
         self,
@@ -259,29 +220,48 @@ class _Blocks:
             compiler_params=params,
         )
 
-    def make_drop(self, seed_ref: Ref) -> Callable[..., jax.Array]:
-        """From weights at query and key to those that stay: as drop_rows, unscaled."""
+    def make_drop(self, seed_ref: Ref) -> Callable[..., Callable[..., jax.Array]]:
+        """From queries and keys to what zeroes the weights that drop_rows drops."""
         if not self.rate:
-            return lambda weights, query, key: weights
+            return lambda query, key: lambda weights: weights
         first, second = seed_ref[0], seed_ref[1]
         head = jnp.uint32(pl.program_id(1) * self.length)
 
-        def drop(weights: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
+        def at(query: jax.Array, key: jax.Array) -> Callable[..., jax.Array]:
             row, column = head + query.astype(jnp.uint32), key.astype(jnp.uint32)
             keep = dropout.keeps(first, second, row, column, self.length, self.rate)
-            return jnp.where(keep, weights, 0.0)
+            return lambda weights: jnp.where(keep, weights, 0.0)
 
-        return drop
+        return at
+
+    def before(self, own: jax.Array, add: Any, carry: Any) -> Any:
+        """`add` over the steps up to and with the program's own block `own`.
+
+        add(step, carry, is_masked): is_masked where a step reaches beyond a query.
+        """
+        steps = self.size // self.step
+        carry = jax.lax.fori_loop(
+            0, own * steps, lambda step, carry: add(step, carry, False), carry
+        )
+        for step in range(steps):
+            carry = add(own * steps + step, carry, True)
+        return carry
+
+    def after(self, own: jax.Array, add: Any, carry: Any) -> Any:
+        """As `before`, from the own block on to the end."""
+        steps = self.size // self.step
+        for step in range(steps):
+            carry = add(own * steps + step, carry, True)
+        return jax.lax.fori_loop(
+            (own + 1) * steps,
+            self.count * steps,
+            lambda step, carry: add(step, carry, False),
+            carry,
+        )
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.dot(a, b, preferred_element_type=jnp.float32)
-
-
-def _logits(a: jax.Array, b: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
-    """Base-2 logits of rows of queries and of keys, whichever is `a`; masked."""
-    logits = _dot(a, b.T) * (_LOG2_E * a.shape[-1] ** -0.5)
-    return jnp.where(query >= key, logits, _MASKED)
 
 
 def _forward_kernel(
@@ -295,20 +275,23 @@ def _forward_kernel(
     blocks: _Blocks,
 ) -> None:
     """A block of queries: its rows of the result."""
-    Q, M, drop = blocks.of_queries, blocks.of_keys, blocks.make_drop(seed_ref)
-    first = pl.program_id(0) * Q
-    query_Q = first + jnp.arange(Q)
+    Q, M, own = blocks.size, blocks.step, pl.program_id(0)
+    drop_at = blocks.make_drop(seed_ref)
+    query_Q1 = (own * Q + jnp.arange(Q))[:, None]
     q_QK = q_ref[...]
+    to_log2 = _to_log2(q_QK)
 
-    def add(block: jax.Array, carry: Any) -> Any:
+    def add(step: jax.Array, carry: Any, is_masked: bool) -> Any:
         att_QK, most_Q, sum_Q = carry
-        here = pl.ds(block * M, M)
-        key_M = block * M + jnp.arange(M)
-        logits_QM = _logits(q_QK, k_ref[here, :], query_Q[:, None], key_M[None])
+        here = pl.ds(step * M, M)
+        key_1M = (step * M + jnp.arange(M))[None]
+        logits_QM = _dot(q_QK, k_ref[here, :].T)
+        if is_masked:
+            logits_QM = jnp.where(query_Q1 >= key_1M, logits_QM, -jnp.inf)
         new_most_Q = jnp.maximum(most_Q, logits_QM.max(1))
-        shrink_Q = jnp.exp2(most_Q - new_most_Q)
-        weights_QM = jnp.exp2(logits_QM - new_most_Q[:, None])
-        dropped_QM = drop(weights_QM, query_Q[:, None], key_M[None])
+        shrink_Q = jnp.exp2((most_Q - new_most_Q) * to_log2)
+        weights_QM = jnp.exp2(logits_QM * to_log2 - (new_most_Q * to_log2)[:, None])
+        dropped_QM = drop_at(query_Q1, key_1M)(weights_QM)
         att_QK *= shrink_Q[:, None]
         att_QK += _dot(dropped_QM.astype(q_QK.dtype), v_ref[here, :])
         return att_QK, new_most_Q, sum_Q * shrink_Q + weights_QM.sum(1)
@@ -318,14 +301,18 @@ def _forward_kernel(
         jnp.full(Q, -jnp.inf, jnp.float32),
         jnp.zeros(Q, jnp.float32),
     )
-    end = (first + Q) // M
-    att_QK, most_Q, sum_Q = jax.lax.fori_loop(0, end, add, start)
+    att_QK, most_Q, sum_Q = blocks.before(own, add, start)
     att_QK /= (sum_Q * (1.0 - blocks.rate))[:, None]
     att_ref[...] = att_QK.astype(att_ref.dtype)
-    sum_ref[...] = most_Q + jnp.log2(sum_Q)
+    sum_ref[...] = most_Q * to_log2 + jnp.log2(sum_Q)
 
 
-def _query_kernel(
+def _to_log2(x: jax.Array) -> float:
+    """By what a product of queries and keys becomes the logarithm of a weight."""
+    return _LOG2_E * x.shape[-1] ** -0.5
+
+
+def _backward_kernel(
     q_ref: Ref,
     k_ref: Ref,
     v_ref: Ref,
@@ -333,69 +320,56 @@ def _query_kernel(
     d_att_ref: Ref,
     sum_ref: Ref,
     delta_ref: Ref,
-    d_q_ref: Ref,
+    d_qkv_ref: Ref,
     *,
     blocks: _Blocks,
 ) -> None:
-    """A block of queries: its rows of the gradient."""
-    Q, M, drop = blocks.of_queries, blocks.of_keys, blocks.make_drop(seed_ref)
-    first = pl.program_id(0) * Q
-    query_Q = first + jnp.arange(Q)
-    q_QK, d_att_QK = q_ref[...], d_att_ref[...]
-    sum_Q, delta_Q = sum_ref[...], delta_ref[...]
+    """A block of positions: the gradient of its queries, keys and values.
 
-    def add(block: jax.Array, d_q_QK: jax.Array) -> jax.Array:
-        here = pl.ds(block * M, M)
-        key_M = block * M + jnp.arange(M)
-        k_MK, v_MK = k_ref[here, :], v_ref[here, :]
-        logits_QM = _logits(q_QK, k_MK, query_Q[:, None], key_M[None])
-        weights_QM = jnp.exp2(logits_QM - sum_Q[:, None])
-        d_weights_QM = _dot(d_att_QK, v_MK.T) / (1.0 - blocks.rate)
-        d_weights_QM = drop(d_weights_QM, query_Q[:, None], key_M[None])
-        d_logits_QM = weights_QM * (d_weights_QM - delta_Q[:, None])
-        return d_q_QK + _dot(d_logits_QM.astype(k_MK.dtype), k_MK)
+    Programs take equally long: those with few keys before them have many queries after.
+    """
+    S, T, own = blocks.size, blocks.step, pl.program_id(0)
+    drop_at = blocks.make_drop(seed_ref)
+    kept = 1.0 - blocks.rate
+    mine = pl.ds(own * S, S)
+    position_S = own * S + jnp.arange(S)
+    to_log2 = _to_log2(q_ref)
+    scale = q_ref.shape[-1] ** -0.5 / kept
+    zeros_SK = jnp.zeros((S, q_ref.shape[-1]), jnp.float32)
 
-    end = (first + Q) // M
-    d_q_QK = jax.lax.fori_loop(0, end, add, jnp.zeros(q_QK.shape, jnp.float32))
-    d_q_ref[...] = (d_q_QK * q_QK.shape[-1] ** -0.5).astype(d_q_ref.dtype)
+    q_SK, d_att_SK = q_ref[mine, :], d_att_ref[mine, :]
+    sum_S1, delta_S1 = sum_ref[mine][:, None], (delta_ref[mine] * kept)[:, None]
 
+    def add_keys(step: jax.Array, d_q_SK: jax.Array, is_masked: bool) -> jax.Array:
+        here = pl.ds(step * T, T)
+        query_S1, key_1T = position_S[:, None], (step * T + jnp.arange(T))[None]
+        k_TK, v_TK = k_ref[here, :], v_ref[here, :]
+        weights_ST = jnp.exp2(_dot(q_SK, k_TK.T) * to_log2 - sum_S1)
+        if is_masked:
+            weights_ST = jnp.where(query_S1 >= key_1T, weights_ST, 0.0)
+        d_weights_ST = drop_at(query_S1, key_1T)(_dot(d_att_SK, v_TK.T))
+        d_logits_ST = weights_ST * (d_weights_ST - delta_S1)
+        return d_q_SK + _dot(d_logits_ST.astype(k_TK.dtype), k_TK)
 
-def _key_kernel(
-    q_ref: Ref,
-    k_ref: Ref,
-    v_ref: Ref,
-    seed_ref: Ref,
-    d_att_ref: Ref,
-    sum_ref: Ref,
-    delta_ref: Ref,
-    d_k_ref: Ref,
-    d_v_ref: Ref,
-    *,
-    blocks: _Blocks,
-) -> None:
-    """A block of keys and values: its rows of their gradients."""
-    M = Q = blocks.of_keys
-    drop = blocks.make_drop(seed_ref)
-    first = pl.program_id(0) * M
-    key_M = first + jnp.arange(M)
-    k_MK, v_MK = k_ref[...], v_ref[...]
+    d_q_SK = blocks.before(own, add_keys, zeros_SK)
+    d_qkv_ref[:, 0, :] = (d_q_SK * scale).astype(d_qkv_ref.dtype)
 
-    def add(block: jax.Array, carry: Any) -> Any:
-        d_k_MK, d_v_MK = carry
-        here = pl.ds(block * Q, Q)
-        query_Q = block * Q + jnp.arange(Q)
-        q_QK, d_att_QK = q_ref[here, :], d_att_ref[here, :]
-        logits_MQ = _logits(k_MK, q_QK, query_Q[None], key_M[:, None])
-        weights_MQ = jnp.exp2(logits_MQ - sum_ref[here][None])
-        dropped_MQ = drop(weights_MQ, query_Q[None], key_M[:, None])
-        d_v_MK += _dot(dropped_MQ.astype(v_MK.dtype), d_att_QK)
-        d_weights_MQ = _dot(v_MK, d_att_QK.T) / (1.0 - blocks.rate)
-        d_weights_MQ = drop(d_weights_MQ, query_Q[None], key_M[:, None])
-        d_logits_MQ = weights_MQ * (d_weights_MQ - delta_ref[here][None])
-        return d_k_MK + _dot(d_logits_MQ.astype(q_QK.dtype), q_QK), d_v_MK
+    k_SK, v_SK = k_ref[mine, :], v_ref[mine, :]
 
-    zeros_MK = jnp.zeros(k_MK.shape, jnp.float32)
-    end = q_ref.shape[0] // Q
-    d_k_MK, d_v_MK = jax.lax.fori_loop(first // Q, end, add, (zeros_MK, zeros_MK))
-    d_k_ref[...] = (d_k_MK * k_MK.shape[-1] ** -0.5).astype(d_k_ref.dtype)
-    d_v_ref[...] = (d_v_MK / (1.0 - blocks.rate)).astype(d_v_ref.dtype)
+    def add_queries(step: jax.Array, carry: Any, is_masked: bool) -> Any:
+        d_k_SK, d_v_SK = carry
+        here = pl.ds(step * T, T)
+        query_1T, key_S1 = (step * T + jnp.arange(T))[None], position_S[:, None]
+        q_TK, d_att_TK = q_ref[here, :], d_att_ref[here, :]
+        weights_ST = jnp.exp2(_dot(k_SK, q_TK.T) * to_log2 - sum_ref[here][None])
+        if is_masked:
+            weights_ST = jnp.where(query_1T >= key_S1, weights_ST, 0.0)
+        drop = drop_at(query_1T, key_S1)
+        d_v_SK += _dot(drop(weights_ST).astype(v_SK.dtype), d_att_TK)
+        d_weights_ST = drop(_dot(v_SK, d_att_TK.T))
+        d_logits_ST = weights_ST * (d_weights_ST - (delta_ref[here] * kept)[None])
+        return d_k_SK + _dot(d_logits_ST.astype(q_TK.dtype), q_TK), d_v_SK
+
+    d_k_SK, d_v_SK = blocks.after(own, add_queries, (zeros_SK, zeros_SK))
+    d_qkv_ref[:, 1, :] = (d_k_SK * scale).astype(d_qkv_ref.dtype)
+    d_qkv_ref[:, 2, :] = (d_v_SK / kept).astype(d_qkv_ref.dtype)

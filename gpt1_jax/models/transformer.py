@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.models import dropout, heads
-from gpt1_jax.models.attention import causal_attention
+from gpt1_jax.models import dropout, gpu, heads, layers
+from gpt1_jax.models.attention import causal_attention, self_attention
 
 normal_init = nn.initializers.normal(0.02)
 
@@ -47,10 +47,7 @@ def dense(features: int, cfg: ModelConfig, name: str) -> nn.Dense:
 
 
 class Norm(nn.Module):
-    """Layer norm over the last axis, computed in float32 at least.
-
-    scale * (x - mean) / sqrt(var + 1e-5) + bias.
-    """
+    """layers.layer_norm with its parameters."""
 
     cfg: ModelConfig
 
@@ -59,13 +56,7 @@ class Norm(nn.Module):
         dtype = param_dtype(self.cfg)
         scale_D = self.param("scale", nn.initializers.ones, x_NLD.shape[-1:], dtype)
         bias_D = self.param("bias", nn.initializers.zeros, x_NLD.shape[-1:], dtype)
-        exact_NLD = x_NLD.astype(dtype)
-        centred_NLD = exact_NLD - exact_NLD.mean(-1, keepdims=True)
-        var_NL1 = jnp.square(centred_NLD).mean(-1, keepdims=True)
-        normed_NLD = centred_NLD * jax.lax.rsqrt(var_NL1 + 1e-5)
-        return (scale_D[None, None] * normed_NLD + bias_D[None, None]).astype(
-            x_NLD.dtype
-        )
+        return layers.layer_norm(x_NLD, scale_D, bias_D)
 
 
 class KeysValues(NamedTuple):
@@ -88,7 +79,7 @@ class KeysValues(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Projections around causal_attention."""
+    """Projections around self_attention, or causal_attention to a memory."""
 
     cfg: ModelConfig
 
@@ -102,16 +93,19 @@ class Attention(nn.Module):
     ) -> tuple[jax.Array, KeysValues | None]:
         N, L, D = x_NLD.shape
         H = self.cfg.num_heads
-        qkv = dense(3 * D, self.cfg, name="qkv")(x_NLD)
-        q, k, v = jnp.split(qkv, 3, axis=-1)
-        q, k, v = (x.reshape(N, L, H, D // H) for x in (q, k, v))
-        if memory is not None:
-            assert position_NL is not None
-            memory = memory.put(k, v, position_NL)
-            k, v = memory
-        att_NLHK = causal_attention(
-            q, k, v, drop, position_NL, implementation=self.cfg.attention
+        qkv_NL3HK = dense(3 * D, self.cfg, name="qkv")(x_NLD).reshape(
+            N, L, 3, H, D // H
         )
+        implementation = self.cfg.attention
+        if memory is None:
+            att_NLHK = self_attention(qkv_NL3HK, drop, implementation=implementation)
+        else:
+            assert position_NL is not None
+            q_NLHK, k_NLHK, v_NLHK = (qkv_NL3HK[:, :, part] for part in range(3))
+            memory = memory.put(k_NLHK, v_NLHK, position_NL)
+            att_NLHK = causal_attention(
+                q_NLHK, *memory, drop, position_NL, implementation=implementation
+            )
         return dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), memory
 
 
@@ -127,8 +121,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x_NLD: jax.Array) -> jax.Array:
         a_NLF = dense(self.cfg.mlp_width, self.cfg, name="in")(x_NLD)
-        a_NLF = jax.nn.gelu(a_NLF, approximate=True)
-        return dense(self.cfg.width, self.cfg, name="out")(a_NLF)
+        return dense(self.cfg.width, self.cfg, name="out")(layers.gelu(a_NLF))
 
 
 class Block(nn.Module):
@@ -262,6 +255,8 @@ class Transformer(nn.Module):
                 row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
+        if is_train:
+            h_NLD = gpu.in_order(h_NLD)
         for layer in range(self.cfg.num_layers):
             h_NLD, _ = self._run_block(layer, h_NLD, seed_N2)
         return h_NLD

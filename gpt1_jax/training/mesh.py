@@ -1,6 +1,7 @@
 """Devices: the mesh, what lies where on it, and the number format they are best at."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.exits import UserError
 
 _DATA_AXIS = "data"
+# On GPUs products are cuBLAS's, which adds biases and residual sums as it multiplies.
+# XLA's own kernels, of which it tries many, take longer to compile and to run.
+_GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
 
 def make_mesh() -> Mesh:
@@ -111,6 +115,23 @@ def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
     )
 
 
+def jit(function: Callable[..., Any], **arguments: Any) -> Any:
+    """jax.jit with the compiler's options for what this process computes on."""
+    return jax.jit(function, compiler_options=_compiler_options(), **arguments)
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any] | None:
+    """_GPU_OPTIONS on a GPU whose XLA knows them; None: XLA's own."""
+    if jax.default_backend() != "gpu":
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=_GPU_OPTIONS)()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return _GPU_OPTIONS
+
+
 def jit_step(
     train_step: Callable[[Any, Any, Any], Any], mesh: Mesh, shardings: Any = None
 ) -> Any:
@@ -119,7 +140,7 @@ def jit_step(
     Args: shardings: of the state, see state_shardings; None: on every device.
     """
     shardings = shardings or replicated(mesh)
-    return jax.jit(
+    return jit(
         train_step,
         donate_argnums=0,
         in_shardings=(shardings, by_rows(mesh), replicated(mesh)),
@@ -153,7 +174,7 @@ def jit_by_rows(
         # A recurrence starts from zeros, which are not marked as any device's own.
         check_vma=False,
     )
-    return jax.jit(mapped, out_shardings=replicated(mesh))
+    return jit(mapped, out_shardings=replicated(mesh))
 
 
 def resolve_dtype(cfg: ModelConfig) -> ModelConfig:
@@ -170,13 +191,14 @@ def resolve_dtype(cfg: ModelConfig) -> ModelConfig:
 
 
 def logits_chunk_elements() -> int:
-    """How many logits the loss holds at once: 134 MB of them on a CPU, 1 GB a device.
+    """How many logits the loss holds at once: 134 MB of them on a CPU.
 
+    Elsewhere a device has 1 GB of them in training, in bfloat16; 2 GB in evaluation.
     Each chunk reads and writes the gradient of the whole token table: few pay.
     """
     if jax.default_backend() == "cpu":
         return 1 << 25
-    return jax.device_count() << 28
+    return jax.device_count() << 29
 
 
 def describe(cfg: ModelConfig, subject: str) -> str:

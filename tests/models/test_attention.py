@@ -95,26 +95,33 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
 ):
     seen = []
 
-    def spy(q_NLHK, k_NLHK, v_NLHK, seed_N2, rate):
+    def spy(qkv_NL3HK, seed_N2, rate):
         seen.append((seed_N2.shape, seed_N2.dtype, rate))
-        return v_NLHK
+        return qkv_NL3HK[:, :, 2]
 
     monkeypatch.setattr(flash_attention, "flash_attention", spy)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     device = types.SimpleNamespace(compute_capability=capability)
     monkeypatch.setattr(attention.jax, "devices", lambda: [device])
 
-    def attend(q, seed_N2, position_NL=None):
+    def attend(qkv, seed_N2):
         drop = dropout.RowDropout(0.25, seed_N2)
-        return causal_attention(q, q, q, drop, position_NL, implementation=name)
+        return attention.self_attention(qkv, drop, implementation=name)
 
-    q = jax.ShapeDtypeStruct((N, L, H, width), jnp.dtype(dtype))
+    qkv = jax.ShapeDtypeStruct((N, L, 3, H, width), jnp.dtype(dtype))
     seed_N2 = jax.ShapeDtypeStruct((N, 2), jnp.uint32)
-    jax.eval_shape(attend, q, seed_N2)
+    assert jax.eval_shape(attend, qkv, seed_N2).shape == (N, L, H, width)
     assert seen == ([((N, 2), "uint32", 0.25)] if is_kernel else [])
-    jax.eval_shape(attend, q, seed_N2, jax.ShapeDtypeStruct((N, L), jnp.int32))
-    assert len(seen) == is_kernel
     assert fused_calls == []
+
+
+def test_a_text_s_attention_on_itself_is_that_of_its_three_parts():
+    qkv = random_qkv()
+    seeds = dropout.row_seeds(jax.random.key(0), jnp.arange(N, dtype=jnp.uint32))
+    together = jnp.stack(qkv, axis=2)
+    for drop in (None, dropout.RowDropout(0.25, seeds)):
+        found = attention.self_attention(together, drop)
+        np.testing.assert_array_equal(found, causal_attention(*qkv, drop))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""What XLA must be told on GPUs: whose rows a kernel is for, and an array's order."""
+
+from typing import Any
+
+import jax
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.experimental.layout import Layout, with_layout_constraint
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def on_rows(run: Any, axes: str) -> Any:
+    """`run`, that each device does on its own rows n and on all else.
+
+    XLA can't look into a kernel: untold, it would gather all rows on each device.
+    Args: run: from arrays to a tuple of them. axes: theirs, a letter each: "nl,n->nl".
+    """
+    on_own = custom_partitioning(lambda *arrays: run(*arrays))
+    operands, results = (side.split(",") for side in axes.split("->"))
+
+    def by_rows(mesh: Any, arguments: Any) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec(*arguments[0].sharding.spec[:1]))
+
+    def partition(mesh: Any, arguments: Any, _: Any) -> Any:
+        rows = by_rows(mesh, arguments)
+        return mesh, run, (rows,) * len(results), (rows,) * len(operands)
+
+    def infer(mesh: Any, arguments: Any, _: Any) -> Any:
+        return (by_rows(mesh, arguments),) * len(results)
+
+    others = dict.fromkeys(axis for axis in axes if axis.isalpha() and axis != "n")
+    on_own.def_partition(
+        partition=partition,
+        infer_sharding_from_operands=infer,
+        sharding_rule=" -> ".join(
+            ", ".join(" ".join(one) for one in side) for side in (operands, results)
+        ),
+        need_replication_factors=tuple(others),
+    )
+    return on_own
+
+
+@jax.custom_vjp
+def in_order(x_NLD: jax.Array) -> jax.Array:
+    """`x_NLD`, on GPUs row by row in memory, as its gradient.
+
+    XLA takes the order of what is broadcast to an array, and positions are, to rows:
+    rows innermost, and hidden states transposed before and after each product.
+    """
+    if jax.default_backend() != "gpu":
+        return x_NLD
+    order = Layout((0, 1, 2))
+    return on_rows(lambda x: (with_layout_constraint(x, order),), "nld->nld")(x_NLD)[0]
+
+
+in_order.defvjp(lambda x_NLD: (in_order(x_NLD), None), lambda _, d: (in_order(d),))

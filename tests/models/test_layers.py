@@ -1,0 +1,88 @@
+"""GELU and layer norm beside what they are in float64, and JAX's gradients of that."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.models import layers
+
+N, L, D = 3, 5, 37
+
+
+def gelu(x):
+    return 0.5 * x * (1 + jnp.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def layer_norm(x, scale, bias):
+    centred = x - x.mean(-1, keepdims=True)
+    var = (centred**2).mean(-1, keepdims=True)
+    return scale[None, None] * centred / jnp.sqrt(var + 1e-5) + bias[None, None]
+
+
+def random(*shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(sum(shape)).standard_normal(shape))
+
+
+def norm_arguments() -> tuple[jax.Array, ...]:
+    """x of a mean beside which its deviation is small; scale; bias."""
+    return random(N, L, D) + 5.0, random(D) + 2.0, random(D + 1)[1:]
+
+
+def value_and_gradients(function, arguments, weight):
+    def total(*arguments):
+        return (function(*arguments) * weight).sum()
+
+    gradients = jax.grad(total, tuple(range(len(arguments))))(*arguments)
+    return function(*arguments), *gradients
+
+
+# How far rounding may lead, as a share of the largest number.
+@pytest.mark.parametrize(
+    ("dtype", "allowed"), [("float64", 1e-13), ("float32", 1e-5), ("bfloat16", 0.01)]
+)
+@pytest.mark.parametrize(
+    ("ours", "exact", "make"),
+    [
+        (layers.gelu, gelu, lambda: (4 * random(N, L, D),)),
+        (layers.layer_norm, layer_norm, norm_arguments),
+    ],
+)
+def test_values_and_gradients(ours, exact, make, dtype, allowed):
+    with jax.enable_x64(True):
+        x, *rest = make()
+        x, weight = x.astype(dtype), random(N, L, D).astype(dtype)
+        rest = [y.astype("float64" if dtype == "float64" else "float32") for y in rest]
+        found = value_and_gradients(ours, (x, *rest), weight)
+        wide = [jnp.asarray(y, jnp.float64) for y in (x, *rest)]
+        expected = value_and_gradients(exact, wide, weight.astype(jnp.float64))
+        dtypes = [dtype, dtype, *(y.dtype for y in rest)]
+        for array, number, named in zip(found, expected, dtypes, strict=True):
+            assert array.dtype == named
+            error = np.abs(array.astype(np.float64) - number).max()
+            assert np.abs(number).max() > 0.1
+            assert error < allowed * np.abs(number).max()
+
+
+def test_far_from_zero_gelu_is_the_identity_or_nothing():
+    x = jnp.array([-1e30, -1e4, -50.0, 0.0, 50.0, 1e4], jnp.float32)
+    y, slope = jax.vmap(jax.value_and_grad(layers.gelu))(x[1:])
+    np.testing.assert_array_equal(y, [0, 0, 0, 50, 1e4])
+    np.testing.assert_array_equal(slope, [0, 0, 0.5, 1, 1])
+    assert layers.gelu(x)[0] == 0
+
+
+def test_a_constant_row_is_normed_to_the_bias():
+    x, bias = jnp.full((1, 1, 4), 1e4), jnp.arange(4.0)
+    found = layers.layer_norm(x, jnp.ones(4), bias)[0, 0]
+    np.testing.assert_allclose(found, bias, atol=1e-3)
+
+
+def test_what_is_kept_for_the_gradient_is_the_input_and_a_number_a_row():
+    x, scale, bias = (y.astype(jnp.bfloat16) for y in norm_arguments())
+    _, pull = jax.vjp(layers.gelu, x)
+    kept = [y for y in jax.tree.leaves(pull) if hasattr(y, "shape")]
+    assert sum(y.nbytes for y in kept) == x.nbytes
+    _, pull = jax.vjp(layers.layer_norm, x, scale, bias)
+    kept = [y for y in jax.tree.leaves(pull) if hasattr(y, "shape")]
+    assert sum(y.nbytes for y in kept) == x.nbytes + 2 * 4 * N * L + scale.nbytes
