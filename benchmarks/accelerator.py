@@ -12,7 +12,9 @@ between. Needs the extra: pip install -e '.[benchmarks]'
 import concurrent.futures
 import contextlib
 import dataclasses
+import gc
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -41,7 +43,9 @@ _COMPARISON = side_by_side.define(
         "jax_plain_attention",  # written out
         "jax_unpadded",  # the vocabulary as it is
         "jax_plain_loss",  # that, and float32 logits, differentiated by JAX
-        "jax_one_round",  # a hash for dropout with one round, not two
+        "jax_plain_layers",  # GELU and layer norm differentiated by JAX
+        "jax_free_layout",  # hidden states in the order that XLA takes
+        "jax_own_products",  # XLA's kernels for products beside cuBLAS's
         "jax_threefry",  # JAX's bits for dropout, so written-out attention
         "jax_naive",  # all of these
         "jax_no_dropout",  # attention by cuDNN
@@ -62,8 +66,8 @@ _COMPILE_SECONDS = flags.DEFINE_integer(
 _WARM_UP_STEPS, _STEPS = 3, 20
 # Dense bfloat16 products, TFLOP/s, by the vendor's datasheet.
 _PEAKS = {"H100": 989, "H200": 989, "A100": 312}
-# JAX takes no more of the memory, so that the other library has room beside it.
-_HALF = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
+# The share of the memory that JAX takes: half of it beside the other library.
+_SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 def main() -> None:
@@ -74,18 +78,14 @@ def main() -> None:
         _serve(_library_of(side), config)
         return
     side_by_side.check_sides(_COMPARISON)
-    if any(
-        _library_of(side) == "torch" for side in _COMPARISON.sides.value
-    ) and not importlib.util.find_spec("torch"):
+    named = {_library_of(side) for side in _COMPARISON.sides.value}
+    if "torch" in named and not importlib.util.find_spec("torch"):
         raise exits.RunFailed(
             "torch is not installed; some of --sides need it; name only those of jax "
             "or run pip install -e '.[benchmarks]'"
         )
-    started = {
-        library: _Library(library)
-        for library in ("jax", "torch")
-        if any(_library_of(side) == library for side in _COMPARISON.sides.value)
-    }
+    os.environ.setdefault(_SHARE, "0.5" if len(named) > 1 else "0.9")
+    started = {library: _Library(library) for library in sorted(named)}
     made: dict[str, dict[str, Any]] = {}
     for library in started.values():
         for found in library.until_ready():
@@ -102,12 +102,21 @@ def main() -> None:
         side: [] for side in _COMPARISON.sides.value if side not in left_out
     }
     for number in range(1, _COMPARISON.rounds.value + 1):
-        for side, runs in rounds.items():
-            runs.append(started[_library_of(side)].measure(side))
-            ms = runs[-1]["seconds"] * 1e3
-            terminal.say(f"round {number}, {side}: {ms:.2f} ms a step")
+        for side in list(rounds):
+            run = started[_library_of(side)].measure(side)
+            if "error" in run:
+                terminal.say(f"round {number}, {side}: {run['error']}")
+                left_out[side] = run["error"]
+                del rounds[side]
+                continue
+            rounds[side].append(run)
+            terminal.say(
+                f"round {number}, {side}: {run['seconds'] * 1e3:.2f} ms a step"
+            )
     for library in started.values():
         library.stop()
+    if "jax" not in rounds:
+        raise exits.RunFailed(f"the side jax was not measured: {left_out['jax']}")
     found = _make_report(config, device, rounds) | {"left_out": left_out}
     terminal.say(_render(found))
     side_by_side.write(_COMPARISON, found)
@@ -124,7 +133,6 @@ class _Library:
         side = next(s for s in _COMPARISON.known if _library_of(s) == name)
         self._process = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, *sys.argv[1:], f"--side={side}"],
-            env=os.environ | _HALF,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -136,7 +144,7 @@ class _Library:
             yield json.loads(line)
 
     def measure(self, side: str) -> dict[str, Any]:
-        """Seconds of a step of `side`."""
+        """Seconds of a step of `side`, or the error that it ends with."""
         self._process.stdin.write(side + "\n")
         self._process.stdin.flush()
         return json.loads(self._line())
@@ -162,8 +170,8 @@ def _serve(library: str, config: RunConfig) -> None:
     named = [s for s in _COMPARISON.sides.value if _library_of(s) == library]
     make_all = _make_jax if library == "jax" else _make_torch
     for side, made, seconds in make_all(named, config):
-        if isinstance(made, Exception):
-            _tell({"side": side, "error": repr(made)[:500]})
+        if isinstance(made, str):
+            _tell({"side": side, "error": made})
             continue
         sides[side] = made
         _tell(
@@ -176,7 +184,26 @@ def _serve(library: str, config: RunConfig) -> None:
         )
     print("ready", flush=True)
     for line in sys.stdin:
-        _tell(_measure(sides[line.strip()], library, config))
+        try:
+            found = _measure(sides[line.strip()], library, config)
+        except Exception as error:  # too little memory, for one; others may have enough
+            found = {"error": _told(error)}
+        _release(library)
+        _tell(found)
+
+
+def _told(error: Exception) -> str:
+    """As text, since an error holds on to all that its frames have, a model too."""
+    return repr(error)[:500]
+
+
+def _release(library: str) -> None:
+    """Gives memory that is not used back, for the other library and other sides."""
+    if library == "torch":
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _tell(found: dict[str, Any]) -> None:
@@ -193,7 +220,8 @@ def _device_name(library: str) -> str:
     return torch.cuda.get_device_name()
 
 
-Made = Iterator[tuple[str, steps.Side | Exception, float]]
+# Of each side: its step, or the error that it ends with; seconds.
+Made = Iterator[tuple[str, steps.Side | str, float]]
 
 
 def _make_jax(named: list[str], config: RunConfig) -> Made:
@@ -207,7 +235,7 @@ def _make_jax(named: list[str], config: RunConfig) -> Made:
         try:
             return make(), time.perf_counter() - began
         except Exception as error:  # a side that fails must not take the others along
-            return error, 0.0
+            return _told(error), 0.0
 
     end = time.monotonic() + _COMPILE_SECONDS.value
     pool, started = concurrent.futures.ThreadPoolExecutor(len(named) or 1), {}
@@ -223,8 +251,8 @@ def _make_jax(named: list[str], config: RunConfig) -> Made:
             yield side, _late(), 0.0
 
 
-def _late() -> TimeoutError:
-    return TimeoutError(f"not compiled after {_COMPILE_SECONDS.value} s")
+def _late() -> str:
+    return f"not compiled after {_COMPILE_SECONDS.value} s"
 
 
 def variant(side: str, config: RunConfig) -> RunConfig:
@@ -251,17 +279,24 @@ def chunk_elements(side: str) -> int | None:
 @contextlib.contextmanager
 def patched(side: str) -> Iterator[None]:
     """While `side` is traced, what it does without."""
-    from gpt1_jax.models import dropout, heads
+    from gpt1_jax.models import dropout, gpu, heads, layers
+    from gpt1_jax.training import mesh
 
+    replaced: dict[str, list[tuple[Any, str, Any]]] = {
+        "jax_plain_loss": [(heads, "nll_sum", _plain_nll_sum)],
+        "jax_unpadded": [(heads, "_UNIT", 1)],
+        "jax_plain_layers": [
+            (layers, "gelu", _plain_gelu),
+            (layers, "layer_norm", _plain_layer_norm),
+        ],
+        "jax_free_layout": [(gpu, "in_order", lambda x_NLD: x_NLD)],
+        "jax_own_products": [(mesh, "_compiler_options", lambda: None)],
+        "jax_threefry": [(dropout, "_drop", _threefry_drop)],
+    }
+    replaced["jax_naive"] = list(itertools.chain(*replaced.values()))
     with contextlib.ExitStack() as stack:
-        if side in ("jax_plain_loss", "jax_naive"):
-            stack.enter_context(mock.patch.object(heads, "nll_sum", _plain_nll_sum))
-        if side in ("jax_unpadded", "jax_naive"):
-            stack.enter_context(mock.patch.object(heads, "_UNIT", 1))
-        if side == "jax_one_round":
-            stack.enter_context(mock.patch.object(dropout, "_hash", _one_round))
-        if side in ("jax_threefry", "jax_naive"):
-            stack.enter_context(mock.patch.object(dropout, "_drop", _threefry_drop))
+        for module, name, value in replaced.get(side, []):
+            stack.enter_context(mock.patch.object(module, name, value))
         yield
 
 
@@ -277,10 +312,23 @@ def _plain_nll_sum(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
     return (nll_NL * weight_NL).sum()
 
 
-def _one_round(first_seed, second_seed, place):
-    from gpt1_jax.models import dropout
+def _plain_gelu(x):
+    import jax
 
-    return dropout._mix((place + first_seed) ^ second_seed)
+    return jax.nn.gelu(x, approximate=True)
+
+
+def _plain_layer_norm(x_NLD, scale_D, bias_D):
+    """layers.layer_norm as it is usually written."""
+    import jax
+    import jax.numpy as jnp
+
+    exact_NLD = x_NLD.astype(jnp.float32)
+    centred_NLD = exact_NLD - exact_NLD.mean(-1, keepdims=True)
+    var_NL1 = jnp.square(centred_NLD).mean(-1, keepdims=True)
+    normed_NLD = centred_NLD * jax.lax.rsqrt(var_NL1 + 1e-5)
+    scaled_NLD = scale_D[None, None] * normed_NLD
+    return (scaled_NLD + bias_D[None, None]).astype(x_NLD.dtype)
 
 
 def _threefry_drop(x, rate, seed_N2):
@@ -295,36 +343,36 @@ def _threefry_drop(x, rate, seed_N2):
 
 def _make_torch(named: list[str], config: RunConfig) -> Made:
     """Sides one after the other, each after its first two steps, which compile."""
+    end = time.monotonic() + _COMPILE_SECONDS.value
+    for side in named:
+        began = time.perf_counter()
+        made = _late() if time.monotonic() > end else _start_torch(side, config)
+        _release("torch")
+        yield side, made, time.perf_counter() - began
+
+
+def _start_torch(side: str, config: RunConfig) -> steps.Side | str:
+    """A side after its first two steps, or the error that it ends with."""
     import torch
 
     from benchmarks import torch_sides
 
-    end = time.monotonic() + _COMPILE_SECONDS.value
-    for side in named:
-        began = time.perf_counter()
-        if time.monotonic() > end:
-            yield side, _late(), 0.0
-            continue
-        try:
-            own = variant(side, config)
-            num_parameters, start = torch_sides.make(side, own, "cuda")
+    own = variant(side, config)
+    tokens = _tokens(own)
+    try:
+        num_parameters, start = torch_sides.make(side, own, "cuda")
 
-            def on_device(
-                tokens_BL: np.ndarray, start: Callable[..., Any] = start
-            ) -> torch.Tensor:
-                return start(torch.from_numpy(tokens_BL).cuda(non_blocking=True))
+        def on_device(tokens_BL: np.ndarray) -> torch.Tensor:
+            return start(torch.from_numpy(tokens_BL).cuda(non_blocking=True))
 
-            tokens = _tokens(own)
-            for _ in range(2):
-                loss = on_device(tokens).item()
-            assert np.isfinite(loss), loss
-            torch.cuda.empty_cache()
-            made: Any = steps.Side(
-                num_parameters, lambda tokens: on_device(tokens).item(), 0, on_device
-            )
-        except Exception as error:  # as above
-            made = error
-        yield side, made, time.perf_counter() - began
+        for _ in range(2):
+            loss = on_device(tokens).item()
+        assert np.isfinite(loss), loss
+    except Exception as error:  # as above
+        return _told(error)
+    return steps.Side(
+        num_parameters, lambda tokens: on_device(tokens).item(), 0, on_device
+    )
 
 
 def _tokens(config: RunConfig) -> np.ndarray:
@@ -342,13 +390,7 @@ def _measure(side: steps.Side, library: str, config: RunConfig) -> dict[str, Any
         last = side.start(tokens_BL)
     _wait(last, library)
     seconds = (time.perf_counter() - began) / _STEPS
-    if library == "jax":
-        loss = float(last[0]) / float(last[1])
-    else:
-        import torch
-
-        loss = last.item()
-        torch.cuda.empty_cache()  # for the other library
+    loss = float(last[0]) / float(last[1]) if library == "jax" else last.item()
     return {
         "seconds": seconds,
         "steps": _STEPS,

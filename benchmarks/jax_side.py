@@ -70,7 +70,11 @@ def traced(
             return float(total) / float(count)
 
         return steps.Side(
-            session.num_parameters(now.params), step, _bytes(compiled), start
+            session.num_parameters(now.params),
+            step,
+            _bytes(compiled),
+            start,
+            compiled.as_text,
         )
 
     return compile_

@@ -21,13 +21,14 @@ class Side:
     """`step` maps tokens_BL, one more than the context, to the loss.
 
     memory: bytes that it needs at once, where that is known. start: as `step`, but
-    returns at once, what is to become the loss.
+    returns at once, what is to become the loss. program: the compiled step's text.
     """
 
     num_parameters: int
     step: Callable[[np.ndarray], float]
     memory: int = 0
     start: Callable[[np.ndarray], Any] | None = None
+    program: Callable[[], str] | None = None
 
 
 def checked(given: ConfigDict) -> RunConfig:
