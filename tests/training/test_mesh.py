@@ -117,3 +117,15 @@ def test_a_state_is_shared_out_along_its_longest_even_axis(shape, axes):
     assert (shared.spec, copied.spec) == (PartitionSpec(*axes), PartitionSpec())
     if axes:
         assert shared.shard_shape(shape)[len(axes) - 1] == shape[len(axes) - 1] // 4
+
+
+def test_gpus_get_options_that_their_compiler_knows(monkeypatch):
+    uncached = mesh._compiler_options.__wrapped__
+    monkeypatch.setattr(mesh, "_compiler_options", uncached)
+    assert mesh._compiler_options() is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert mesh._compiler_options() == {"xla_gpu_enable_triton_gemm": False}
+    assert mesh.jit(lambda x: 2 * x)(2) == 4
+    monkeypatch.setattr(mesh, "_GPU_OPTIONS", {"xla_gpu_of_another_time": True})
+    assert mesh._compiler_options() is None
+    assert mesh.jit(lambda x: 2 * x)(2) == 4
