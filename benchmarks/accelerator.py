@@ -184,10 +184,12 @@ def _serve(library: str, config: RunConfig) -> None:
         )
     print("ready", flush=True)
     for line in sys.stdin:
+        side = line.strip()
         try:
-            found = _measure(sides[line.strip()], library, config)
+            found = _measure(sides[side], library, config)
         except Exception as error:  # too little memory, for one; others may have enough
             found = {"error": _told(error)}
+            del sides[side]
         _release(library)
         _tell(found)
 

@@ -33,8 +33,8 @@ _CONFIG = experiment.define_config(_FLAGS)
 _COMPARISON = side_by_side.define("step_kernels", _FLAGS)
 _WARM_UP_STEPS = 3
 Event = tuple[str, str, float]  # an instruction, its kernel, seconds
-# What a kernel's operation is from, by its name in the traced function, the first that
-# matches; of a product's name the last word is dot_general.
+# The part of the model that an operation is from, by its name in the traced function:
+# the first that matches.
 _PARTS = (
     ("attention's projections", r"/attention/(qkv|out)/"),
     ("attention between them", r"/attention/|(forward|backward)_kernel|delta"),
@@ -57,8 +57,14 @@ class Operation:
 
     @property
     def is_product(self) -> bool:
-        """Whether it is a product of matrices, with whatever is fused to it."""
-        return bool(re.search(r"gemm|matmul|dot_general|\bdot\(", self.text))
+        """Whether it is a product of matrices, with whatever is fused to it.
+
+        Of cuBLAS, of XLA's own kernels, or on a CPU.
+        """
+        text = self.text.partition(", metadata=")[0]
+        if re.search(r"__cublas|%gemm_fusion|\bdot\(", text):
+            return True
+        return "ynn_fusion" in text and self.source.endswith("dot_general")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ minutes on 2 CPU cores; docs/results.md has what it reaches on public-domain nov
         --config.data.corpus='/data/books/*.txt'
 The paper's run: 12 layers, width 768, 100 epochs of 64 x 512 tokens, held-out
 perplexity 18.4 on BooksCorpus. A month on 8 GPUs in 2018; about 110 billion tokens,
-65 hours at an H200's 468,000 a second.
+58 hours at an H100's 526,000 a second.
 With `lstm` beside either word, or alone, an LSTM in the Transformer's place (Sec. 5,
 Table 5): one layer of 2,048 units, of 256 in the demo and in small.
 """

@@ -161,7 +161,7 @@ class _Pretraining:
         seed = np.uint32(self.config.seed)
         compiled = jitted.lower(like, batch_like, seed).compile()
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
-        eval_step = mesh.jit(
+        eval_step = jax.jit(
             evaluate.make_eval_step(self._loss(is_train=False)),
             in_shardings=(session.shardings_of(like.params), mesh.by_rows(self.mesh)),
             out_shardings=mesh.replicated(self.mesh),

@@ -44,9 +44,10 @@ def causal_attention(
     Source: Vaswani et al. 2017, eq. (1); finetune-transformer-lm train.py, `_attn`.
     Args: drop: dropout on the attention weights (N, H, L, M).
           position_NL: of the queries among the keys; 0, 1, ... if None.
-          implementation: see config.ModelConfig.attention; `fused` is cuDNN's without
-          dropout, and else `xla`. Where there is a position_NL, in decoding, and in
-          float64 it is `xla` too.
+          implementation: see config.ModelConfig.attention. `fused` is cuDNN's without
+          dropout, where that has the width and the dtype. It is `xla` where there is a
+          position_NL, in decoding, in float64, and with dropout, whose kernel only
+          self_attention knows.
     """
     is_plain = position_NL is None and q_NLHK.dtype != jnp.float64
     if is_plain and drop is None and is_fused(implementation):

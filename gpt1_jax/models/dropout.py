@@ -85,8 +85,9 @@ def keeps(
 ) -> jax.Array:
     """Whether drop_rows keeps (row, column) of a row that is a table, `width` wide.
 
-    For kernels, that make a mask a block at a time. Integers are uint32, and broadcast:
-    with a row and a column of them, all but an addition and _scatter is of vectors.
+    For kernels, that make a mask a block at a time. Integers are uint32, and broadcast.
+    A column of rows and a row of columns are multiplied apart: for each place there is
+    an addition, and _scatter.
     """
     stride = _odd(second_seed)
     start = row * (jnp.uint32(width) * stride) + first_seed
@@ -120,10 +121,12 @@ def _odd(seed: jax.Array) -> jax.Array:
 
 
 def _scatter(x: jax.Array) -> jax.Array:
-    """32 bits of a number of a row's sequence, the high ones best.
+    """32 bits of a number of a row's sequence, of which the upper half is random.
 
-    Counter-based: far cheaper than threefry, which spends a block on each element.
-    Source: as _mix, less the last shift, which changes what no threshold looks at.
+    Counter-based: far cheaper than threefry, which spends a block on each element. The
+    lower half decides over one place in 65,536.
+    Source: the multipliers and shifts are those of Wellons' hash-prospector, lowbias32.
+    Differs: without its last shift, which would mix the upper half into the lower.
     """
     x ^= x >> 16
     x *= jnp.uint32(0x21F0AAAD)
@@ -132,9 +135,6 @@ def _scatter(x: jax.Array) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """A bijection of 32 bits; an input bit flips each output bit about half the time.
-
-    Source: the multipliers and shifts are those of Wellons' hash-prospector, lowbias32.
-    """
+    """A bijection of 32 bits; an input bit flips each output bit half of the time."""
     x = _scatter(x)
     return x ^ (x >> 15)

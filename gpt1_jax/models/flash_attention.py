@@ -58,8 +58,8 @@ def flash_attention(
     """attention.causal_attention with dropout of `rate` on the weights: att_NLHK.
 
     The same masks as dropout.drop_rows of weights (N, H, L, L); sums in float32.
-    Args: qkv_NL3HK: queries, keys and values as one projection gives them, so that
-          neither they nor their gradients are copied.
+    Args: qkv_NL3HK: queries, keys and values as one projection gives them, so that they
+          are not copied apart, nor their gradients together.
           seed_N2: of the rows at this site.
           interpret: runs what the kernels say without a GPU, slowly.
     """
@@ -69,6 +69,7 @@ def flash_attention(
 def _forward(
     qkv_NL3HK: jax.Array, seed_N2: jax.Array, rate: float, interpret: bool
 ) -> tuple[jax.Array, Any]:
+    """The result, and what the gradient needs."""
     run = functools.partial(_run_forward, rate=rate, interpret=interpret)
     run = gpu.on_rows(run, "nlchk,ns->nlhk,nhl")
     att_NLHK, log_sum_NHL = run(qkv_NL3HK, seed_N2)
@@ -78,6 +79,7 @@ def _forward(
 def _backward(
     rate: float, interpret: bool, saved: Any, d_att_NLHK: jax.Array
 ) -> tuple[jax.Array, None]:
+    """The gradients of qkv_NL3HK and, there being none, of the seeds."""
     qkv_NL3HK, seed_N2, att_NLHK, log_sum_NHL = saved
     delta_NHL = jnp.einsum(
         "NLHK,NLHK->NHL", att_NLHK, d_att_NLHK, preferred_element_type=jnp.float32
@@ -99,17 +101,23 @@ def _run_forward(
     assert H * L * L < 2**32, qkv_NL3HK.shape  # places of a row's mask
     blocks = _Blocks(L, rate, _STEP)
     qkv = blocks.pad(qkv_NL3HK, 1)
-    att, log_sum = blocks.call(
+    call = blocks.make_call(
         _forward_kernel,
-        (blocks.count, H, N),
-        [blocks.own(K, 0), blocks.whole(K, 1), blocks.whole(K, 2), _seeds()],
-        [blocks.own(K), blocks.own_sum()],
-        [
+        grid=(blocks.count, H, N),
+        in_specs=[
+            blocks.own_spec(K, 0),
+            blocks.whole_spec(K, 1),
+            blocks.whole_spec(K, 2),
+            _seeds_spec(),
+        ],
+        out_specs=[blocks.own_spec(K), blocks.own_sums_spec()],
+        out_shape=[
             jax.ShapeDtypeStruct((N, blocks.padded, H, K), qkv.dtype),
             jax.ShapeDtypeStruct((N, H, blocks.padded), jnp.float32),
         ],
-        interpret,
-    )(qkv, qkv, qkv, seed_N2)
+        interpret=interpret,
+    )
+    att, log_sum = call(qkv, qkv, qkv, seed_N2)
     return att[:, :L], log_sum[:, :, :L]
 
 
@@ -128,32 +136,36 @@ def _run_backward(
     blocks = _Blocks(L, rate, _BACKWARD_STEP)
     qkv, d_att = blocks.pad(qkv_NL3HK, 1), blocks.pad(d_att_NLHK, 1)
     log_sum, delta = blocks.pad(log_sum_NHL, 2), blocks.pad(delta_NHL, 2)
-    d_qkv = blocks.call(
+    own_parts = (None, blocks.size, 3, None, K)
+    call = blocks.make_call(
         _backward_kernel,
-        (blocks.count, H, N),
-        [
-            *(blocks.whole(K, part) for part in range(3)),
-            _seeds(),
-            blocks.whole(K),
-            blocks.whole_sum(),
-            blocks.whole_sum(),
+        grid=(blocks.count, H, N),
+        in_specs=[
+            *(blocks.whole_spec(K, part) for part in range(3)),
+            _seeds_spec(),
+            blocks.whole_spec(K),
+            blocks.whole_sums_spec(),
+            blocks.whole_sums_spec(),
         ],
-        pl.BlockSpec((None, blocks.size, 3, None, K), lambda i, h, n: (n, i, 0, h, 0)),
-        jax.ShapeDtypeStruct(qkv.shape, qkv.dtype),
-        interpret,
-    )(qkv, qkv, qkv, seed_N2, d_att, log_sum, delta)
+        out_specs=pl.BlockSpec(own_parts, lambda i, h, n: (n, i, 0, h, 0)),
+        out_shape=jax.ShapeDtypeStruct(qkv.shape, qkv.dtype),
+        interpret=interpret,
+    )
+    d_qkv = call(qkv, qkv, qkv, seed_N2, d_att, log_sum, delta)
     return (d_qkv[:, :L],)
 
 
-def _seeds() -> pl.BlockSpec:
+def _seeds_spec() -> pl.BlockSpec:
+    """Both of a row."""
     return pl.BlockSpec((None, 2), lambda i, h, n: (n, 0))
 
 
 class _Blocks:
     """How a text of `length` is cut, and what is kept of its weights.
 
-    A program has `size` positions of its own and goes over others `step` at a time.
-    What pads the text is seen by no real query, and has no gradient to pass on.
+    A program has `size` positions of its own, S in the kernels' names, and goes over
+    others `step` at a time, T. What pads the text is seen by no real query, and has no
+    gradient to pass on.
     """
 
     def __init__(self, length: int, rate: float, step: int):
@@ -171,15 +183,16 @@ class _Blocks:
             return x
         return jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
 
-    def own(self, K: int, part: int | None = None) -> pl.BlockSpec:
+    def own_spec(self, K: int, part: int | None = None) -> pl.BlockSpec:
         """A program's own positions, of a part of qkv or of an array (N, L, H, K)."""
         return self._spec(self.size, K, part, lambda i: i)
 
-    def whole(self, K: int, part: int | None = None) -> pl.BlockSpec:
-        """As `own`, all positions."""
+    def whole_spec(self, K: int, part: int | None = None) -> pl.BlockSpec:
+        """As own_spec, of all positions."""
         return self._spec(self.padded, K, part, lambda i: 0)
 
     def _spec(self, length: int, K: int, part: int | None, at: Any) -> pl.BlockSpec:
+        """`length` positions, the block at(i) of them for program i."""
         if part is None:
             return pl.BlockSpec(
                 (None, length, None, K), lambda i, h, n: (n, at(i), h, 0)
@@ -188,36 +201,25 @@ class _Blocks:
             (None, length, None, None, K), lambda i, h, n: (n, at(i), part, h, 0)
         )
 
-    def own_sum(self) -> pl.BlockSpec:
+    def own_sums_spec(self) -> pl.BlockSpec:
         """A program's own positions of an array (N, H, L)."""
         return pl.BlockSpec((None, None, self.size), lambda i, h, n: (n, h, i))
 
-    def whole_sum(self) -> pl.BlockSpec:
-        """As `own_sum`, all positions."""
+    def whole_sums_spec(self) -> pl.BlockSpec:
+        """As own_sums_spec, of all positions."""
         return pl.BlockSpec((None, None, self.padded), lambda i, h, n: (n, h, 0))
 
-    def call(
-        self,
-        kernel: Any,
-        grid: tuple[int, ...],
-        in_specs: Any,
-        out_specs: Any,
-        out_shape: Any,
-        interpret: bool,
-    ) -> Any:
-        """`kernel` over the grid of (block, head, row)."""
+    def make_call(self, kernel: Any, *, interpret: bool, **specs: Any) -> Any:
+        """`kernel` over a grid of (block, head, row). Args: specs: as pallas_call's."""
         params = None
         if not interpret:
             params = _triton()(num_warps=_WARPS, num_stages=_STAGES)
         return pl.pallas_call(
             functools.partial(kernel, blocks=self),
-            grid=grid,
-            in_specs=in_specs,
-            out_specs=out_specs,
-            out_shape=out_shape,
             interpret=interpret,
             name=kernel.__name__.strip("_"),
             compiler_params=params,
+            **specs,
         )
 
     def make_drop(self, seed_ref: Ref) -> Callable[..., Callable[..., jax.Array]]:
@@ -261,6 +263,7 @@ class _Blocks:
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The product of matrices, summed in float32."""
     return jnp.dot(a, b, preferred_element_type=jnp.float32)
 
 
@@ -275,36 +278,36 @@ def _forward_kernel(
     blocks: _Blocks,
 ) -> None:
     """A block of queries: its rows of the result."""
-    Q, M, own = blocks.size, blocks.step, pl.program_id(0)
+    S, T, own = blocks.size, blocks.step, pl.program_id(0)
     drop_at = blocks.make_drop(seed_ref)
-    query_Q1 = (own * Q + jnp.arange(Q))[:, None]
-    q_QK = q_ref[...]
-    to_log2 = _to_log2(q_QK)
+    query_S1 = (own * S + jnp.arange(S))[:, None]
+    q_SK = q_ref[...]
+    to_log2 = _to_log2(q_SK)
 
     def add(step: jax.Array, carry: Any, is_masked: bool) -> Any:
-        att_QK, most_Q, sum_Q = carry
-        here = pl.ds(step * M, M)
-        key_1M = (step * M + jnp.arange(M))[None]
-        logits_QM = _dot(q_QK, k_ref[here, :].T)
+        att_SK, most_S, sum_S = carry
+        here = pl.ds(step * T, T)
+        key_1T = (step * T + jnp.arange(T))[None]
+        logits_ST = _dot(q_SK, k_ref[here, :].T)
         if is_masked:
-            logits_QM = jnp.where(query_Q1 >= key_1M, logits_QM, -jnp.inf)
-        new_most_Q = jnp.maximum(most_Q, logits_QM.max(1))
-        shrink_Q = jnp.exp2((most_Q - new_most_Q) * to_log2)
-        weights_QM = jnp.exp2(logits_QM * to_log2 - (new_most_Q * to_log2)[:, None])
-        dropped_QM = drop_at(query_Q1, key_1M)(weights_QM)
-        att_QK *= shrink_Q[:, None]
-        att_QK += _dot(dropped_QM.astype(q_QK.dtype), v_ref[here, :])
-        return att_QK, new_most_Q, sum_Q * shrink_Q + weights_QM.sum(1)
+            logits_ST = jnp.where(query_S1 >= key_1T, logits_ST, -jnp.inf)
+        new_most_S = jnp.maximum(most_S, logits_ST.max(1))
+        shrink_S = jnp.exp2((most_S - new_most_S) * to_log2)
+        weights_ST = jnp.exp2(logits_ST * to_log2 - (new_most_S * to_log2)[:, None])
+        dropped_ST = drop_at(query_S1, key_1T)(weights_ST)
+        att_SK *= shrink_S[:, None]
+        att_SK += _dot(dropped_ST.astype(q_SK.dtype), v_ref[here, :])
+        return att_SK, new_most_S, sum_S * shrink_S + weights_ST.sum(1)
 
     start = (
-        jnp.zeros(q_QK.shape, jnp.float32),
-        jnp.full(Q, -jnp.inf, jnp.float32),
-        jnp.zeros(Q, jnp.float32),
+        jnp.zeros(q_SK.shape, jnp.float32),
+        jnp.full(S, -jnp.inf, jnp.float32),
+        jnp.zeros(S, jnp.float32),
     )
-    att_QK, most_Q, sum_Q = blocks.before(own, add, start)
-    att_QK /= (sum_Q * (1.0 - blocks.rate))[:, None]
-    att_ref[...] = att_QK.astype(att_ref.dtype)
-    sum_ref[...] = most_Q * to_log2 + jnp.log2(sum_Q)
+    att_SK, most_S, sum_S = blocks.before(own, add, start)
+    att_SK /= (sum_S * (1.0 - blocks.rate))[:, None]
+    att_ref[...] = att_SK.astype(att_ref.dtype)
+    sum_ref[...] = most_S * to_log2 + jnp.log2(sum_S)
 
 
 def _to_log2(x: jax.Array) -> float:
@@ -324,25 +327,53 @@ def _backward_kernel(
     *,
     blocks: _Blocks,
 ) -> None:
-    """A block of positions: the gradient of its queries, keys and values.
+    """A block of positions: the gradients of its queries, keys and values.
 
-    Programs take equally long: those with few keys before them have many queries after.
+    So programs take about as long: those with few keys before them have many queries
+    after.
     """
-    S, T, own = blocks.size, blocks.step, pl.program_id(0)
+    own, K = pl.program_id(0), q_ref.shape[-1]
+    mine = pl.ds(own * blocks.size, blocks.size)
     drop_at = blocks.make_drop(seed_ref)
     kept = 1.0 - blocks.rate
-    mine = pl.ds(own * S, S)
-    position_S = own * S + jnp.arange(S)
-    to_log2 = _to_log2(q_ref)
-    scale = q_ref.shape[-1] ** -0.5 / kept
-    zeros_SK = jnp.zeros((S, q_ref.shape[-1]), jnp.float32)
+    scale = K**-0.5 / kept
+    refs = (q_ref, k_ref, v_ref, d_att_ref, sum_ref, delta_ref)
 
+    def write(part: int, gradient_SK: jax.Array) -> None:
+        d_qkv_ref[:, part, :] = gradient_SK.astype(d_qkv_ref.dtype)
+
+    d_q_SK = _query_gradient(*refs, own=own, mine=mine, drop_at=drop_at, blocks=blocks)
+    write(0, d_q_SK * scale)  # before the others, which need all registers
+    d_k_SK, d_v_SK = _key_value_gradients(
+        *refs, own=own, mine=mine, drop_at=drop_at, blocks=blocks
+    )
+    write(1, d_k_SK * scale)
+    write(2, d_v_SK / kept)
+
+
+def _query_gradient(
+    q_ref: Ref,
+    k_ref: Ref,
+    v_ref: Ref,
+    d_att_ref: Ref,
+    sum_ref: Ref,
+    delta_ref: Ref,
+    *,
+    own: jax.Array,
+    mine: Any,
+    drop_at: Any,
+    blocks: _Blocks,
+) -> jax.Array:
+    """The gradient of a block's queries but for a factor, d_q_SK."""
+    S, T, kept = blocks.size, blocks.step, 1.0 - blocks.rate
+    to_log2 = _to_log2(q_ref)
+    query_S1 = (own * S + jnp.arange(S))[:, None]
     q_SK, d_att_SK = q_ref[mine, :], d_att_ref[mine, :]
     sum_S1, delta_S1 = sum_ref[mine][:, None], (delta_ref[mine] * kept)[:, None]
 
-    def add_keys(step: jax.Array, d_q_SK: jax.Array, is_masked: bool) -> jax.Array:
+    def add(step: jax.Array, d_q_SK: jax.Array, is_masked: bool) -> jax.Array:
         here = pl.ds(step * T, T)
-        query_S1, key_1T = position_S[:, None], (step * T + jnp.arange(T))[None]
+        key_1T = (step * T + jnp.arange(T))[None]
         k_TK, v_TK = k_ref[here, :], v_ref[here, :]
         weights_ST = jnp.exp2(_dot(q_SK, k_TK.T) * to_log2 - sum_S1)
         if is_masked:
@@ -351,15 +382,32 @@ def _backward_kernel(
         d_logits_ST = weights_ST * (d_weights_ST - delta_S1)
         return d_q_SK + _dot(d_logits_ST.astype(k_TK.dtype), k_TK)
 
-    d_q_SK = blocks.before(own, add_keys, zeros_SK)
-    d_qkv_ref[:, 0, :] = (d_q_SK * scale).astype(d_qkv_ref.dtype)
+    return blocks.before(own, add, jnp.zeros(q_SK.shape, jnp.float32))
 
+
+def _key_value_gradients(
+    q_ref: Ref,
+    k_ref: Ref,
+    v_ref: Ref,
+    d_att_ref: Ref,
+    sum_ref: Ref,
+    delta_ref: Ref,
+    *,
+    own: jax.Array,
+    mine: Any,
+    drop_at: Any,
+    blocks: _Blocks,
+) -> tuple[jax.Array, jax.Array]:
+    """Those of a block's keys and values but for factors, d_k_SK and d_v_SK."""
+    S, T, kept = blocks.size, blocks.step, 1.0 - blocks.rate
+    to_log2 = _to_log2(q_ref)
+    key_S1 = (own * S + jnp.arange(S))[:, None]
     k_SK, v_SK = k_ref[mine, :], v_ref[mine, :]
 
-    def add_queries(step: jax.Array, carry: Any, is_masked: bool) -> Any:
+    def add(step: jax.Array, carry: Any, is_masked: bool) -> Any:
         d_k_SK, d_v_SK = carry
         here = pl.ds(step * T, T)
-        query_1T, key_S1 = (step * T + jnp.arange(T))[None], position_S[:, None]
+        query_1T = (step * T + jnp.arange(T))[None]
         q_TK, d_att_TK = q_ref[here, :], d_att_ref[here, :]
         weights_ST = jnp.exp2(_dot(k_SK, q_TK.T) * to_log2 - sum_ref[here][None])
         if is_masked:
@@ -370,6 +418,5 @@ def _backward_kernel(
         d_logits_ST = weights_ST * (d_weights_ST - (delta_ref[here] * kept)[None])
         return d_k_SK + _dot(d_logits_ST.astype(q_TK.dtype), q_TK), d_v_SK
 
-    d_k_SK, d_v_SK = blocks.after(own, add_queries, (zeros_SK, zeros_SK))
-    d_qkv_ref[:, 1, :] = (d_k_SK * scale).astype(d_qkv_ref.dtype)
-    d_qkv_ref[:, 2, :] = (d_v_SK / kept).astype(d_qkv_ref.dtype)
+    zeros_SK = jnp.zeros(k_SK.shape, jnp.float32)
+    return blocks.after(own, add, (zeros_SK, zeros_SK))

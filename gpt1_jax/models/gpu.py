@@ -41,10 +41,11 @@ def on_rows(run: Any, axes: str) -> Any:
 
 @jax.custom_vjp
 def in_order(x_NLD: jax.Array) -> jax.Array:
-    """`x_NLD`, on GPUs row by row in memory, as its gradient.
+    """`x_NLD`; on GPUs it, and its gradient, lie in memory row after row.
 
-    XLA takes the order of what is broadcast to an array, and positions are, to rows:
-    rows innermost, and hidden states transposed before and after each product.
+    Else XLA takes the order from what is broadcast to it. Positions are, to all rows:
+    it would lay out the rows of a batch innermost, and transpose hidden states before
+    and after each product of matrices.
     """
     if jax.default_backend() != "gpu":
         return x_NLD

@@ -255,7 +255,7 @@ class Transformer(nn.Module):
                 row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
-        if is_train:
+        if is_train:  # What is told to XLA can't be exported, as a model may be.
             h_NLD = gpu.in_order(h_NLD)
         for layer in range(self.cfg.num_layers):
             h_NLD, _ = self._run_block(layer, h_NLD, seed_N2)

@@ -97,9 +97,9 @@ def is_decayed(parameter: jax.Array) -> bool:
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     """Gradients times limit / norm, where their norm over all arrays is above `limit`.
 
-    One factor for all, by which XLA multiplies as the update reads them.
     Source: finetune-transformer-lm opt.py, tf.clip_by_global_norm.
-    Differs: optax's divides each gradient, which XLA does apart, for the division.
+    Differs: optax's divides each number by the norm. XLA on CPUs makes that an array of
+    its own, as a division is dear; a product with one factor it does where it is used.
     """
 
     def update(

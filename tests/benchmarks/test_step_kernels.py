@@ -41,6 +41,27 @@ def test_a_kernel_counts_to_the_part_that_its_name_tells(source, part):
     assert step_kernels.part_of(step_kernels.Operation(source, "")) == part
 
 
+@pytest.mark.parametrize(
+    ("text", "source", "expected"),
+    [
+        (
+            '%c.1 = bf16[8] custom-call(%a), custom_call_target="__cublas$lt$matmul"',
+            "",
+            1,
+        ),
+        ("%gemm_fusion_dot.2 = bf16[8] fusion(%a), kind=kCustom", "", 1),
+        ("%dot.4 = f32[8] dot(%a, %b), lhs_contracting_dims={1}", "", 1),
+        ("%ynn_fusion.3 = f32[8] fusion(%a)", "Block/mlp/in/dot_general", 1),
+        ("%ynn_fusion.3 = f32[8] fusion(%a)", "jvp()/reduce_sum", 0),
+        ("%p.1 = bf16[8] custom-call(%a)", "attention/forward_kernel/pallas_call", 0),
+        ("%input_reduce_fusion.1 = f32[8] fusion(%a)", "NLHK->NHL/dot_general", 0),
+    ],
+)
+def test_products_are_told_by_what_they_are(text, source, expected):
+    text = f'{text}, metadata={{op_name="{source}"}}'
+    assert step_kernels.Operation(source, text).is_product == bool(expected)
+
+
 def test_times_are_a_step_s_and_products_are_told_apart():
     known = step_kernels.operations(PROGRAM)
     assert list(known) == ["x", "fusion.3", "dot.1"]

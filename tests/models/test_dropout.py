@@ -125,6 +125,19 @@ def test_bits_of_neighbouring_places_and_rows_are_uncorrelated():
     assert np.abs(r).max() < 5
 
 
+def test_masks_of_heads_are_uncorrelated_at_the_paper_s_size():
+    """The same place in two heads is a multiple of 2^18 away: so are their numbers."""
+    H, L, rate = 12, 512, 0.1
+    for row in range(3):
+        keep = kept((1, H, L, L), rate, row_N=rows(row))[0]
+        standard = (keep - (1 - rate)) / np.sqrt(rate * (1 - rate))
+        for masks in (standard.reshape(H, -1), standard[0]):
+            r = np.corrcoef(masks)[np.triu_indices(len(masks), 1)]
+            r *= np.sqrt(masks.shape[1])
+            assert np.abs(r).max() < 8 - 3 * (len(masks) == H)
+            assert abs(np.mean(r**2) - 1) < 4 * np.sqrt(2 / len(r))
+
+
 def test_masks_of_many_rows_have_no_correlation_at_any_distance():
     """Each row has a stride of its own: none may be a bad one."""
     size, rate = 1 << 14, 0.1

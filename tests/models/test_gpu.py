@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpt1_jax.config import ModelConfig
 from gpt1_jax.models import gpu
+from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import mesh
 
 
@@ -24,9 +26,32 @@ def lowered(monkeypatch, backend: str) -> str:
 
 
 def test_only_gpus_are_told_an_order(monkeypatch):
-    assert "LayoutConstraint" in lowered(monkeypatch, "gpu")
-    assert "LayoutConstraint" not in lowered(monkeypatch, "cpu")
-    assert "LayoutConstraint" not in lowered(monkeypatch, "tpu")
+    for backend, count in (("gpu", 2), ("cpu", 0), ("tpu", 0)):
+        # Of the values, and of their gradient.
+        assert lowered(monkeypatch, backend).count("@LayoutConstraint") == count
+
+
+def test_hidden_states_are_in_order_in_training(monkeypatch):
+    cfg = ModelConfig(
+        num_layers=1,
+        width=16,
+        num_heads=2,
+        mlp_width=16,
+        context_length=8,
+        attention="xla",
+        compute_dtype="float32",
+    )
+    model, tokens = Transformer(cfg, 31), jnp.zeros((2, 8), jnp.int32)
+    params = model.init(jax.random.key(0), tokens)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for is_train in (True, False):
+
+        def encode(params, key, is_train=is_train):
+            rngs = {"dropout": key}
+            return model.apply(params, tokens, is_train, method="encode", rngs=rngs)
+
+        program = jax.jit(encode).lower(params, jax.random.key(1)).as_text()
+        assert program.count("@LayoutConstraint") == is_train
 
 
 def test_each_device_orders_its_own_rows():

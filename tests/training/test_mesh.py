@@ -120,12 +120,23 @@ def test_a_state_is_shared_out_along_its_longest_even_axis(shape, axes):
 
 
 def test_gpus_get_options_that_their_compiler_knows(monkeypatch):
-    uncached = mesh._compiler_options.__wrapped__
-    monkeypatch.setattr(mesh, "_compiler_options", uncached)
-    assert mesh._compiler_options() is None
+    options = mesh._compiler_options.__wrapped__
+    assert options() is None
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert mesh._compiler_options() == {"xla_gpu_enable_triton_gemm": False}
-    assert mesh.jit(lambda x: 2 * x)(2) == 4
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true")
+    assert options() == {"xla_gpu_enable_triton_gemm": False}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_triton_gemm=true")
+    assert options() is None
     monkeypatch.setattr(mesh, "_GPU_OPTIONS", {"xla_gpu_of_another_time": True})
-    assert mesh._compiler_options() is None
-    assert mesh.jit(lambda x: 2 * x)(2) == 4
+    assert options() is None
+    monkeypatch.setattr(mesh, "_GPU_OPTIONS", {"xla_gpu_enable_triton_gemm": "?"})
+    monkeypatch.setenv("XLA_FLAGS", "")
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        options()
+
+
+def test_a_step_has_the_options(monkeypatch):
+    monkeypatch.setattr(mesh, "_compiler_options", lambda: {"xla_of_no_time": True})
+    step = mesh.jit_step(lambda state, batch, seed: (state, seed), mesh.make_mesh())
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_of_no_time"):
+        step(jnp.ones(()), jnp.ones(8), 0)
