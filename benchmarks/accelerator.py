@@ -98,28 +98,41 @@ def main() -> None:
             "compared with it; see above"
         )
     device = made["jax"]["device"]
-    rounds: side_by_side.Rounds = {
-        side: [] for side in _COMPARISON.sides.value if side not in left_out
-    }
-    for number in range(1, _COMPARISON.rounds.value + 1):
-        for side in list(rounds):
-            run = started[_library_of(side)].measure(side)
-            if "error" in run:
-                terminal.say(f"round {number}, {side}: {run['error']}")
-                left_out[side] = run["error"]
-                del rounds[side]
-                continue
-            rounds[side].append(run)
-            terminal.say(
-                f"round {number}, {side}: {run['seconds'] * 1e3:.2f} ms a step"
-            )
+    ready = [side for side in _COMPARISON.sides.value if side not in left_out]
+    rounds, failed = _in_turn(started, ready, _COMPARISON.rounds.value)
     for library in started.values():
         library.stop()
-    if "jax" not in rounds:
-        raise exits.RunFailed(f"the side jax was not measured: {left_out['jax']}")
+    left_out |= failed
     found = _make_report(config, device, rounds) | {"left_out": left_out}
     terminal.say(_render(found))
     side_by_side.write(_COMPARISON, found)
+
+
+def _in_turn(
+    started: dict[str, "_Library"], sides: list[str], num_rounds: int
+) -> tuple[side_by_side.Rounds, dict[str, str]]:
+    """The measurements of each side, A B A B, and the errors of those that failed.
+
+    Raises: RunFailed: jax is one of them.
+    """
+    rounds: side_by_side.Rounds = {side: [] for side in sides}
+    failed: dict[str, str] = {}
+    for number in range(1, num_rounds + 1):
+        for side in list(rounds):
+            run = started[_library_of(side)].measure(side)
+            if "error" not in run:
+                rounds[side].append(run)
+                shown = f"{run['seconds'] * 1e3:.2f} ms a step"
+            elif side == "jax":
+                raise exits.RunFailed(
+                    f"the side jax failed: {run['error']}; the others are compared "
+                    "with it; with too little memory name fewer --sides"
+                )
+            else:
+                shown = failed[side] = run["error"]
+                del rounds[side]
+            terminal.say(f"round {number}, {side}: {shown}")
+    return rounds, failed
 
 
 def _library_of(side: str) -> str:

@@ -2,11 +2,18 @@
 
 import json
 import subprocess
+import types
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from benchmarks import accelerator
+from benchmarks import accelerator, jax_side, steps
+from gpt1_jax import config as config_lib
+from gpt1_jax import exits
 from gpt1_jax.config import RunConfig
+from gpt1_jax.models import attention, flash_attention
+from gpt1_jax.training import mesh
 from tests.processes import ROOT, run_module
 
 TINY = {
@@ -65,3 +72,65 @@ def test_each_side_differs_from_jax_in_what_its_name_says():
     padded = accelerator.variant("torch_compile_padded_bf16", config)
     assert padded.data.vocab_size == 40_576
     assert plain.data.vocab_size == 40_478
+
+
+class FakeLibrary:
+    """Sides that take a second a step, but `failing`, which fails the second time."""
+
+    def __init__(self, failing: str):
+        self._failing, self._asked = failing, []
+
+    def measure(self, side: str) -> dict:
+        self._asked.append(side)
+        if side == self._failing and self._asked.count(side) == 2:
+            return {"error": "too little memory"}
+        return {"seconds": 1.0}
+
+
+def test_a_side_that_fails_is_left_out_and_costs_no_other(capsys):
+    sides = ["jax", "jax_naive", "jax_unpadded"]
+    rounds, errors = accelerator._in_turn({"jax": FakeLibrary("jax_naive")}, sides, 3)
+    measured = {side: len(runs) for side, runs in rounds.items()}
+    assert measured == {"jax": 3, "jax_unpadded": 3}
+    assert errors == {"jax_naive": "too little memory"}
+    assert "round 2, jax_naive: too little memory" in capsys.readouterr().out
+    with pytest.raises(exits.RunFailed, match="jax failed: too little memory; the oth"):
+        accelerator._in_turn({"jax": FakeLibrary("jax")}, sides, 3)
+
+
+def program(monkeypatch, side: str) -> tuple[str, object]:
+    """What a tiny step of `side` is lowered to, as on a GPU, and with which options.
+
+    A kernel is lowered for GPUs alone: here a sine stands for it.
+    """
+    given = config_lib.to_config_dict(RunConfig(job="pretrain"))
+    given.update_from_flattened_dict(TINY)
+    jit_step, lowered = mesh.jit_step, []
+
+    def spy(*arguments):
+        def lower(*inputs):
+            lowered.append(jit_step(*arguments).lower(*inputs).as_text())
+
+        return types.SimpleNamespace(lower=lower)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(jax, "default_backend", lambda: "gpu")
+        patches.setattr(mesh, "jit_step", spy)
+        patches.setattr(mesh, "_compiler_options", lambda: mesh._GPU_OPTIONS)
+        patches.setattr(attention, "_has_kernel", lambda *_: True)
+        patches.setattr(
+            flash_attention, "flash_attention", lambda qkv, *_: jnp.sin(qkv[:, :, 2])
+        )
+        with accelerator.patched(side):
+            jax.clear_caches()
+            config = accelerator.variant(side, steps.checked(given))
+            jax_side.traced(config, accelerator.chunk_elements(side))
+            options = mesh._compiler_options()
+    jax.clear_caches()
+    return lowered[0], options
+
+
+def test_each_side_of_jax_is_another_program(monkeypatch):
+    sides = [side for side in accelerator._COMPARISON.known if side.startswith("jax")]
+    programs = [program(monkeypatch, side) for side in sides]
+    assert len(sides) == len(set(map(str, programs))) == 10
