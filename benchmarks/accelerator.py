@@ -6,7 +6,7 @@
 The paper's model at 64 x 512 tokens unless --config says otherwise, bfloat16, dropout
 0.1, clipping and Adam on every side. One process a library, which compiles its sides
 while the other does; then the sides in turn, 20 steps each, handed over without waiting
-between. Needs the extra: pip install -e '.[benchmarks]'
+between. Needs a GPU and the extras: pip install -e '.[cuda,benchmarks]'
 """
 
 import concurrent.futures
@@ -82,7 +82,7 @@ def main() -> None:
     if "torch" in named and not importlib.util.find_spec("torch"):
         raise exits.RunFailed(
             "torch is not installed; some of --sides need it; name only those of jax "
-            "or run pip install -e '.[benchmarks]'"
+            "or run pip install -e '.[cuda,benchmarks]'"
         )
     os.environ.setdefault(_SHARE, "0.5" if len(named) > 1 else "0.9")
     started = {library: _Library(library) for library in sorted(named)}
@@ -445,7 +445,7 @@ def _make_report(
         tokens_per_step=tokens,
         tflop_per_step=operations / 1e12,
         flop_convention=flop.CONVENTION,
-        config=config_lib.flatten(config),
+        config=config_lib.flatten(variant("jax", config)),
     )
 
 

@@ -6,7 +6,8 @@ The paper's model at 64 x 512 tokens unless --config says otherwise, as the job 
 from a trace of some steps by JAX's profiler. XLA fuses operations into kernels; one
 counts to the part that its last operation is from. Unlike `step_parts`, nothing is
 measured alone, and nothing runs that a step does not. Kernels are launched one by one,
-not as CUDA graphs, whose kernels a trace can't tell apart.
+not as CUDA graphs, whose kernels a trace can't tell apart. On CPUs a product may run on
+after its kernel has returned: there the kernels add up to less than the step.
 """
 
 import collections

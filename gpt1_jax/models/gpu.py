@@ -1,4 +1,4 @@
-"""What XLA must be told on GPUs: whose rows a kernel is for, and an array's order."""
+"""What XLA must be told on GPUs: how a kernel is shared out, and an array's layout."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def on_rows(run: Any, axes: str) -> Any:
-    """`run`, that each device does on its own rows n and on all else.
+    """`run`, shared out over devices along the axis n; all other axes stay whole.
 
-    XLA can't look into a kernel: untold, it would gather all rows on each device.
+    XLA can't look into a kernel: untold, it would gather all of n on each device.
     Args: run: from arrays to a tuple of them. axes: theirs, a letter each: "nl,n->nl".
     """
     on_own = custom_partitioning(lambda *arrays: run(*arrays))
@@ -41,11 +41,10 @@ def on_rows(run: Any, axes: str) -> Any:
 
 @jax.custom_vjp
 def in_order(x_NLD: jax.Array) -> jax.Array:
-    """`x_NLD`; on GPUs it, and its gradient, lie in memory row after row.
+    """`x_NLD`; on GPUs it and its gradient have N outermost and D innermost in memory.
 
-    Else XLA takes the order from what is broadcast to it. Positions are, to all rows:
-    it would lay out the rows of a batch innermost, and transpose hidden states before
-    and after each product of matrices.
+    Else XLA takes the layout of what is broadcast to it, here the table of positions:
+    N innermost, and hidden states transposed before and after each matrix product.
     """
     if jax.default_backend() != "gpu":
         return x_NLD

@@ -81,7 +81,7 @@ def test_in_float32_a_mean_a_thousand_times_the_deviation_costs_little():
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_constant_rows_are_normed_to_the_bias_in_half_precision_too():
+def test_constant_rows_are_normed_to_the_bias_in_bfloat16_too():
     width = 1000
     x = jnp.linspace(1e3, 2e3, 64)[:, None, None] * jnp.ones((1, 1, width))
     x = x.astype(jnp.bfloat16)
