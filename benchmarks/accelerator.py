@@ -232,7 +232,7 @@ def _device_name(library: str) -> str:
         return jax.devices()[0].device_kind
     import torch
 
-    return torch.cuda.get_device_name()
+    return torch.cuda.get_device_name() if _torch_device() == "cuda" else "cpu"
 
 
 # Of each side: its step, or the error that it ends with; seconds.
@@ -375,10 +375,11 @@ def _start_torch(side: str, config: RunConfig) -> steps.Side | str:
     own = variant(side, config)
     tokens = _tokens(own)
     try:
-        num_parameters, start = torch_sides.make(side, own, "cuda")
+        num_parameters, start = torch_sides.make(side, own, _torch_device())
 
         def on_device(tokens_BL: np.ndarray) -> torch.Tensor:
-            return start(torch.from_numpy(tokens_BL).cuda(non_blocking=True))
+            tokens = torch.from_numpy(tokens_BL)
+            return start(tokens.to(_torch_device(), non_blocking=True))
 
         for _ in range(2):
             loss = on_device(tokens).item()
@@ -388,6 +389,13 @@ def _start_torch(side: str, config: RunConfig) -> steps.Side | str:
     return steps.Side(
         num_parameters, lambda tokens: on_device(tokens).item(), 0, on_device
     )
+
+
+def _torch_device() -> str:
+    """The GPU; without one the CPU, to try the benchmark on."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _tokens(config: RunConfig) -> np.ndarray:
@@ -419,7 +427,7 @@ def _wait(found: Any, library: str) -> None:
         import jax
 
         jax.block_until_ready(found)
-    else:
+    elif _torch_device() == "cuda":
         import torch
 
         torch.cuda.synchronize()

@@ -44,6 +44,16 @@ def run_module(
     )
 
 
+def run_on_devices(script: str, count: int) -> None:
+    """Runs a file in a process of `count` CPU devices; raises CalledProcessError."""
+    env = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+    subprocess.run([sys.executable, script], env=env, check=True, timeout=300)
+
+
 class Command:
     """A command that runs on CPU, or has run; methods and fields are those of Popen.
 

@@ -1,9 +1,5 @@
 """The kernels, interpreted on a CPU, beside attention written out."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +7,7 @@ import pytest
 
 from gpt1_jax.models import attention, dropout, flash_attention
 from gpt1_jax.training import mesh
+from tests import processes
 
 N, H, K = 4, 3, 16
 
@@ -107,14 +104,7 @@ def test_extreme_logits_neither_overflow_nor_reach_masked_positions():
 
 
 def test_each_device_has_its_own_rows_and_no_others():
-    """In a process of four devices: this file as a script."""
-    flags = "--xla_force_host_platform_device_count=4"
-    subprocess.run(
-        [sys.executable, __file__],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        check=True,
-        timeout=300,
-    )
+    processes.run_on_devices(__file__, 4)
 
 
 def check_rows_of_devices() -> None:

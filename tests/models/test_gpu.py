@@ -1,9 +1,5 @@
 """The order of an array on GPUs, seen on CPUs that are taken for GPUs."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +8,7 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.models import gpu
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import mesh
+from tests import processes
 
 
 def total(x_NLD, weight_NLD):
@@ -55,14 +52,7 @@ def test_hidden_states_are_in_order_in_training(monkeypatch):
 
 
 def test_each_device_orders_its_own_rows():
-    """In a process of four devices: this file as a script."""
-    flags = "--xla_force_host_platform_device_count=4"
-    subprocess.run(
-        [sys.executable, __file__],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        check=True,
-        timeout=300,
-    )
+    processes.run_on_devices(__file__, 4)
 
 
 def check_rows_of_devices() -> None:
