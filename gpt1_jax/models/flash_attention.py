@@ -332,40 +332,26 @@ def _backward_kernel(
     So programs take about as long: those with few keys before them have many queries
     after.
     """
-    own, K = pl.program_id(0), q_ref.shape[-1]
-    mine = pl.ds(own * blocks.size, blocks.size)
     drop_at = blocks.make_drop(seed_ref)
     kept = 1.0 - blocks.rate
-    scale = K**-0.5 / kept
+    scale = q_ref.shape[-1] ** -0.5 / kept
     refs = (q_ref, k_ref, v_ref, d_att_ref, sum_ref, delta_ref)
 
     def write(part: int, gradient_SK: jax.Array) -> None:
         d_qkv_ref[:, part, :] = gradient_SK.astype(d_qkv_ref.dtype)
 
-    d_q_SK = _query_gradient(*refs, own=own, mine=mine, drop_at=drop_at, blocks=blocks)
-    write(0, d_q_SK * scale)  # before the others, which need all registers
-    d_k_SK, d_v_SK = _key_value_gradients(
-        *refs, own=own, mine=mine, drop_at=drop_at, blocks=blocks
-    )
+    # Before the others, which need all registers.
+    write(0, _query_gradient(refs, drop_at, blocks) * scale)
+    d_k_SK, d_v_SK = _key_value_gradients(refs, drop_at, blocks)
     write(1, d_k_SK * scale)
     write(2, d_v_SK / kept)
 
 
-def _query_gradient(
-    q_ref: Ref,
-    k_ref: Ref,
-    v_ref: Ref,
-    d_att_ref: Ref,
-    sum_ref: Ref,
-    delta_ref: Ref,
-    *,
-    own: jax.Array,
-    mine: Any,
-    drop_at: Any,
-    blocks: _Blocks,
-) -> jax.Array:
+def _query_gradient(refs: tuple[Ref, ...], drop_at: Any, blocks: _Blocks) -> jax.Array:
     """The gradient of a block's queries but for a factor, d_q_SK."""
-    S, T, kept = blocks.size, blocks.step, 1.0 - blocks.rate
+    q_ref, k_ref, v_ref, d_att_ref, sum_ref, delta_ref = refs
+    S, T, own = blocks.size, blocks.step, pl.program_id(0)
+    mine, kept = pl.ds(own * S, S), 1.0 - blocks.rate
     to_log2 = _to_log2(q_ref)
     query_S1 = (own * S + jnp.arange(S))[:, None]
     q_SK, d_att_SK = q_ref[mine, :], d_att_ref[mine, :]
@@ -386,20 +372,12 @@ def _query_gradient(
 
 
 def _key_value_gradients(
-    q_ref: Ref,
-    k_ref: Ref,
-    v_ref: Ref,
-    d_att_ref: Ref,
-    sum_ref: Ref,
-    delta_ref: Ref,
-    *,
-    own: jax.Array,
-    mine: Any,
-    drop_at: Any,
-    blocks: _Blocks,
+    refs: tuple[Ref, ...], drop_at: Any, blocks: _Blocks
 ) -> tuple[jax.Array, jax.Array]:
     """Those of a block's keys and values but for factors, d_k_SK and d_v_SK."""
-    S, T, kept = blocks.size, blocks.step, 1.0 - blocks.rate
+    q_ref, k_ref, v_ref, d_att_ref, sum_ref, delta_ref = refs
+    S, T, own = blocks.size, blocks.step, pl.program_id(0)
+    mine, kept = pl.ds(own * S, S), 1.0 - blocks.rate
     to_log2 = _to_log2(q_ref)
     key_S1 = (own * S + jnp.arange(S))[:, None]
     k_SK, v_SK = k_ref[mine, :], v_ref[mine, :]

@@ -39,9 +39,8 @@ def _gelu_backward(x: jax.Array, d_y: jax.Array) -> tuple[jax.Array]:
     exact = _widened(x)
     gate = _gate(exact)
     slope = _GELU_SCALE * (1.0 + 3.0 * _GELU_CUBIC * jnp.square(exact))
-    d_x = (
-        gate + slope * (1.0 - gate) * gate * exact
-    )  # in this order, as 0 x inf is none
+    # In this order: where `exact` is huge, a factor before it is 0.
+    d_x = gate + slope * (1.0 - gate) * gate * exact
     return ((_widened(d_y) * d_x).astype(x.dtype),)
 
 

@@ -74,6 +74,8 @@ def test_two_processes_stop_together_and_four_go_on_as_one_would(one_process, tm
     assert "devices: 4 x cpu on 2 hosts" in outputs[0]
     assert f"stopped at step {saved[0]} and saved" in outputs[0]
     assert printed(outputs[1]) == ["stopping after this step; once more stops at once"]
+    # Nor, after what JAX may have logged, anything that the first prints.
+    assert not set(printed(outputs[0])) & set(outputs[1].splitlines())
     assert len(list(workdir.glob("events.out.tfevents.*"))) == 1
 
     model = gpt1_jax.load(workdir)  # in this one process
