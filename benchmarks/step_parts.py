@@ -26,7 +26,7 @@ from experiments import pretrain
 from gpt1_jax import command, config_checks, experiment, terminal
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import ModelConfig, RunConfig
-from gpt1_jax.models import backbone, dropout, heads
+from gpt1_jax.models import backbone, dropout, heads, layers
 from gpt1_jax.models.attention import causal_attention
 from gpt1_jax.models.transformer import Norm
 from gpt1_jax.training import mesh, optim, process
@@ -92,13 +92,13 @@ def _parts(config: RunConfig) -> Iterator[Part]:
     model = config.model
     B, L = config.train.batch_size, model.context_length
     T, D, F = B * L, model.width, model.mlp_width
-    layers = model.num_layers
+    depth = model.num_layers
     yield _whole_step(config)
     widths = ((D, 3 * D), (D, D), (D, F), (F, D))
     weights = sum(a * b for a, b in widths)
     yield Part(
         "matrix products of the blocks",
-        layers,
+        depth,
         _graded(
             lambda key, *xw: [xw[n] @ xw[n + 4] for n in range(4)],
             *(_normal(T, a) for a, _ in widths),
@@ -109,17 +109,17 @@ def _parts(config: RunConfig) -> Iterator[Part]:
     yield _attention(model, B)
     drop = functools.partial(_drop, model.attention_dropout)
     yield Part(
-        "of which its dropout", layers, _graded(drop, _normal(B, model.num_heads, L, L))
+        "of which its dropout", depth, _graded(drop, _normal(B, model.num_heads, L, L))
     )
     drop = functools.partial(_drop, model.residual_dropout)
-    yield Part("residual dropout", 2 * layers, _graded(drop, _normal(B, L, D)))
+    yield Part("residual dropout", 2 * depth, _graded(drop, _normal(B, L, D)))
     yield _embedding_dropout(config)
     norm = Norm(model)
     params = norm.init(jax.random.key(0), _normal(B, L, D))
     call = _graded(lambda key, *given: norm.apply(*given), params, _normal(B, L, D))
-    yield Part("layer norms", 2 * layers, call)
-    call = _graded(lambda key, x: jax.nn.gelu(x), _normal(B, L, F))
-    yield Part("GELU", layers, call)
+    yield Part("layer norms", 2 * depth, call)
+    call = _graded(lambda key, x: layers.gelu(x), _normal(B, L, F))
+    yield Part("GELU", depth, call)
     yield _head(config)
     yield _update(config)
     x, y = _normal(2048, D), _normal(D, 4 * D)
@@ -183,8 +183,9 @@ def _attention(model: ModelConfig, B: int) -> Part:
     qkv = [_normal(B, L, H, model.width // H) for _ in range(3)]
 
     def attend(key: jax.Array, *qkv: jax.Array) -> jax.Array:
-        drop = functools.partial(_drop, model.attention_dropout, key)
-        return causal_attention(*qkv, drop)
+        seed_N2 = dropout.row_seeds(key, jnp.arange(B, dtype=jnp.uint32))
+        drop = dropout.RowDropout(model.attention_dropout, seed_N2)
+        return causal_attention(*qkv, drop, implementation=model.attention)
 
     call = _graded(attend, *qkv)
     operations = 12 * L * model.width * B * L

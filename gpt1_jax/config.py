@@ -35,8 +35,9 @@ class ModelConfig:
     attention_dropout: float = 0.1
     # Sec. 4.1, "Fine-tuning details".
     classifier_dropout: float = 0.1
-    # How attention is computed: written out (xla), or by a kernel (fused) where there
-    # is one, see models.attention; auto: fused on GPUs.
+    # How attention is computed: written out (xla), block by block (blocked), or by a
+    # kernel (fused) where there is one, see models.attention; auto: fused on GPUs,
+    # blocked on CPUs from 256 positions on.
     attention: str = "auto"
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"
@@ -189,7 +190,7 @@ JOBS = ("pretrain", "finetune", "evaluate", "zeroshot")
 BACKBONES = ("transformer", "lstm")
 SOURCES = ("files", "tfds")
 GRADED_TARGETS = ("soft6", "mse")
-ATTENTIONS = ("auto", "xla", "fused")
+ATTENTIONS = ("auto", "xla", "blocked", "fused")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float64")
 OPTIMIZERS = ("openai_adam", "adamw")
 DISTRIBUTED = ("auto", "on", "off")

@@ -1,14 +1,15 @@
 """Causal multi-head attention as a function without parameters.
 
-`xla` is written out below and is the reference; `fused` is a kernel where a GPU has
-one: cuDNN's flash attention without dropout, models.flash_attention's with.
+`xla` is written out below and is the reference; `blocked` computes it block by block,
+models.blocked_attention; `fused` is a kernel where a GPU has one: cuDNN's flash
+attention without dropout, models.flash_attention's with.
 """
 
 import jax
 import jax.numpy as jnp
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.models import dropout, flash_attention
+from gpt1_jax.models import blocked_attention, dropout, flash_attention
 
 
 def self_attention(
@@ -45,10 +46,15 @@ def causal_attention(
     Args: drop: dropout on the attention weights (N, H, L, M).
           position_NL: of the queries among the keys; 0, 1, ... if None.
           implementation: see config.ModelConfig.attention. `fused` is cuDNN's without
-          dropout, where that has the width and the dtype. It is `xla` where there is a
-          position_NL, in decoding, in float64, and with dropout, whose kernel only
-          self_attention knows.
+          dropout, where that has the width and the dtype; it is `xla` in float64, and
+          with dropout, whose kernel only self_attention knows. All are `xla` where
+          there is a position_NL, in decoding.
     """
+    if position_NL is None and _is_blocked(implementation, q_NLHK.shape[1]):
+        seed_N2, rate = (None, 0.0) if drop is None else (drop.seed_N2, drop.rate)
+        return blocked_attention.blocked_attention(
+            q_NLHK, k_NMHK, v_NMHK, seed_N2, rate
+        )
     is_plain = position_NL is None and q_NLHK.dtype != jnp.float64
     if is_plain and drop is None and is_fused(implementation):
         return jax.nn.dot_product_attention(
@@ -65,6 +71,13 @@ def is_fused(implementation: str) -> bool:
     """Whether `fused` is meant: `auto` means it on GPUs."""
     is_auto = implementation == "auto" and jax.default_backend() == "gpu"
     return is_auto or implementation == "fused"
+
+
+def _is_blocked(implementation: str, length: int) -> bool:
+    """Whether `blocked` is meant: `auto` means it on CPUs, for longer texts."""
+    is_long = length >= blocked_attention.SHORTEST
+    is_auto = implementation == "auto" and jax.default_backend() == "cpu"
+    return (is_auto and is_long) or implementation == "blocked"
 
 
 def missing_kernel(cfg: ModelConfig) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.models import attention, dropout, flash_attention
+from gpt1_jax.models import attention, blocked_attention, dropout, flash_attention
 from gpt1_jax.models.attention import causal_attention
 
 N, L, H, K = 2, 5, 3, 7
@@ -44,7 +44,7 @@ def test_two_positions_by_hand():
     np.testing.assert_allclose(att, [[8, 0, 4, 1], [2, 3, 4, 1.75]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["xla", "fused"])
+@pytest.mark.parametrize("name", ["xla", "blocked", "fused"])
 def test_equals_the_slow_oracle(name):
     q, k, v = random_qkv()
     found = causal_attention(q, k, v, implementation=name)
@@ -115,6 +115,36 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
     assert fused_calls == []
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.25])
+@pytest.mark.parametrize(
+    ("backend", "name", "length", "is_blocked"),
+    [
+        ("cpu", "auto", 256, True),
+        ("cpu", "auto", 255, False),
+        ("cpu", "xla", 512, False),
+        ("cpu", "blocked", 16, True),
+        ("tpu", "auto", 512, False),
+        ("tpu", "blocked", 512, True),
+    ],
+)
+def test_auto_is_block_by_block_in_longer_texts_on_cpus(
+    monkeypatch, backend, name, length, is_blocked, rate
+):
+    seen = []
+
+    def spy(q_NLHK, k_NLHK, v_NLHK, seed_N2, rate):
+        seen.append((seed_N2 is None, rate))
+        return v_NLHK
+
+    monkeypatch.setattr(blocked_attention, "blocked_attention", spy)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    seed_N2 = jnp.zeros((N, 2), jnp.uint32)
+    drop = dropout.RowDropout(rate, seed_N2) if rate else None
+    q = jax.ShapeDtypeStruct((N, length, H, K), jnp.float32)
+    jax.eval_shape(lambda q: causal_attention(q, q, q, drop, implementation=name), q)
+    assert seen == ([(not rate, rate)] if is_blocked else [])
+
+
 def test_a_text_s_attention_on_itself_is_that_of_its_three_parts():
     qkv = random_qkv()
     seeds = dropout.row_seeds(jax.random.key(0), jnp.arange(N, dtype=jnp.uint32))
@@ -151,10 +181,11 @@ def test_a_kernel_that_is_missing_is_told(monkeypatch, backend, changes, expecte
 
 def test_decoding_and_float64_are_never_fused(fused_calls):
     q, k, v = random_qkv()
-    last = causal_attention(
-        q[:, -1:], k, v, None, jnp.full((N, 1), L - 1), implementation="fused"
-    )
-    np.testing.assert_allclose(last, oracle(q, k, v)[:, -1:], atol=2e-6)
+    for name in ("fused", "blocked"):
+        last = causal_attention(
+            q[:, -1:], k, v, None, jnp.full((N, 1), L - 1), implementation=name
+        )
+        np.testing.assert_allclose(last, oracle(q, k, v)[:, -1:], atol=2e-6)
     with jax.enable_x64(True):
         exact = [np.float64(x) for x in (q, k, v)]
         found = causal_attention(*map(jnp.asarray, exact), implementation="fused")

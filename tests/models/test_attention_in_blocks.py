@@ -1,0 +1,179 @@
+"""Attention that never has all weights at once, beside attention written out.
+
+Block by block, and by the kernels, which are interpreted on a CPU.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpt1_jax.models import (
+    attention,
+    blocked_attention,
+    dropout,
+    flash_attention,
+)
+from gpt1_jax.training import mesh
+from tests import processes
+
+N, H, K = 4, 3, 16
+
+
+def inputs(L: int) -> tuple[list[jax.Array], jax.Array, jax.Array]:
+    """q, k and v; the rows' seeds; how much each result weighs."""
+    rng = np.random.default_rng(L)
+    *qkv, weight = (
+        jnp.asarray(rng.standard_normal((N, L, H, K)), jnp.float32) for _ in range(4)
+    )
+    row_N = jnp.arange(N, dtype=jnp.uint32)
+    return qkv, dropout.row_seeds(jax.random.key(3), row_N), weight
+
+
+def kernels(q, k, v, seed_N2, rate) -> jax.Array:
+    qkv_NL3HK = jnp.stack([q, k, v], axis=2)
+    return flash_attention.flash_attention(qkv_NL3HK, seed_N2, rate, True)
+
+
+def by_name(name: str, q, k, v, seed_N2, rate) -> jax.Array:
+    drop = dropout.RowDropout(rate, seed_N2) if rate else None
+    return attention.causal_attention(q, k, v, drop, implementation=name)
+
+
+written_out = functools.partial(by_name, "xla")
+blocked = functools.partial(by_name, "blocked")
+IN_BLOCKS = {"blocked": blocked, "kernels": kernels}
+each = pytest.mark.parametrize("attend", IN_BLOCKS.values(), ids=IN_BLOCKS.keys())
+
+
+def value_and_gradients(attend, qkv, seed_N2, weight, rate) -> list[jax.Array]:
+    def total(qkv):
+        return (attend(*qkv, seed_N2, rate) * weight).sum()
+
+    return [attend(*qkv, seed_N2, rate), *jax.grad(total)(qkv)]
+
+
+# Shorter than a block, no multiple of one, several whole ones.
+@each
+@pytest.mark.parametrize(
+    ("L", "rate"), [(5, 0.3), (100, 0.3), (136, 0.99), (256, 0.1), (136, 0.0)]
+)
+def test_values_and_gradients_are_those_of_attention_written_out(attend, L, rate):
+    qkv, seed_N2, weight = inputs(L)
+    found = value_and_gradients(attend, qkv, seed_N2, weight, rate)
+    expected = value_and_gradients(written_out, qkv, seed_N2, weight, rate)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        assert np.abs(theirs).max() > 0.1
+
+
+@each
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_half_precision_they_are_as_near_to_float32_as_written_out(attend, dtype):
+    qkv, seed_N2, weight = inputs(136)
+    half = [x.astype(dtype) for x in qkv]
+    rest = (seed_N2, weight, 0.1)
+    exact = [x.astype(jnp.float32) for x in half]
+    exact = value_and_gradients(written_out, exact, *rest)
+    ours = value_and_gradients(attend, half, *rest)
+    usual = value_and_gradients(written_out, half, *rest)
+    for found, plain, expected in zip(ours, usual, exact, strict=True):
+        assert found.dtype == dtype
+        error, allowed = (
+            np.linalg.norm(x.astype(np.float32) - expected) / np.linalg.norm(expected)
+            for x in (found, plain)
+        )
+        assert 0 < error < 1.5 * allowed < 0.02
+
+
+def test_in_float64_block_by_block_is_exact():
+    with jax.enable_x64(True):
+        qkv, seed_N2, weight = inputs(136)
+        qkv = [x.astype(jnp.float64) for x in qkv]
+        found = value_and_gradients(blocked, qkv, seed_N2, weight, 0.1)
+        expected = value_and_gradients(written_out, qkv, seed_N2, weight, 0.1)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("cores", "heads"), [(1, 1), (64, H)])
+def test_block_by_block_no_head_has_all_its_weights(monkeypatch, cores, heads):
+    monkeypatch.setattr(blocked_attention.os, "cpu_count", lambda: cores)
+    L = 384
+    *given, weight = inputs(L)
+
+    def compiled(attend):
+        def total(qkv, seed_N2):
+            return (attend(*qkv, seed_N2, 0.1) * weight).sum()
+
+        return jax.jit(jax.grad(total)).lower(*given).compile()
+
+    expected, found = compiled(written_out), compiled(blocked)
+    assert f"{L},{L}]" in expected.as_text()
+    assert f"{L},{L}]" not in found.as_text()
+    # The last block of queries has all keys, the one before it 256.
+    for seen in (256, L):
+        assert f"[{N},{heads},128,{seen}]" in found.as_text()
+    for ours, theirs in zip(found(*given), expected(*given), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@each
+def test_gradients_pass_through_remat_and_scan(attend):
+    """As in a step that computes anew what it did not keep, a microbatch at a time."""
+    qkv, seed_N2, weight = inputs(20)
+
+    def gradients(attend):
+        attend_anew = jax.checkpoint(lambda *arrays: attend(*arrays, 0.3))
+
+        def total(qkv):
+            def add(total, one):
+                *arrays, own_weight = (x[None] for x in one)
+                return total + (attend_anew(*arrays) * own_weight).sum(), None
+
+            return jax.lax.scan(add, 0.0, (*qkv, seed_N2, weight))[0]
+
+        return jax.jit(jax.grad(total))(qkv)
+
+    for ours, theirs in zip(gradients(attend), gradients(written_out), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert np.abs(theirs).max() > 0.1
+
+
+@each
+def test_extreme_logits_neither_overflow_nor_reach_masked_positions(attend):
+    (q, k, v), seed_N2, _ = inputs(100)
+    att = attend(q * 1e6, k * 1e2, v, seed_N2, 0.0)
+    assert np.isfinite(att).all()
+    np.testing.assert_allclose(att[:, 0], v[:, 0], rtol=1e-6)
+
+
+def test_each_device_has_its_own_rows_and_no_others():
+    processes.run_on_devices(__file__, 4)
+
+
+def check_rows_of_devices(attend) -> None:
+    """Raises AssertionError if devices exchange rows, or find other gradients."""
+    devices = mesh.make_mesh()
+    assert devices.size == 4
+    qkv, seed_N2, weight = inputs(20)
+
+    def gradients(qkv, seed_N2, weight):
+        return jax.grad(lambda qkv: (attend(*qkv, seed_N2, 0.3) * weight).sum())(qkv)
+
+    shared = jax.device_put((qkv, seed_N2, weight), mesh.by_rows(devices))
+    compiled = jax.jit(gradients).lower(*shared).compile()
+    program = compiled.as_text()
+    assert "all-gather" not in program
+    assert "all-reduce" not in program
+    found = compiled(*shared)
+    for ours, theirs in zip(found, gradients(qkv, seed_N2, weight), strict=True):
+        assert ours.sharding.is_equivalent_to(mesh.by_rows(devices), 4)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+if __name__ == "__main__":
+    for one in IN_BLOCKS.values():
+        check_rows_of_devices(one)
