@@ -106,11 +106,9 @@ def _parts(config: RunConfig) -> Iterator[Part]:
         ),
         6 * T * weights,
     )
-    yield _attention(model, B)
-    drop = functools.partial(_drop, model.attention_dropout)
-    yield Part(
-        "of which its dropout", depth, _graded(drop, _normal(B, model.num_heads, L, L))
-    )
+    yield _attention("attention", model, B)
+    undropped = dataclasses.replace(model, attention_dropout=0.0)
+    yield _attention("attention, without dropout", undropped, B)
     drop = functools.partial(_drop, model.residual_dropout)
     yield Part("residual dropout", 2 * depth, _graded(drop, _normal(B, L, D)))
     yield _embedding_dropout(config)
@@ -177,19 +175,21 @@ def _whole_step(config: RunConfig) -> Part:
     return Part("the whole step", 1, lambda: side.step(tokens_BL), operations)
 
 
-def _attention(model: ModelConfig, B: int) -> Part:
+def _attention(name: str, model: ModelConfig, B: int) -> Part:
     """What lies between the projections."""
     L, H = model.context_length, model.num_heads
     qkv = [_normal(B, L, H, model.width // H) for _ in range(3)]
 
     def attend(key: jax.Array, *qkv: jax.Array) -> jax.Array:
-        seed_N2 = dropout.row_seeds(key, jnp.arange(B, dtype=jnp.uint32))
-        drop = dropout.RowDropout(model.attention_dropout, seed_N2)
+        drop = None
+        if rate := model.attention_dropout:
+            seed_N2 = dropout.row_seeds(key, jnp.arange(B, dtype=jnp.uint32))
+            drop = dropout.RowDropout(rate, seed_N2)
         return causal_attention(*qkv, drop, implementation=model.attention)
 
     call = _graded(attend, *qkv)
     operations = 12 * L * model.width * B * L
-    return Part("attention", model.num_layers, call, operations)
+    return Part(name, model.num_layers, call, operations)
 
 
 def _head(config: RunConfig) -> Part:

@@ -6,6 +6,7 @@ attention without dropout, models.flash_attention's with.
 """
 
 import jax
+import jax.export
 import jax.numpy as jnp
 
 from gpt1_jax.config import ModelConfig
@@ -50,7 +51,7 @@ def causal_attention(
           with dropout, whose kernel only self_attention knows. All are `xla` where
           there is a position_NL, in decoding.
     """
-    if position_NL is None and _is_blocked(implementation, q_NLHK.shape[1]):
+    if position_NL is None and _is_blocked(implementation, q_NLHK, k_NMHK):
         seed_N2, rate = (None, 0.0) if drop is None else (drop.seed_N2, drop.rate)
         return blocked_attention.blocked_attention(
             q_NLHK, k_NMHK, v_NMHK, seed_N2, rate
@@ -73,9 +74,15 @@ def is_fused(implementation: str) -> bool:
     return is_auto or implementation == "fused"
 
 
-def _is_blocked(implementation: str, length: int) -> bool:
-    """Whether `blocked` is meant: `auto` means it on CPUs, for longer texts."""
-    is_long = length >= blocked_attention.SHORTEST
+def _is_blocked(implementation: str, q_NLHK: jax.Array, k_NMHK: jax.Array) -> bool:
+    """Whether `blocked` is meant: `auto` means it on CPUs, for longer texts.
+
+    Not where an export leaves a size open.
+    """
+    N, L, _, _ = q_NLHK.shape
+    if q_NLHK.shape != k_NMHK.shape or any(map(jax.export.is_symbolic_dim, (N, L))):
+        return False
+    is_long = L >= blocked_attention.MIN_AUTO_LENGTH
     is_auto = implementation == "auto" and jax.default_backend() == "cpu"
     return (is_auto and is_long) or implementation == "blocked"
 
@@ -140,7 +147,9 @@ def _written_out(
         position_NL = jnp.arange(L)[None]
     visible_NLM = position_NL[:, :, None] >= jnp.arange(M)[None, None]
     logits_NHLM = jnp.where(
-        visible_NLM[:, None], logits_NHLM * K**-0.5, jnp.asarray(-1e9, accumulate)
+        visible_NLM[:, None],
+        logits_NHLM * K**-0.5,
+        jnp.asarray(blocked_attention.MASKED, accumulate),
     )
     att_NHLM = jax.nn.softmax(logits_NHLM, axis=-1)
     if drop is not None:

@@ -85,18 +85,23 @@ def keeps(
 ) -> jax.Array:
     """Whether drop_rows keeps (row, column) of a row that is a table, `width` wide.
 
-    For kernels, that make a mask a block at a time. Integers are uint32, and broadcast.
-    A column of rows and a row of columns are multiplied apart: for each place there is
-    an addition, and _scatter.
+    For attention that makes a mask a block at a time; where_kept does the rest.
+    Integers are uint32, and broadcast. A column of rows and a row of columns are
+    multiplied apart: for each place there is an addition, and _scatter.
     """
     stride = _odd(second_seed)
     start = row * (jnp.uint32(width) * stride) + first_seed
     return _scatter(start + column * stride) >= _threshold(rate)
 
 
+def where_kept(keep: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    """`x`, scaled, where it is kept, else 0."""
+    return jnp.where(keep, x * (1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))
+
+
 def _drop(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
     keep = _random_bits(seed_N2, x.shape[1:]) >= _threshold(rate)
-    return jnp.where(keep, x * (1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))
+    return where_kept(keep, x, rate)
 
 
 def _threshold(rate: float) -> jax.Array:

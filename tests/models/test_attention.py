@@ -3,6 +3,7 @@
 import types
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -123,6 +124,7 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
         ("cpu", "auto", 255, False),
         ("cpu", "xla", 512, False),
         ("cpu", "blocked", 16, True),
+        ("gpu", "auto", 512, False),
         ("tpu", "auto", 512, False),
         ("tpu", "blocked", 512, True),
     ],
@@ -143,6 +145,23 @@ def test_auto_is_block_by_block_in_longer_texts_on_cpus(
     q = jax.ShapeDtypeStruct((N, length, H, K), jnp.float32)
     jax.eval_shape(lambda q: causal_attention(q, q, q, drop, implementation=name), q)
     assert seen == ([(not rate, rate)] if is_blocked else [])
+
+
+def test_a_size_that_an_export_leaves_open_is_written_out():
+    export = jax.export.export(
+        jax.jit(lambda q: causal_attention(q, q, q, implementation="blocked")),
+        platforms=("cpu", "cuda", "tpu"),
+    )
+    for shape in (f"n,8,{H},{K}", f"2,l,{H},{K}", f"2,8,{H},{K}"):
+        sizes = jax.export.symbolic_shape(shape)
+        program = export(jax.ShapeDtypeStruct(sizes, jnp.float32)).mlir_module()
+        assert ("stablehlo.while" in program) == shape.startswith("2,8")
+
+
+def test_keys_of_another_text_are_written_out():
+    q, k, v = random_qkv()
+    found = causal_attention(q[:, :2], k, v, implementation="blocked")
+    np.testing.assert_allclose(found, oracle(q, k, v)[:, :2], atol=2e-6)
 
 
 def test_a_text_s_attention_on_itself_is_that_of_its_three_parts():
