@@ -10,11 +10,8 @@ between. Needs a GPU and the extras: pip install -e '.[cuda,benchmarks]'
 """
 
 import concurrent.futures
-import contextlib
-import dataclasses
 import gc
 import importlib.util
-import itertools
 import json
 import os
 import subprocess
@@ -22,12 +19,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from absl import flags
 
-from benchmarks import flop, side_by_side, steps
+from benchmarks import flop, side_by_side, steps, techniques
 from experiments import pretrain
 from gpt1_jax import command, exits, experiment, terminal
 from gpt1_jax import config as config_lib
@@ -40,15 +36,7 @@ _COMPARISON = side_by_side.define(
     _FLAGS,
     (
         "jax",
-        "jax_plain_attention",  # written out
-        "jax_unpadded",  # the vocabulary as it is
-        "jax_plain_loss",  # that, and float32 logits, differentiated by JAX
-        "jax_plain_layers",  # GELU and layer norm differentiated by JAX
-        "jax_free_layout",  # hidden states in the order that XLA takes
-        "jax_own_products",  # XLA's kernels for products beside cuBLAS's
-        "jax_threefry",  # JAX's bits for dropout, so written-out attention
-        "jax_naive",  # all of these
-        "jax_no_dropout",  # attention by cuDNN
+        *techniques.SIDES,
         "torch_bf16",
         "torch_compile_bf16",
         "torch_compile_padded_bf16",  # a vocabulary of whole tiles
@@ -93,10 +81,7 @@ def main() -> None:
             made[found["side"]] = found
     left_out = {side: row["error"] for side, row in made.items() if "error" in row}
     if "jax" in left_out:
-        raise exits.RunFailed(
-            f"the side jax has no measurement: {left_out['jax']}; the others are "
-            "compared with it; see above"
-        )
+        raise _no_baseline(left_out["jax"])
     device = made["jax"]["device"]
     ready = [side for side in _COMPARISON.sides.value if side not in left_out]
     rounds, failed = _in_turn(started, ready, _COMPARISON.rounds.value)
@@ -124,15 +109,19 @@ def _in_turn(
                 rounds[side].append(run)
                 shown = f"{run['seconds'] * 1e3:.2f} ms a step"
             elif side == "jax":
-                raise exits.RunFailed(
-                    f"the side jax failed: {run['error']}; the others are compared "
-                    "with it; with too little memory name fewer --sides"
-                )
+                raise _no_baseline(run["error"])
             else:
                 shown = failed[side] = run["error"]
                 del rounds[side]
             terminal.say(f"round {number}, {side}: {shown}")
     return rounds, failed
+
+
+def _no_baseline(error: str) -> exits.RunFailed:
+    return exits.RunFailed(
+        f"the side jax failed: {error}; the others are compared with it; with too "
+        "little memory name fewer --sides"
+    )
 
 
 def _library_of(side: str) -> str:
@@ -256,8 +245,10 @@ def _make_jax(named: list[str], config: RunConfig) -> Made:
     pool, started = concurrent.futures.ThreadPoolExecutor(len(named) or 1), {}
     for side in named:
         jax.clear_caches()  # else a block that was traced before is taken
-        with patched(side):
-            traced = jax_side.traced(variant(side, config), chunk_elements(side))
+        with techniques.patched(side):
+            traced = jax_side.traced(
+                techniques.variant(side, config), techniques.chunk_elements(side)
+            )
         started[side] = pool.submit(finish, traced)
     for side, future in started.items():
         try:
@@ -268,92 +259,6 @@ def _make_jax(named: list[str], config: RunConfig) -> Made:
 
 def _late() -> str:
     return f"not compiled after {_COMPILE_SECONDS.value} s"
-
-
-def variant(side: str, config: RunConfig) -> RunConfig:
-    """`config` as `side` has it."""
-    changes: dict[str, Any] = {"compute_dtype": "bfloat16"}
-    if side in ("jax_plain_attention", "jax_naive", "jax_threefry"):
-        changes["attention"] = "xla"
-    if "no_dropout" in side:
-        for where in ("embedding", "residual", "attention"):
-            changes[f"{where}_dropout"] = 0.0
-    data = config.data
-    if "padded" in side and side.startswith("torch"):
-        unit = 128
-        data = dataclasses.replace(data, vocab_size=-(-data.vocab_size // unit) * unit)
-    model = dataclasses.replace(config.model, **changes)
-    return dataclasses.replace(config, model=model, data=data)
-
-
-def chunk_elements(side: str) -> int | None:
-    """How many logits `side` has at once; None: as the job."""
-    return 1 << 33 if side in ("jax_plain_loss", "jax_naive") else None
-
-
-@contextlib.contextmanager
-def patched(side: str) -> Iterator[None]:
-    """While `side` is traced, what it does without."""
-    from gpt1_jax.models import dropout, gpu, heads, layers
-    from gpt1_jax.training import mesh
-
-    replaced: dict[str, list[tuple[Any, str, Any]]] = {
-        "jax_plain_loss": [(heads, "nll_sum", _plain_nll_sum)],
-        "jax_unpadded": [(heads, "_UNIT", 1)],
-        "jax_plain_layers": [
-            (layers, "gelu", _plain_gelu),
-            (layers, "layer_norm", _plain_layer_norm),
-        ],
-        "jax_free_layout": [(gpu, "in_order", lambda x_NLD: x_NLD)],
-        "jax_own_products": [(mesh, "_compiler_options", lambda: None)],
-        "jax_threefry": [(dropout, "_drop", _threefry_drop)],
-    }
-    replaced["jax_naive"] = list(itertools.chain(*replaced.values()))
-    with contextlib.ExitStack() as stack:
-        for module, name, value in replaced.get(side, []):
-            stack.enter_context(mock.patch.object(module, name, value))
-        yield
-
-
-def _plain_nll_sum(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
-    """heads.nll_sum as it is usually written."""
-    import optax
-
-    from gpt1_jax.models import heads
-
-    del chunk_elements
-    logits_NLV = heads.lm_logits(h_NLD, table_VD)
-    nll_NL = optax.softmax_cross_entropy_with_integer_labels(logits_NLV, targets_NL)
-    return (nll_NL * weight_NL).sum()
-
-
-def _plain_gelu(x):
-    import jax
-
-    return jax.nn.gelu(x, approximate=True)
-
-
-def _plain_layer_norm(x_NLD, scale_D, bias_D):
-    """layers.layer_norm as it is usually written."""
-    import jax
-    import jax.numpy as jnp
-
-    exact_NLD = x_NLD.astype(jnp.float32)
-    centred_NLD = exact_NLD - exact_NLD.mean(-1, keepdims=True)
-    var_NL1 = jnp.square(centred_NLD).mean(-1, keepdims=True)
-    normed_NLD = centred_NLD * jax.lax.rsqrt(var_NL1 + 1e-5)
-    scaled_NLD = scale_D[None, None] * normed_NLD
-    return (scaled_NLD + bias_D[None, None]).astype(x_NLD.dtype)
-
-
-def _threefry_drop(x, rate, seed_N2):
-    """models.dropout's masks as flax draws them: one key for all rows."""
-    import jax
-    import jax.numpy as jnp
-
-    key = jax.random.wrap_key_data(seed_N2[0])
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
 
 
 def _make_torch(named: list[str], config: RunConfig) -> Made:
@@ -372,7 +277,7 @@ def _start_torch(side: str, config: RunConfig) -> steps.Side | str:
 
     from benchmarks import torch_sides
 
-    own = variant(side, config)
+    own = techniques.variant(side, config)
     tokens = _tokens(own)
     try:
         num_parameters, start = torch_sides.make(side, own, _torch_device())
@@ -453,7 +358,7 @@ def _make_report(
         tokens_per_step=tokens,
         tflop_per_step=operations / 1e12,
         flop_convention=flop.CONVENTION,
-        config=config_lib.flatten(variant("jax", config)),
+        config=config_lib.flatten(techniques.variant("jax", config)),
     )
 
 

@@ -37,7 +37,7 @@ class ModelConfig:
     classifier_dropout: float = 0.1
     # How attention is computed: written out (xla), block by block (blocked), or by a
     # kernel (fused) where there is one, see models.attention; auto: fused on GPUs,
-    # blocked on CPUs from 256 positions on.
+    # blocked on CPUs from 384 positions on.
     attention: str = "auto"
     # auto: bfloat16 on accelerators, float32 on CPU. The paper names none.
     compute_dtype: str = "auto"

@@ -23,7 +23,7 @@ from gpt1_jax.models import dropout
 # What a masked logit becomes, as released.
 MASKED = -1e9
 # Texts from this length on are faster so. Measured on two cores: docs/performance.md.
-MIN_AUTO_LENGTH = 256
+MIN_AUTO_LENGTH = 384
 # Queries of a block. Each block is compiled, so that long texts have longer ones.
 _BLOCK_SIZE, _MAX_BLOCKS = 128, 8
 # Heads are taken together while a block has no more weights, 1 MB in float32.

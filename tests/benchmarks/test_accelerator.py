@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import accelerator, jax_side, steps
+from benchmarks import accelerator, jax_side, steps, techniques
 from gpt1_jax import config as config_lib
 from gpt1_jax import exits
 from gpt1_jax.config import RunConfig
@@ -64,12 +64,12 @@ def test_sides_must_be_known_and_jax_the_first(sides):
 
 def test_each_side_differs_from_jax_in_what_its_name_says():
     config = RunConfig()
-    plain = accelerator.variant("jax", config)
+    plain = techniques.variant("jax", config)
     assert plain.model.compute_dtype == "bfloat16"
-    assert accelerator.variant("jax_plain_attention", config).model.attention == "xla"
-    without = accelerator.variant("torch_compile_no_dropout_bf16", config).model
+    assert techniques.variant("jax_plain_attention", config).model.attention == "xla"
+    without = techniques.variant("torch_compile_no_dropout_bf16", config).model
     assert without.embedding_dropout == without.attention_dropout == 0.0
-    padded = accelerator.variant("torch_compile_padded_bf16", config)
+    padded = techniques.variant("torch_compile_padded_bf16", config)
     assert padded.data.vocab_size == 40_576
     assert plain.data.vocab_size == 40_478
 
@@ -121,16 +121,16 @@ def program(monkeypatch, side: str) -> tuple[str, object]:
         patches.setattr(
             flash_attention, "flash_attention", lambda qkv, *_: jnp.sin(qkv[:, :, 2])
         )
-        with accelerator.patched(side):
+        with techniques.patched(side):
             jax.clear_caches()
-            config = accelerator.variant(side, steps.checked(given))
-            jax_side.traced(config, accelerator.chunk_elements(side))
+            config = techniques.variant(side, steps.checked(given))
+            jax_side.traced(config, techniques.chunk_elements(side))
             options = mesh._compiler_options()
     jax.clear_caches()
     return lowered[0], options
 
 
 def test_each_side_of_jax_is_another_program(monkeypatch):
-    sides = [side for side in accelerator._COMPARISON.known if side.startswith("jax")]
+    sides = ["jax", *techniques.SIDES]
     programs = [program(monkeypatch, side) for side in sides]
-    assert len(sides) == len(set(map(str, programs))) == 10
+    assert len(sides) == len(set(map(str, programs))) == 11

@@ -120,8 +120,8 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
 @pytest.mark.parametrize(
     ("backend", "name", "length", "is_blocked"),
     [
-        ("cpu", "auto", 256, True),
-        ("cpu", "auto", 255, False),
+        ("cpu", "auto", 384, True),
+        ("cpu", "auto", 383, False),
         ("cpu", "xla", 512, False),
         ("cpu", "blocked", 16, True),
         ("gpu", "auto", 512, False),

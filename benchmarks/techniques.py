@@ -1,0 +1,123 @@
+"""What the sides of benchmarks.accelerator do without in a training step on a GPU."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from gpt1_jax.config import RunConfig
+
+SIDES = (
+    "jax_plain_attention",  # written out
+    "jax_unpadded",  # the vocabulary as it is
+    "jax_plain_loss",  # that, and float32 logits, differentiated by JAX
+    "jax_plain_layers",  # GELU and layer norm differentiated by JAX
+    "jax_free_layout",  # hidden states in the order that XLA takes
+    "jax_own_products",  # XLA's kernels for products beside cuBLAS's
+    "jax_threefry",  # JAX's bits for dropout, so written-out attention
+    "jax_naive",  # all of these
+    "jax_no_dropout",  # attention by cuDNN
+    "jax_kernel_no_dropout",  # attention by the kernel that has dropout elsewhere
+)
+
+
+def variant(side: str, config: RunConfig) -> RunConfig:
+    """`config` as `side` has it."""
+    changes: dict[str, Any] = {"compute_dtype": "bfloat16"}
+    if side in ("jax_plain_attention", "jax_naive", "jax_threefry"):
+        changes["attention"] = "xla"
+    if "no_dropout" in side:
+        for where in ("embedding", "residual", "attention"):
+            changes[f"{where}_dropout"] = 0.0
+    data = config.data
+    if "padded" in side and side.startswith("torch"):
+        unit = 128
+        data = dataclasses.replace(data, vocab_size=-(-data.vocab_size // unit) * unit)
+    model = dataclasses.replace(config.model, **changes)
+    return dataclasses.replace(config, model=model, data=data)
+
+
+def chunk_elements(side: str) -> int | None:
+    """How many logits `side` has at once; None: as the job."""
+    return 1 << 33 if side in ("jax_plain_loss", "jax_naive") else None
+
+
+@contextlib.contextmanager
+def patched(side: str) -> Iterator[None]:
+    """While `side` is traced, what it does without."""
+    from gpt1_jax.models import dropout, gpu, heads, layers, transformer
+    from gpt1_jax.training import mesh
+
+    replaced: dict[str, list[tuple[Any, str, Any]]] = {
+        "jax_plain_loss": [(heads, "nll_sum", _plain_nll_sum)],
+        "jax_unpadded": [(heads, "_UNIT", 1)],
+        "jax_plain_layers": [
+            (layers, "gelu", _plain_gelu),
+            (layers, "layer_norm", _plain_layer_norm),
+        ],
+        "jax_free_layout": [(gpu, "in_order", lambda x_NLD: x_NLD)],
+        "jax_own_products": [(mesh, "_compiler_options", lambda: None)],
+        "jax_threefry": [(dropout, "_drop", _threefry_drop)],
+    }
+    replaced["jax_naive"] = list(itertools.chain(*replaced.values()))
+    replaced["jax_kernel_no_dropout"] = [
+        (transformer, "self_attention", _kernel_without_dropout)
+    ]
+    with contextlib.ExitStack() as stack:
+        for module, name, value in replaced.get(side, []):
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+def _plain_nll_sum(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
+    """heads.nll_sum as it is usually written."""
+    import optax
+
+    from gpt1_jax.models import heads
+
+    del chunk_elements
+    logits_NLV = heads.lm_logits(h_NLD, table_VD)
+    nll_NL = optax.softmax_cross_entropy_with_integer_labels(logits_NLV, targets_NL)
+    return (nll_NL * weight_NL).sum()
+
+
+def _plain_gelu(x):
+    import jax
+
+    return jax.nn.gelu(x, approximate=True)
+
+
+def _plain_layer_norm(x_NLD, scale_D, bias_D):
+    """layers.layer_norm as it is usually written."""
+    import jax
+    import jax.numpy as jnp
+
+    exact_NLD = x_NLD.astype(jnp.float32)
+    centred_NLD = exact_NLD - exact_NLD.mean(-1, keepdims=True)
+    var_NL1 = jnp.square(centred_NLD).mean(-1, keepdims=True)
+    normed_NLD = centred_NLD * jax.lax.rsqrt(var_NL1 + 1e-5)
+    scaled_NLD = scale_D[None, None] * normed_NLD
+    return (scaled_NLD + bias_D[None, None]).astype(x_NLD.dtype)
+
+
+def _threefry_drop(x, rate, seed_N2):
+    """models.dropout's masks as flax draws them: one key for all rows."""
+    import jax
+    import jax.numpy as jnp
+
+    key = jax.random.wrap_key_data(seed_N2[0])
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+
+def _kernel_without_dropout(qkv_NL3HK, drop, *, implementation):
+    """models.attention's self_attention by the kernel at a rate of 0."""
+    import jax.numpy as jnp
+
+    from gpt1_jax.models import flash_attention
+
+    assert drop is None, implementation
+    seed_N2 = jnp.zeros((len(qkv_NL3HK), 2), jnp.uint32)
+    return flash_attention.flash_attention(qkv_NL3HK, seed_N2, 0.0)
