@@ -6,7 +6,6 @@ attention without dropout, models.flash_attention's with.
 """
 
 import jax
-import jax.export
 import jax.numpy as jnp
 
 from gpt1_jax.config import ModelConfig
@@ -80,7 +79,7 @@ def _is_blocked(implementation: str, q_NLHK: jax.Array, k_NMHK: jax.Array) -> bo
     Not where an export leaves a size open.
     """
     N, L, _, _ = q_NLHK.shape
-    if q_NLHK.shape != k_NMHK.shape or any(map(jax.export.is_symbolic_dim, (N, L))):
+    if q_NLHK.shape != k_NMHK.shape or not (isinstance(N, int) and isinstance(L, int)):
         return False
     is_long = L >= blocked_attention.MIN_AUTO_LENGTH
     is_auto = implementation == "auto" and jax.default_backend() == "cpu"
