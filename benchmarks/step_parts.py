@@ -149,8 +149,11 @@ def _graded(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
 
 
 def _drop(rate: float, key: jax.Array, x: jax.Array) -> jax.Array:
-    row_N = jnp.arange(len(x), dtype=jnp.uint32)
-    return dropout.drop_rows(x, rate, dropout.row_seeds(key, row_N))
+    return dropout.drop_rows(x, rate, _row_seeds(key, len(x)))
+
+
+def _row_seeds(key: jax.Array, num_rows: int) -> jax.Array:
+    return dropout.row_seeds(key, jnp.arange(num_rows, dtype=jnp.uint32))
 
 
 def _embedding_dropout(config: RunConfig) -> Part:
@@ -183,8 +186,7 @@ def _attention(name: str, model: ModelConfig, B: int) -> Part:
     def attend(key: jax.Array, *qkv: jax.Array) -> jax.Array:
         drop = None
         if rate := model.attention_dropout:
-            seed_N2 = dropout.row_seeds(key, jnp.arange(B, dtype=jnp.uint32))
-            drop = dropout.RowDropout(rate, seed_N2)
+            drop = dropout.RowDropout(rate, _row_seeds(key, B))
         return causal_attention(*qkv, drop, implementation=model.attention)
 
     call = _graded(attend, *qkv)

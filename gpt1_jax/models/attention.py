@@ -50,13 +50,15 @@ def causal_attention(
           with dropout, whose kernel only self_attention knows. All are `xla` where
           there is a position_NL, in decoding.
     """
-    if position_NL is None and _is_blocked(implementation, q_NLHK, k_NMHK):
+    if position_NL is not None:
+        return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
+    if _is_blocked(implementation, q_NLHK, k_NMHK):
         seed_N2, rate = (None, 0.0) if drop is None else (drop.seed_N2, drop.rate)
         return blocked_attention.blocked_attention(
             q_NLHK, k_NMHK, v_NMHK, seed_N2, rate
         )
-    is_plain = position_NL is None and q_NLHK.dtype != jnp.float64
-    if is_plain and drop is None and is_fused(implementation):
+    is_exact = q_NLHK.dtype == jnp.float64
+    if drop is None and not is_exact and is_fused(implementation):
         return jax.nn.dot_product_attention(
             q_NLHK,
             k_NMHK,
@@ -64,7 +66,7 @@ def causal_attention(
             is_causal=True,
             implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
         )
-    return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
+    return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, None)
 
 
 def is_fused(implementation: str) -> bool:

@@ -57,6 +57,7 @@ def _forward(
     """The result, and what the gradient needs."""
 
     def of_group(arrays: Any) -> tuple[jax.Array, jax.Array]:
+        """att_NGLK, and the logarithm of each query's sum, log_sum_NGL1."""
         head_G, q_NGLK, k_NGLK, v_NGLK = arrays
         att, log_sum = [], []
         for block in _blocks(q_NGLK.shape[2]):
@@ -85,6 +86,7 @@ def _backward(rate: float, saved: Any, d_att_NLHK: jax.Array) -> tuple:
     delta_PNGL1 = _grouped(delta_NLHK.sum(-1, keepdims=True))
 
     def of_group(arrays: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """d_q_NGLK, d_k_NGLK, d_v_NGLK."""
         head_G, q_NGLK, k_NGLK, v_NGLK, d_att_NGLK, log_sum_NGL1, delta_NGL1 = arrays
         dtype, blocks = q_NGLK.dtype, _blocks(q_NGLK.shape[2])
         d_q, d_k, d_v = [], [], []
