@@ -25,8 +25,9 @@ from absl import flags
 
 from benchmarks import flop, side_by_side, steps, techniques
 from experiments import pretrain
-from gpt1_jax import command, exits, experiment, terminal
 from gpt1_jax import config as config_lib
+from gpt1_jax import errors, terminal
+from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import RunConfig
 
 _FLAGS = flags.FlagValues()
@@ -68,7 +69,7 @@ def main() -> None:
     side_by_side.check_sides(_COMPARISON)
     named = {_library_of(side) for side in _COMPARISON.sides.value}
     if "torch" in named and not importlib.util.find_spec("torch"):
-        raise exits.RunFailed(
+        raise errors.RunFailed(
             "torch is not installed; some of --sides need it; name only those of jax "
             "or run pip install -e '.[cuda,benchmarks]'"
         )
@@ -117,8 +118,8 @@ def _in_turn(
     return rounds, failed
 
 
-def _no_baseline(error: str) -> exits.RunFailed:
-    return exits.RunFailed(
+def _no_baseline(error: str) -> errors.RunFailed:
+    return errors.RunFailed(
         f"the side jax failed: {error}; the others are compared with it; with too "
         "little memory name fewer --sides"
     )
@@ -155,7 +156,7 @@ class _Library:
         """The next line that it prints. Raises: RunFailed: there is none."""
         if line := self._process.stdout.readline():
             return line
-        raise exits.RunFailed(
+        raise errors.RunFailed(
             f"a library's process ended with exit code {self._process.wait()}; its "
             "message is above; with too little memory name fewer --sides"
         )
@@ -386,4 +387,4 @@ def _render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -23,10 +23,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.data import preparation
-from gpt1_jax.training import checksums, loop, metrics_log
-from gpt1_jax.training.checkpoint import Checkpoints
+from gpt1_jax.data.text import preparation
+from gpt1_jax.training import loop
+from gpt1_jax.workdirs import checksums, metrics_log
+from gpt1_jax.workdirs import workdir as workdir_lib
+from gpt1_jax.workdirs.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import side_by_side
-from gpt1_jax import command, terminal
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
+from gpt1_jax.distributed import runtime
 from gpt1_jax.models import dropout
-from gpt1_jax.training import process
 
 _FLAGS = flags.FlagValues()
 _COMPARISON = side_by_side.define("dropout", _FLAGS, ("counter", "flax", "none"))
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _measure(side: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """The median seconds of a call, and how much is kept."""
-    process.keep_freed_memory()
+    runtime.keep_freed_memory()
     apply = {"counter": _counter, "flax": _flax, "none": lambda x, key: x}[side]
     x = jnp.ones(shape)
     weight = jax.random.normal(jax.random.key(1), shape)
@@ -117,4 +118,4 @@ def _render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

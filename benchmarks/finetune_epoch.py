@@ -19,16 +19,14 @@ from absl import flags
 
 from benchmarks import side_by_side
 from experiments import finetune as experiment
-from gpt1_jax import (
-    command,
-    config,
-    finetuned,
-    model_store,
-    starting_model,
-    terminal,
-)
-from gpt1_jax.data import batches, task_data, tasks
-from gpt1_jax.training import losses, mesh, optim, process, state, transfer
+from gpt1_jax import config, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.data.tasks import batches, loading, task_data
+from gpt1_jax.distributed import mesh, runtime
+from gpt1_jax.inference import classifier
+from gpt1_jax.training import losses, optim, transfer
+from gpt1_jax.training import step as step_lib
+from gpt1_jax.workdirs import model_store, starting_point
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -47,11 +45,11 @@ _COMPARISON = side_by_side.define("finetune_epoch", _FLAGS)
 
 def main() -> None:
     """Runs the command."""
-    process.keep_freed_memory()
+    runtime.keep_freed_memory()
     found = model_store.restore(_CHECKPOINT.value)
     run_config = _config(found)
-    task = tasks.named(_TASK.value)
-    recipe = finetuned.Recipe(run_config, task, found.tokenizer)
+    task = loading.named(_TASK.value)
+    recipe = classifier.Recipe(run_config, task, found.tokenizer)
     data = task_data.open_data(run_config.data)
     train = recipe.records(data.load(task, task.train).examples)
     (dev_split, *_) = task.dev.values()
@@ -106,13 +104,13 @@ def _config(found: model_store.Restored) -> config.RunConfig:
     experiment_config.train.batch_size = 32
     experiment_config.optim.schedule = "constant"
     run_config = config.from_mapping(experiment_config)
-    sizes = starting_model.sizes(found.config) | {"context_length": _LENGTH.value}
+    sizes = starting_point.sizes(found.config) | {"context_length": _LENGTH.value}
     model = dataclasses.replace(run_config.model, **sizes)
     return dataclasses.replace(run_config, model=model)
 
 
 def _make_run(
-    recipe: finetuned.Recipe, train: Any, buckets: tuple[int, ...], trained: Any
+    recipe: classifier.Recipe, train: Any, buckets: tuple[int, ...], trained: Any
 ) -> tuple[Any, Any]:
     """(lengths to pad to -> the parameters after the first batches), and before them.
 
@@ -130,9 +128,9 @@ def _make_run(
     loss_fn = losses.make_task_loss(
         recipe.model, recipe.objective, chunk_elements=mesh.logits_chunk_elements()
     )
-    step = mesh.jit_step(state.make_train_step(loss_fn, tx, schedule), devices)
+    step = mesh.jit_step(step_lib.make_train_step(loss_fn, tx, schedule), devices)
     init = jax.jit(
-        state.make_init(recipe.init_params, tx),
+        step_lib.make_init(recipe.init_params, tx),
         out_shardings=mesh.replicated(devices),
     )
     found = {name: leaf for name, leaf in trained.items() if name != "head"}
@@ -140,7 +138,7 @@ def _make_run(
         "position": _room(found["embed"]["position"], cfg.model.context_length)
     }
 
-    def begin() -> state.TrainState:
+    def begin() -> step_lib.TrainState:
         fresh = init()
         moved = transfer.transfer(fresh.params, found, -1)
         params = jax.device_put(moved.params, mesh.replicated(devices))
@@ -177,4 +175,4 @@ def _render(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

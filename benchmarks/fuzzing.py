@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, score
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import config_checks, score, storyworld
 from gpt1_jax.config import ModelConfig, RunConfig
-from gpt1_jax.data import preparation, storyworld, tasks, tokenizers
-from gpt1_jax.exits import UserError
+from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.text import preparation, tokenizers
+from gpt1_jax.errors import UserError
 from gpt1_jax.interop import huggingface, openai, weights
-from gpt1_jax.training import metrics_log
+from gpt1_jax.workdirs import metrics_log
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 _TOKENS = (
     *(b"\t", b"\n", b"\r\n", b"\0", b'"', b",", b"{", b"}", b"[", b"]", b":", b"-"),
@@ -65,7 +66,7 @@ class Corpus:
         storyworld.write_tasks(self.tasks_dir, seed=0)
         self.splits = [
             (task, split, file)
-            for task in tasks.TASKS.values()
+            for task in loading.TASKS.values()
             for split in task.files
             if (file := self._file(task, split))
         ]
@@ -75,7 +76,7 @@ class Corpus:
         self.released_dir = directory / "openai"
         self._write_weights()
 
-    def _file(self, task: tasks.Task, split: str) -> Path | None:
+    def _file(self, task: loading.Task, split: str) -> Path | None:
         for file in task.files[split]:
             for found in sorted(self.tasks_dir.glob(file.pattern)):
                 inside = sorted(found.rglob("*.txt")) if found.is_dir() else [found]
@@ -160,7 +161,7 @@ def task_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
         path.with_name(ids.name).write_bytes(ids.read_bytes())
 
     def call() -> None:
-        for example in tasks.load(task, split, task_dir=directory).examples:
+        for example in loading.load(task, split, task_dir=directory).examples:
             texts = (*example.parts, example.context, example.question)
             assert all(isinstance(text, str) for text in texts), example
             label = example.label
@@ -238,8 +239,8 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
             tokenizer.decode(ids.tolist())
 
     _one_line(scored)
-    task = rng.choice(list(tasks.TASKS.values()))
-    _one_line(lambda: tasks.read_input(task, path))
+    task = rng.choice(list(loading.TASKS.values()))
+    _one_line(lambda: loading.read_input(task, path))
 
 
 def workdir_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:

@@ -23,7 +23,8 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import side_by_side
-from gpt1_jax import command, terminal
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 
 _FLAGS = flags.FlagValues()
 _SIDES = ("gpt1_jax", "transformers OpenAIGPT", "transformers GPT-2")
@@ -87,7 +88,7 @@ def _ours():
     import numpy as np
 
     from gpt1_jax.config import ModelConfig
-    from gpt1_jax.evaluation import decode
+    from gpt1_jax.inference import decode
     from gpt1_jax.models.transformer import Transformer
 
     cfg = ModelConfig(num_layers=_LAYERS.value, compute_dtype="float32")
@@ -158,10 +159,10 @@ def _first_token() -> dict[str, float]:
 def _make_workdir(workdir: Path) -> None:
     import numpy as np
 
-    from gpt1_jax import model_store
     from gpt1_jax.config import ModelConfig, RunConfig
-    from gpt1_jax.data.openai_bpe import OpenAITokenizer
+    from gpt1_jax.data.text.openai_bpe import OpenAITokenizer
     from gpt1_jax.interop import weights
+    from gpt1_jax.workdirs import model_store
 
     model = ModelConfig(num_layers=_LAYERS.value)
     rng = np.random.default_rng(0)
@@ -182,4 +183,4 @@ def _make_workdir(workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

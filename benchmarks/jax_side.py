@@ -9,9 +9,12 @@ import numpy as np
 
 from benchmarks import steps
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import corpus
+from gpt1_jax.data.text import corpus
+from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.models import backbone
-from gpt1_jax.training import checkpoint, losses, mesh, optim, process, session, state
+from gpt1_jax.training import losses, optim
+from gpt1_jax.training import step as step_lib
+from gpt1_jax.workdirs import checkpoint, session
 
 
 def make(config: RunConfig) -> steps.Side:
@@ -26,14 +29,14 @@ def traced(
 
     Args: chunk_elements: of the logits; None: the job's own.
     """
-    process.keep_freed_memory()
+    runtime.keep_freed_memory()
     model = backbone.make(
         config.model, config.data.vocab_size, remat=config.train.remat
     )
     total_steps = config.train.max_steps or 10**6
     schedule = optim.make_schedule(config.optim, total_steps)
     tx = optim.make_optimizer(config.optim, total_steps)
-    init = state.make_init(functools.partial(backbone.init_params, model), tx)
+    init = step_lib.make_init(functools.partial(backbone.init_params, model), tx)
     devices, seed = mesh.make_mesh(), np.uint32(config.seed)
     like = session.state_like(init, devices, config.mesh)
     B, L = config.train.batch_size, config.model.context_length
@@ -42,7 +45,7 @@ def traced(
         is_train=True,
         chunk_elements=chunk_elements or mesh.logits_chunk_elements(),
     )
-    train_step = state.make_train_step(
+    train_step = step_lib.make_train_step(
         loss_fn, tx, schedule, accumulation_steps=config.train.accumulation_steps
     )
 
@@ -52,7 +55,7 @@ def traced(
         return mesh.shard_rows(batch, devices)
 
     batch_like = checkpoint.abstract(
-        batch_of(np.zeros((B, L + 1))), mesh.by_rows(devices)
+        batch_of(np.zeros((B, L + 1))), mesh.batch_sharding(devices)
     )
     lowered = mesh.jit_step(train_step, devices).lower(like, batch_like, seed)
 

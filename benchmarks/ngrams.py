@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from gpt1_jax import command, terminal
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import corpus, preparation
-from gpt1_jax.exits import UserError
+from gpt1_jax.data.text import corpus, preparation
+from gpt1_jax.errors import UserError
 from gpt1_jax.files import write_atomically
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 # Axes, beside those of models/transformer.py:
 # T positions of the corpus, G distinct n-grams, P distinct n-grams' prefixes,
@@ -306,4 +307,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

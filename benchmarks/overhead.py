@@ -22,11 +22,15 @@ import numpy as np
 from absl import flags
 
 from benchmarks import side_by_side
-from gpt1_jax import command, terminal
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import ModelConfig, OptimConfig, RunConfig, TrainConfig
-from gpt1_jax.data import corpus
+from gpt1_jax.data.text import corpus
+from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.models import backbone
-from gpt1_jax.training import checkpoint, mesh, metrics_log, optim, process, state
+from gpt1_jax.training import optim
+from gpt1_jax.training import step as step_lib
+from gpt1_jax.workdirs import checkpoint, metrics_log
 
 _FLAGS = flags.FlagValues()
 _COMPARISON = side_by_side.define("overhead", _FLAGS)
@@ -52,7 +56,7 @@ _ROW = dict.fromkeys(
 
 def main() -> None:
     """Runs the command."""
-    process.keep_freed_memory()
+    runtime.keep_freed_memory()
     train = _CONFIG.train
     every = {
         "input": 1,
@@ -136,13 +140,13 @@ def _rows(workdir: Path) -> Iterator[float]:
             yield time.perf_counter() - began
 
 
-def _state(model: ModelConfig) -> state.TrainState:
+def _state(model: ModelConfig) -> step_lib.TrainState:
     """Parameters and moments of the paper's model."""
     made = backbone.make(model, _CONFIG.data.vocab_size)
     tx = optim.make_optimizer(OptimConfig(), 10**6)
-    init = state.make_init(functools.partial(backbone.init_params, made), tx)
+    init = step_lib.make_init(functools.partial(backbone.init_params, made), tx)
     return jax.block_until_ready(jax.jit(init)(np.uint32(0)))
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

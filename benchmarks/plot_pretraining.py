@@ -15,10 +15,11 @@ import numpy as np
 from absl import flags
 from matplotlib import pyplot as plt
 
-from gpt1_jax import command, terminal
-from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.exits import UserError
-from gpt1_jax.training import metrics_log
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
+from gpt1_jax.errors import UserError
+from gpt1_jax.workdirs import metrics_log
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 matplotlib.use("Agg")
 
@@ -168,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

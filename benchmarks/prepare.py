@@ -26,9 +26,10 @@ import tokenizers as hf_tokenizers
 from absl import flags
 
 from benchmarks import side_by_side
-from gpt1_jax import command, terminal
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import STORYWORLD, DataConfig
-from gpt1_jax.data import preparation, text, tokenizers
+from gpt1_jax.data.text import clean, preparation, tokenizers
 
 _FLAGS = flags.FlagValues()
 _COMPARISON = side_by_side.define(
@@ -90,7 +91,7 @@ def _make_shared(shared: Path) -> int:
     recipe = preparation.recipe_of(_config(shared))
     (shared / _CLEANED).mkdir()
     for number, book in enumerate(recipe.books):
-        pieces = (text.standardize(piece) for piece, _ in text.read_pieces(book.path))
+        pieces = (clean.standardize(piece) for piece, _ in clean.read_pieces(book.path))
         cleaned = shared / _CLEANED / f"{number:06d}.txt"
         cleaned.write_text("\n".join(pieces).lower(), encoding="utf-8")
     lines = (line for words in _cleaned(shared) for line in words.splitlines())
@@ -171,4 +172,4 @@ def _render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

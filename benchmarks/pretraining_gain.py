@@ -18,9 +18,11 @@ from typing import Any
 from absl import flags
 
 from experiments import finetune as experiment
-from gpt1_jax import command, files, terminal, workdir
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.jobs import finetune
+from gpt1_jax.workdirs import workdir
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(
@@ -119,4 +121,4 @@ def _average(table: dict[str, Any], side: str) -> float:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -13,7 +13,8 @@ from typing import Any
 from absl import flags
 
 from benchmarks import flop, side_by_side, steps
-from gpt1_jax import command, terminal
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 
 _FLAGS = flags.FlagValues()
@@ -110,4 +111,4 @@ def _render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from gpt1_jax import exits, files, terminal
+from gpt1_jax import errors, files, terminal
 
 RESULTS_DIR = Path(__file__).parent / "results"
 # What decides how fast matrix products are on a CPU.
@@ -100,7 +100,7 @@ def check_sides(comparison: Comparison) -> None:
     """Raises UserError unless --sides names known ones, the first of them first."""
     known, given = comparison.known, comparison.sides.value
     if given[:1] != [known[0]] or not set(given) <= set(known):
-        raise exits.UserError(
+        raise errors.UserError(
             f"--sides={','.join(given)}; {known[0]}, and any of "
             f"{', '.join(known[1:])}; name these, {known[0]} first"
         )
@@ -141,7 +141,7 @@ def _measure_in_process(
         check=False,
     )
     if done.returncode:
-        raise exits.RunFailed(
+        raise errors.RunFailed(
             f"the {side} side ended with exit code {done.returncode}; 0 is success; "
             "its message is above; -9 without one means too little memory"
         )

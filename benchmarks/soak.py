@@ -37,10 +37,11 @@ from benchmarks.breaking import (
     last_state,
     start,
 )
-from gpt1_jax import command, files, terminal
-from gpt1_jax.exits import RunFailed
-from gpt1_jax.training import checksums, metrics_log
-from gpt1_jax.training.checkpoint import Checkpoints
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.errors import RunFailed
+from gpt1_jax.workdirs import checksums, metrics_log
+from gpt1_jax.workdirs.checkpoint import Checkpoints
 
 _FLAGS = flags.FlagValues()
 _int = functools.partial(flags.DEFINE_integer, lower_bound=0, flag_values=_FLAGS)
@@ -270,4 +271,4 @@ def _last_step(workdir: Path) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

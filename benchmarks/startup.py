@@ -21,9 +21,10 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import side_by_side
-from gpt1_jax import command, exits, experiment, terminal
-from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.data import corpus
+from gpt1_jax import errors, terminal
+from gpt1_jax.cli import app, experiment
+from gpt1_jax.data.text import corpus
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 _FLAGS = flags.FlagValues()
 _CONFIG = experiment.define_config(_FLAGS)
@@ -120,7 +121,7 @@ def _first_step(shared: Path) -> float:
     try:
         while not (rows.is_file() and rows.stat().st_size):
             if process.poll() is not None:
-                raise exits.RunFailed(
+                raise errors.RunFailed(
                     f"{' '.join(command_line)} ended with exit code "
                     f"{process.returncode} before its first step; its message is above"
                 )
@@ -132,4 +133,4 @@ def _first_step(shared: Path) -> float:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -12,7 +12,7 @@ import torch
 from absl import flags
 
 from benchmarks import torch_sides
-from gpt1_jax import command, experiment
+from gpt1_jax.cli import app, experiment
 
 _FLAGS = flags.FlagValues()
 _CONFIG = experiment.define_config(_FLAGS)
@@ -34,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -25,8 +25,9 @@ from absl import flags
 
 from benchmarks import flop, side_by_side, steps
 from experiments import pretrain
-from gpt1_jax import command, config_checks, exits, experiment, terminal
 from gpt1_jax import config as config_lib
+from gpt1_jax import config_checks, errors, terminal
+from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import RunConfig
 
 _FLAGS = flags.FlagValues()
@@ -73,7 +74,7 @@ def main() -> None:
     graphs_off = "--xla_gpu_enable_command_buffer="
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {graphs_off}"
     from benchmarks import jax_side
-    from gpt1_jax.training import mesh
+    from gpt1_jax.distributed import mesh
 
     given = _FLAGS["config"].present
     config = _CONFIG.value if given else pretrain.get_config("paper")
@@ -107,7 +108,7 @@ def _trace(side: steps.Side, config: RunConfig) -> dict[str, Any]:
         files = sorted(Path(directory).rglob("*.xplane.pb"))
         events = list(_events(jax.profiler.ProfileData.from_file(str(files[0]))))
     if not events:
-        raise exits.RunFailed(
+        raise errors.RunFailed(
             "the trace has no kernel; what JAX's profiler needs on this device is "
             "missing; python -m benchmarks.step_parts times the parts alone on a CPU"
         )
@@ -221,4 +222,4 @@ def render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

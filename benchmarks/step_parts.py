@@ -23,13 +23,15 @@ from absl import flags
 
 from benchmarks import flop, jax_side, side_by_side
 from experiments import pretrain
-from gpt1_jax import command, config_checks, experiment, terminal
 from gpt1_jax import config as config_lib
+from gpt1_jax import config_checks, terminal
+from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.models import backbone, dropout, heads, layers
 from gpt1_jax.models.attention import causal_attention
 from gpt1_jax.models.transformer import Norm
-from gpt1_jax.training import mesh, optim, process
+from gpt1_jax.training import optim
 
 _FLAGS = flags.FlagValues()
 _CONFIG = experiment.define_config(_FLAGS)
@@ -49,7 +51,7 @@ class Part:
 
 def main() -> None:
     """Runs the command."""
-    process.keep_freed_memory()
+    runtime.keep_freed_memory()
     given = _FLAGS["config"].present
     config = config_checks.checked(_CONFIG.value if given else pretrain.get_config())
     model = dataclasses.replace(config.model, compute_dtype="float32")
@@ -247,4 +249,4 @@ def _render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, exits
+from gpt1_jax import config_checks, errors
 from gpt1_jax.config import RunConfig
 
 _WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 2, 3, 5.0
@@ -38,7 +38,7 @@ def checked(given: ConfigDict) -> RunConfig:
     """
     config = config_checks.checked(given)
     if config.model.backbone != "transformer":
-        raise exits.UserError(
+        raise errors.UserError(
             f"config.model.backbone={config.model.backbone}; the other sides are "
             "Transformers; leave it out"
         )
@@ -69,7 +69,7 @@ def measure(side: Side, config: RunConfig) -> dict[str, Any]:
         elapsed, loss = timed_step()
         seconds.append(elapsed)
     if not math.isfinite(loss):
-        raise exits.RunFailed(
+        raise errors.RunFailed(
             f"the loss is {loss} after {len(seconds)} steps; a step on such numbers "
             "says nothing; lower config.optim.peak_learning_rate"
         )

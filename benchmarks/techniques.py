@@ -47,8 +47,8 @@ def chunk_elements(side: str) -> int | None:
 @contextlib.contextmanager
 def patched(side: str) -> Iterator[None]:
     """While `side` is traced, what it does without."""
+    from gpt1_jax.distributed import mesh
     from gpt1_jax.models import dropout, gpu, heads, layers, transformer
-    from gpt1_jax.training import mesh
 
     replaced: dict[str, list[tuple[Any, str, Any]]] = {
         "jax_plain_loss": [(heads, "nll_sum", _plain_nll_sum)],
@@ -57,7 +57,7 @@ def patched(side: str) -> Iterator[None]:
             (layers, "gelu", _plain_gelu),
             (layers, "layer_norm", _plain_layer_norm),
         ],
-        "jax_free_layout": [(gpu, "in_order", lambda x_NLD: x_NLD)],
+        "jax_free_layout": [(gpu, "constrain_row_major", lambda x_NLD: x_NLD)],
         "jax_own_products": [(mesh, "_compiler_options", lambda: None)],
         "jax_threefry": [(dropout, "_drop", _threefry_drop)],
     }

@@ -15,8 +15,9 @@ import rich.console
 import rich.text
 from absl import flags
 
-from gpt1_jax import command, files, terminal
-from gpt1_jax.exits import NotFound
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.errors import NotFound
 
 _FLAGS = flags.FlagValues()
 _INPUT = flags.DEFINE_string(
@@ -61,4 +62,4 @@ def picture(command_line: str, printed: str, columns: int) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -19,8 +19,9 @@ from absl import flags
 
 from benchmarks import flop, side_by_side, steps
 from experiments import pretrain
-from gpt1_jax import command, exits, experiment, terminal
 from gpt1_jax import config as config_lib
+from gpt1_jax import errors, terminal
+from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import RunConfig
 
 _FLAGS = flags.FlagValues()
@@ -57,7 +58,7 @@ def main() -> None:
         print(json.dumps(steps.measure(_make_side(side, config), config)))
         return
     if not importlib.util.find_spec("torch"):
-        raise exits.RunFailed(
+        raise errors.RunFailed(
             "torch is not installed; the comparison needs it; run pip install -e "
             "'.[benchmarks]'"
         )
@@ -137,4 +138,4 @@ def render(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

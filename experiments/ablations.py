@@ -16,8 +16,8 @@ auxiliary objective, which helps the larger data sets only, 69.1 with an LSTM.
 
 from experiments import finetune
 from gpt1_jax import terminal
-from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import RunConfig, experiment_words
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 _TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
 

@@ -15,10 +15,10 @@ path, trains without pre-training (Table 5); --config.task.lm_coef=0.0 without t
 auxiliary objective.
 """
 
-from gpt1_jax import demo
+from experiments import _demo as demo
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict
-from gpt1_jax.data.task_rows import TASKS
-from gpt1_jax.exits import UserError
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.errors import UserError
 
 
 def get_config(words: str = ""):

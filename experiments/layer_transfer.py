@@ -13,9 +13,9 @@ to an hour on an H200, by estimate (300 steps take seconds, compiling some minut
 """
 
 from experiments import finetune
-from gpt1_jax import model_store
 from gpt1_jax.config import RunConfig
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
+from gpt1_jax.workdirs import model_store
 
 
 def get_config(words: str = ""):

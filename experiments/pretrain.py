@@ -18,9 +18,9 @@ With `lstm` beside either word, or alone, an LSTM in the Transformer's place (Se
 Table 5): one layer of 2,048 units, of 256 in the demo and in small.
 """
 
-from gpt1_jax import demo
+from experiments import _demo as demo
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 
 
 def get_config(words: str = ""):

@@ -6,7 +6,7 @@ Example: model = gpt1_jax.load("runs/pretrain"); model.generate("Once upon a tim
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpt1_jax.pretrained import Pretrained
+    from gpt1_jax.inference.language_model import Pretrained
 
 __version__ = "0.1.0"
 
@@ -16,10 +16,10 @@ def load(workdir: str, compute_dtype: str = "") -> "Pretrained":
 
     Args:    compute_dtype: another than the run's, as float32 on an accelerator.
     Returns: an object with config, params, tokenizer, logits(tokens), generate(prompts)
-             and score(texts); see gpt1_jax.pretrained.Pretrained.
+             and score(texts); see gpt1_jax.inference.language_model.Pretrained.
     Raises:  exits.NotFound, a FileNotFoundError, if there is none.
     """
     # Imported here: worker processes that only tokenise do without jax.
-    from gpt1_jax import pretrained
+    from gpt1_jax.inference import language_model
 
-    return pretrained.load(workdir, compute_dtype)
+    return language_model.load(workdir, compute_dtype)

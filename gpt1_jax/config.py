@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +197,7 @@ DISTRIBUTED = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
-def computing(model: ModelConfig) -> dict[str, Any]:
+def explicit_compute_settings(model: ModelConfig) -> dict[str, Any]:
     """How `model` says that it be computed, where it leaves that to no `auto`.
 
     For jobs that take a trained model's config but for this.

@@ -25,7 +25,7 @@ from gpt1_jax.config import (
     flatten,
     from_mapping,
 )
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 
 # A workdir's run may be continued under another value of these: they change what is
 # logged, kept or cached, and the trajectory by no more than rounding.

@@ -13,12 +13,15 @@ from typing import Any
 
 from absl import flags
 
-from gpt1_jax import command, files, model_store, terminal
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, RunConfig
-from gpt1_jax.data import openai_bpe, tasks, tokenizers
-from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.interop import huggingface, openai, weights
 from gpt1_jax.interop.weights import Weights
+from gpt1_jax.workdirs import model_store
 
 _FORMATS = ("openai", "huggingface")
 _FLAGS = flags.FlagValues()
@@ -106,7 +109,7 @@ def _export(given: Path, output: Path) -> None:
             params["embed/token"], tokenizer.vocab_size
         )
     exported = Weights(params, found.config.model)
-    with files.directory_made_whole(output) as part:
+    with files.atomic_directory(output) as part:
         if _TO.value == "openai":
             openai.write(exported, part, found.origin.get("layout"))
         else:
@@ -118,7 +121,7 @@ def _export(given: Path, output: Path) -> None:
 def _is_choice(found: model_store.Restored) -> bool:
     """Whether the head, if there is one, gives each of several texts a logit."""
     task = found.config.task.name
-    return tasks.named(task).kind == "choice" if task else bool(found.origin)
+    return loading.named(task).kind == "choice" if task else bool(found.origin)
 
 
 def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:
@@ -157,4 +160,4 @@ def _describe(found: Weights) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

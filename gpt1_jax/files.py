@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces `path` by a file with `text`: a reader sees all of it or none."""
-    with file_made_whole(path) as file:
+    with atomic_file(path) as file:
         file.write(text)
 
 
 @contextlib.contextmanager
-def file_made_whole(path: Path) -> Iterator[TextIO]:
+def atomic_file(path: Path) -> Iterator[TextIO]:
     """A text file to write over a block, which replaces `path` at its end, or never."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -49,7 +49,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def directory_made_whole(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path) -> Iterator[Path]:
     """A directory to fill over a block, which becomes `path` at its end, or nothing.
 
     `path` may be an empty directory, or not be there.

@@ -9,11 +9,12 @@ ends early, with a word about it, where the model's context is full.
 from absl import flags
 
 import gpt1_jax
-from gpt1_jax import command, terminal
-from gpt1_jax.training import mesh, process
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
+from gpt1_jax.distributed import mesh, runtime
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = command.define_checkpoint(_FLAGS)
+_CHECKPOINT = app.define_checkpoint(_FLAGS)
 _PROMPT = flags.DEFINE_string(
     "prompt", None, "Text to continue.", required=True, flag_values=_FLAGS
 )
@@ -35,12 +36,12 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer(
     "seed", 0, "The same seed, the same text.", 0, flag_values=_FLAGS
 )
-_COMPUTE_DTYPE = command.define_compute_dtype(_FLAGS)
+_COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 
 def main() -> None:
     """Runs the command."""
-    process.prepare()
+    runtime.prepare()
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     subject = f"{_CHECKPOINT.value}: step {model.step:,}"
     terminal.say(mesh.describe(model.model.cfg, subject))
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

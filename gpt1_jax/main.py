@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, experiment
+from gpt1_jax.cli import app, experiment
 
 _FLAGS = flags.FlagValues()
 _CONFIG = experiment.define_config(_FLAGS)
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS, is_resumable=True)
+    app.run(main, _FLAGS, is_resumable=True)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, files, finetuned, terminal
-from gpt1_jax.data import tasks
-from gpt1_jax.training import mesh, process
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.data.tasks import loading
+from gpt1_jax.distributed import mesh, runtime
+from gpt1_jax.inference import classifier
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = command.define_checkpoint(_FLAGS, "A fine-tuned workdir")
+_CHECKPOINT = app.define_checkpoint(_FLAGS, "A fine-tuned workdir")
 _INPUT = flags.DEFINE_string(
     "input", None, "A file of texts.", required=True, flag_values=_FLAGS
 )
@@ -29,12 +31,12 @@ _OUTPUT = flags.DEFINE_string(
 
 def main() -> None:
     """Runs the command."""
-    process.prepare()
-    model = finetuned.load(_CHECKPOINT.value)
+    runtime.prepare()
+    model = classifier.load(_CHECKPOINT.value)
     recipe = model.recipe
     subject = f"{_CHECKPOINT.value}: step {model.step:,}, {recipe.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
-    given = tasks.read_input(recipe.task, Path(_INPUT.value).expanduser())
+    given = loading.read_input(recipe.task, Path(_INPUT.value).expanduser())
     for note in given.notes:
         terminal.warn(note)
     rows = [
@@ -47,7 +49,7 @@ def main() -> None:
     terminal.say(f"{output}: {len(rows):,} labels; probabilities of {_order(recipe)}")
 
 
-def _order(recipe: finetuned.Recipe) -> str:
+def _order(recipe: classifier.Recipe) -> str:
     """What the probabilities of a row are of, in their order."""
     if recipe.is_choice:
         return "the choices in their order; a label is the number of one, from 0"
@@ -57,4 +59,4 @@ def _order(recipe: finetuned.Recipe) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

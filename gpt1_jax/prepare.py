@@ -13,9 +13,10 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, terminal
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data import preparation
+from gpt1_jax.data.text import preparation
 
 _DEFAULTS = DataConfig()
 
@@ -102,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS, is_resumable=True)
+    app.run(main, _FLAGS, is_resumable=True)

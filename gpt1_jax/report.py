@@ -11,8 +11,9 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, terminal
-from gpt1_jax.exits import UserError
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
+from gpt1_jax.errors import UserError
 from gpt1_jax.reporting import contents, page
 from gpt1_jax.reporting import runs as runs_lib
 
@@ -47,4 +48,4 @@ def main(workdirs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS, positionals="WORKDIR")
+    app.run(main, _FLAGS, positionals="WORKDIR")

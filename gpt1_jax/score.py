@@ -15,28 +15,29 @@ from pathlib import Path
 from absl import flags
 
 import gpt1_jax
-from gpt1_jax import command, files, terminal
-from gpt1_jax.evaluation import evaluate
-from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.training import mesh, process
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.distributed import mesh, runtime
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.evaluation import perplexity
 
 # Scored and written before the next are tokenised.
 _LINES_AT_ONCE = 20_000
 
 _FLAGS = flags.FlagValues()
-_CHECKPOINT = command.define_checkpoint(_FLAGS)
+_CHECKPOINT = app.define_checkpoint(_FLAGS)
 _INPUT = flags.DEFINE_string(
     "input", None, "A UTF-8 text file.", required=True, flag_values=_FLAGS
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
 )
-_COMPUTE_DTYPE = command.define_compute_dtype(_FLAGS)
+_COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 
 def main() -> None:
     """Runs the command."""
-    process.prepare()
+    runtime.prepare()
     texts = _read(Path(_INPUT.value).expanduser())
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     subject = f"{_CHECKPOINT.value}: step {model.step:,}"
@@ -45,7 +46,7 @@ def main() -> None:
     output = Path(_OUTPUT.value).expanduser()
     count, nats = 0, 0.0
     with (
-        files.file_made_whole(output) as file,
+        files.atomic_file(output) as file,
         terminal.progress("scoring", len(texts), unit="lines") as bar,
     ):
         for first in range(0, len(texts), _LINES_AT_ONCE):
@@ -60,7 +61,7 @@ def main() -> None:
         return
     terminal.say(
         f"{output}: {count:,} predicted tokens, {nats / count:.4f} nats each, "
-        f"perplexity {evaluate.perplexity(nats / count):.4f}"
+        f"perplexity {perplexity.perplexity(nats / count):.4f}"
     )
 
 
@@ -79,4 +80,4 @@ def _read(path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS)
+    app.run(main, _FLAGS)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, terminal
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import terminal
+from gpt1_jax.cli import app
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import task_data, tasks
+from gpt1_jax.data.tasks import loading, task_data
+from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
-from gpt1_jax.exits import UserError
 from gpt1_jax.interop import glue_submission
 from gpt1_jax.interop.glue_submission import GlueFile
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 _FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -94,7 +95,7 @@ def _num_test_rows(file: GlueFile, config: RunConfig) -> int:
     """The size of the test set: the official one's, or storyworld's."""
     if not task_data.is_storyworld(config.data):
         return file.num_rows
-    task = tasks.named(file.task)
+    task = loading.named(file.task)
     return len(task_data.open_data(config.data).load(task, file.split).examples)
 
 
@@ -117,4 +118,4 @@ def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) ->
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS, positionals="WORKDIR")
+    app.run(main, _FLAGS, positionals="WORKDIR")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import command, experiment, files, grid, terminal
-from gpt1_jax import workdir as workdir_lib
-from gpt1_jax.exits import Preempted, RunFailed, UserError
-from gpt1_jax.grid import Cell, Outcome
-from gpt1_jax.training import hosts
+from gpt1_jax import files, terminal
+from gpt1_jax.cli import app, experiment, grid
+from gpt1_jax.cli.grid import Cell, Outcome
+from gpt1_jax.distributed import multihost
+from gpt1_jax.errors import Preempted, RunFailed, UserError
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 _CSV_FILE = "sweep.csv"
 _MOST_COLUMNS = 4
@@ -77,12 +78,12 @@ def main() -> None:
                 path = root / f"{cell.directory}.traceback"
                 files.write_atomically(path, traceback.format_exc())
                 terminal.warn(f"{path} has its traceback")
-        hosts.wait_for_all(f"{cell.directory} ended")
+        multihost.wait_for_all(f"{cell.directory} ended")
     outcomes = [
         _outcome(root, cell, failures.get(number, ""))
         for number, cell in enumerate(cells)
     ]
-    if hosts.is_first():
+    if multihost.is_first():
         files.write_atomically(root / _CSV_FILE, grid.to_csv(cells, outcomes))
     names = _metrics(outcomes)
     terminal.say(grid.to_table(cells, outcomes, names[:_MOST_COLUMNS]))
@@ -119,4 +120,4 @@ def _metrics(outcomes: list[Outcome]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.run(main, _FLAGS, is_resumable=True)
+    app.run(main, _FLAGS, is_resumable=True)

@@ -22,7 +22,11 @@ ROOT = Path(__file__).parents[1]
 _SERVER = multiprocessing.get_context("forkserver")
 # What the commands import; not themselves, each is its process's __main__.
 _SERVER.set_forkserver_preload(
-    ["gpt1_jax.experiment", "gpt1_jax.data.preparation", "gpt1_jax.jobs.pretrain"]
+    [
+        "gpt1_jax.cli.experiment",
+        "gpt1_jax.data.text.preparation",
+        "gpt1_jax.jobs.pretrain",
+    ]
 )
 
 

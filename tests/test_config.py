@@ -176,9 +176,9 @@ def test_integer_stands_for_a_float():
 
 
 def test_jobs_on_a_trained_model_take_how_to_compute_from_their_own_config():
-    assert config_lib.computing(ModelConfig(width=6)) == {}
+    assert config_lib.explicit_compute_settings(ModelConfig(width=6)) == {}
     own = ModelConfig(attention="xla", compute_dtype="float64", width=6)
-    found = config_lib.computing(own)
+    found = config_lib.explicit_compute_settings(own)
     assert found == {"attention": "xla", "compute_dtype": "float64"}
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import gpt1_jax
-from gpt1_jax import convert, finetuned, model_store
+from gpt1_jax import convert
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.data import openai_bpe, tokenizers
+from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.inference import classifier
 from gpt1_jax.interop import huggingface, openai, weights
 from gpt1_jax.jobs import finetune, pretrain
+from gpt1_jax.workdirs import model_store
 
 MODEL = ModelConfig(
     num_layers=1, width=64, num_heads=1, mlp_width=256, context_length=64
@@ -109,7 +111,7 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
 
 def test_it_can_be_fine_tuned(workdir, make_tuning_config, tmp_path, run):
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
-    tuned = finetuned.load(tmp_path / "tuned")
+    tuned = classifier.load(tmp_path / "tuned")
     assert tuned.recipe.tokenizer.fingerprint == bpe().fingerprint
     # Specials and the head of a task have no place in the release.
     out = run(tmp_path / "tuned", tmp_path / "out", to="openai")

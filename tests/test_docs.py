@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt1_jax import experiment, grid
+from gpt1_jax.cli import experiment, grid
 from gpt1_jax.config import RunConfig, flatten
-from gpt1_jax.data.task_rows import TASKS
-from gpt1_jax.exits import NotFound
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.errors import NotFound
 from tests import command_lines
 from tests.docs_pages import PAGES, blocks, without_blocks
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gpt1_jax import exits, finetuned, model_store
-from gpt1_jax.data import own_tasks, tasks
-from gpt1_jax.data.examples import Example
-from gpt1_jax.data.task_rows import TASKS, File, Task
+from gpt1_jax import errors
+from gpt1_jax.data.tasks import loading, registry
+from gpt1_jax.data.tasks.examples import Example
+from gpt1_jax.data.tasks.rows import TASKS, File, Task
+from gpt1_jax.inference import classifier
 from gpt1_jax.jobs import finetune
+from gpt1_jax.workdirs import model_store
 from tests import command_lines, docs_pages
 
 
@@ -77,13 +79,13 @@ def test_the_page_works_as_it_stands(
     assert evaluated["metrics"] == {"eval/accuracy": of_best}
 
     # A row whose classes have changed places would give each label the other's name.
-    own_tasks.register(row(classes=("rude", "polite"), columns=("text",)))
+    registry.register(row(classes=("rude", "polite"), columns=("text",)))
     with pytest.raises(
-        exits.UserError, match=r"tone'.*: classes: \['polite', 'rude'\]"
+        errors.UserError, match=r"tone'.*: classes: \['polite', 'rude'\]"
     ):
-        finetuned.load("runs/tone")
+        classifier.load("runs/tone")
     config = model_store.read_config("runs/tone")
-    with pytest.raises(exits.UserError, match=r"fine-tuned on another task 'tone'"):
+    with pytest.raises(errors.UserError, match=r"fine-tuned on another task 'tone'"):
         finetune.run(config, "runs/tone")
 
 
@@ -101,7 +103,7 @@ def test_the_pages_table_is_read_as_it_stands(
     python, m, *argv = shlex.split(tune)
     assert (python, m) == ("python", "-m")
     module = command_lines.parse(argv, monkeypatch)
-    examples = tasks.load(TASKS["reviews"], "train", task_dir=Path("my_reviews"))
+    examples = loading.load(TASKS["reviews"], "train", task_dir=Path("my_reviews"))
     assert examples.examples[:2] == (
         Example(("warm, and kind",), 1),
         Example(("cold, and grim",), 0),
@@ -125,13 +127,13 @@ def test_the_pages_table_is_read_as_it_stands(
     ],
 )
 def test_row_that_is_of_no_use_is_refused(fields, message, no_own_tasks):
-    with pytest.raises(exits.UserError, match=message):
-        own_tasks.register(row(**fields))
+    with pytest.raises(errors.UserError, match=message):
+        registry.register(row(**fields))
     assert "tone" not in TASKS
     assert TASKS["rte"].kind == "pair"
 
 
 def test_official_tasks_leave_no_facts_behind(tmp_path):
-    own_tasks.save(TASKS["rte"], tmp_path)
+    registry.save(TASKS["rte"], tmp_path)
     assert not list(tmp_path.iterdir())
-    assert own_tasks.load("rte", tmp_path) is TASKS["rte"]
+    assert registry.load("rte", tmp_path) is TASKS["rte"]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("gpt1_jax", "experiments")
 
 OWN_PRETRAIN = """
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 def get_config(words=""):
     raise UserError("the file of this directory; found; good")
 """

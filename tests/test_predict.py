@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpt1_jax import predict
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.jobs import finetune
 
 

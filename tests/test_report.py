@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt1_jax import command, report
+from gpt1_jax import report
+from gpt1_jax.cli import app
 from gpt1_jax.reporting import paper
 from tests.reporting.workdirs import (
     LSTM,
@@ -110,7 +111,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
 
 
 def test_help_shows_flags_and_an_example():
-    lines = command._help(report, report._FLAGS).splitlines()
+    lines = app._help(report, report._FLAGS).splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 88
     assert any(line.startswith("    python -m gpt1_jax.report runs/") for line in lines)

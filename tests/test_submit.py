@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gpt1_jax import command, submit
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import submit
+from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, RunConfig, TaskConfig
-from gpt1_jax.data import tasks
+from gpt1_jax.data.tasks import loading
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.evaluation.predictions import Prediction
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 TASKS = ("cola", "sst2", "mrpc", "stsb", "mnli", "qnli", "qqp", "rte", "wnli")
 NUM_ROWS = 5
@@ -62,7 +63,7 @@ def write_config(workdir: Path, config: RunConfig) -> None:
 def make_rows(task: str, num_rows: int = NUM_ROWS) -> list[Prediction]:
     if task == "stsb":
         return [Prediction(i, None, 1.25 * i, ()) for i in range(num_rows)]
-    classes = tasks.TASKS[task].classes
+    classes = loading.TASKS[task].classes
     return [
         Prediction(i, None, classes[i % len(classes)], (0.5,)) for i in range(num_rows)
     ]
@@ -238,7 +239,7 @@ def test_indices_must_count_from_0(tmp_path):
 
 
 def test_help_shows_flags_and_an_example():
-    lines = command._help(submit, submit._FLAGS).splitlines()
+    lines = app._help(submit, submit._FLAGS).splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 88
     assert any(line.startswith("    python -m gpt1_jax.submit runs/") for line in lines)

@@ -8,7 +8,8 @@ import pytest
 
 from experiments import ablations, layer_transfer
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, grid
+from gpt1_jax import config_checks
+from gpt1_jax.cli import grid
 from gpt1_jax.config import InitConfig, RunConfig
 from tests.jobs.runs import ROOT, TINY
 from tests.processes import Command

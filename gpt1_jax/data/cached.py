@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gpt1_jax import terminal
+from gpt1_jax import storyworld, terminal
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data import storyworld, tfds_source
-from gpt1_jax.exits import UserError
+from gpt1_jax.data.tasks import tfds
+from gpt1_jax.errors import UserError
 from gpt1_jax.files import exclusive, naming
 
 # A TFDS text this long is a book; shorter ones fill files of about this size.
@@ -48,7 +48,7 @@ def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
     is a book (PG-19's); short ones (the sentences of lm1b) share files, a line each.
     Raises: UserError, NotFound: as tfds_source.texts; no training split.
     """
-    identity, splits = tfds_source.describe(name, config.tfds_dir)
+    identity, splits = tfds.describe(name, config.tfds_dir)
     if not splits.get("train"):
         raise UserError(
             f"config.data.corpus=tfds:{name} has no training texts, but "
@@ -56,7 +56,7 @@ def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
         )
 
     def write(split: str, part: Path) -> None:
-        write_books(part, tfds_source.texts(name, split, config.tfds_dir))
+        write_books(part, tfds.texts(name, split, config.tfds_dir))
 
     held_out = next((split for split in _HELD_OUT_SPLITS if splits.get(split)), None)
     return {

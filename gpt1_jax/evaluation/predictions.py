@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import write_atomically
 
 PREDICTIONS_DIR = "predictions"

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt1_jax.data.examples import Example
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.examples import Example
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import metrics
-from gpt1_jax.exits import UserError
 
 Encode = Callable[[str], np.ndarray]
 
@@ -126,7 +126,7 @@ def scores(
     """The score of each candidate of each example: score_BC.
 
     Args: score: texts' ids -> log-probabilities of all ids but the first, as
-          evaluation.scoring.score.
+          inference.scoring.score.
     """
     texts, counts = [], []
     for given, scored in (candidate for row in candidates for candidate in row):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.exits import NotFound, UserError
+from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import naming, parse_json, write_atomically
 from gpt1_jax.interop import weights
 from gpt1_jax.interop.weights import Weights

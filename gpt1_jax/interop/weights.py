@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
 
 # Of an axis of any array; damaged files ask for more.

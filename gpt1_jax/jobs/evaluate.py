@@ -7,13 +7,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, finetuned, model_store, starting_model, terminal
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import config_checks, terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import task_data, tasks
+from gpt1_jax.data.tasks import loading, task_data
+from gpt1_jax.distributed import mesh, multihost, runtime
+from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
-from gpt1_jax.exits import UserError
-from gpt1_jax.training import hosts, mesh, process, session
+from gpt1_jax.inference import classifier
+from gpt1_jax.workdirs import model_store, session, starting_point
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 
 def run(
@@ -26,12 +28,12 @@ def run(
     """
     began = time.monotonic()
     config = config_checks.checked(config)
-    starting_model.check_named(config, "a fine-tuned", "runs/finetune-rte")
-    process.prepare(config.data.cache_dir, config.mesh)
+    starting_point.check_named(config, "a fine-tuned", "runs/finetune-rte")
+    runtime.prepare(config.data.cache_dir, config.mesh)
     config = _resolved(config)
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
-    model = finetuned.load(config.init.path)
+    model = classifier.load(config.init.path)
     recipe = _recipe(model.recipe, config)
     subject = f"{config.init.path}: step {model.step:,}, {model.recipe.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
@@ -44,10 +46,10 @@ def run(
             records[infix] = recipe.load_records(data, split, must_have_labels=True)
             answers[infix] = recipe.answers(model.params, records[infix])
             rows = recipe.predictions(records[infix], answers[infix])
-            if hosts.is_first():
+            if multihost.is_first():
                 predictions.write(workdir, split, rows)
         scores = recipe.scores(records, answers)
-        if hosts.is_first():
+        if multihost.is_first():
             workdir_lib.write_config(workdir, config)
         result = session.write_result(
             workdir,
@@ -64,19 +66,19 @@ def run(
 def _resolved(config: RunConfig) -> RunConfig:
     """`config` with the model's sizes, and its data and task where it names none."""
     name = config.task.name or model_store.read_config(config.init.path).task.name
-    config = starting_model.of_evaluation(config)
+    config = starting_point.with_model_settings(config)
     return dataclasses.replace(config, task=dataclasses.replace(config.task, name=name))
 
 
-def _recipe(own: finetuned.Recipe, config: RunConfig) -> finetuned.Recipe:
-    """The model's recipe with what the evaluation says of task, batch and computing."""
+def _recipe(own: classifier.Recipe, config: RunConfig) -> classifier.Recipe:
+    """The model's recipe with the evaluation's task, batch size and precision."""
     size = config.train.eval_batch_size
     train = dataclasses.replace(own.config.train, eval_batch_size=size)
     own_config = dataclasses.replace(own.config, model=config.model, train=train)
     return dataclasses.replace(own, config=own_config, task=_task(own.task, config))
 
 
-def _splits(task: tasks.Task, name: str) -> dict[str, str]:
+def _splits(task: loading.Task, name: str) -> dict[str, str]:
     """The splits that `name` means: all dev or test sets, or a single one."""
     splits = {"dev": task.dev, "test": task.test}.get(name, {"": name})
     if not splits:
@@ -87,9 +89,9 @@ def _splits(task: tasks.Task, name: str) -> dict[str, str]:
     return dict(splits)
 
 
-def _task(own: tasks.Task, config: RunConfig) -> tasks.Task:
+def _task(own: loading.Task, config: RunConfig) -> loading.Task:
     """The task to score on: the model's own, or another that it predicts."""
-    task = tasks.named(config.task.name)
+    task = loading.named(config.task.name)
     if own.name not in (task.name, task.predicted_by):
         raise UserError(
             f"config.task.name={task.name!r}, but the model in {config.init.path} was "

@@ -13,24 +13,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, finetuned, model_store, starting_model, terminal
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import config_checks, terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import batches, own_tasks, task_data, tasks
-from gpt1_jax.data.inputs import Records
+from gpt1_jax.data.tasks import batches, loading, registry, task_data
+from gpt1_jax.data.tasks.records import Records
+from gpt1_jax.distributed import mesh, multihost
+from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
-from gpt1_jax.exits import UserError
-from gpt1_jax.training import (
-    hosts,
-    loop,
-    losses,
-    mesh,
-    metrics_log,
-    optim,
-    session,
-    state,
-    transfer,
-)
+from gpt1_jax.inference import classifier
+from gpt1_jax.training import loop, losses, optim, transfer
+from gpt1_jax.training import step as step_lib
+from gpt1_jax.workdirs import metrics_log, model_store, session, starting_point
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 # finetune-transformer-lm train.py evaluates after these updates of the first epoch too.
 _RELEASED_EVAL_STEPS = (1000, 2000, 4000, 8000, 16000, 32000)
@@ -49,18 +43,18 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_checks.checked(config), Path(workdir)
-    task = tasks.named(config.task.name)
+    task = loading.named(config.task.name)
     if not task.train:
         raise UserError(
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
             f"on is expected; {_what_instead(task)}"
         )
     session.prepare(config)
-    config = starting_model.with_sizes(config, workdir)
+    config = starting_point.with_source_architecture(config, workdir)
     if workdir_lib.has_checkpoint(workdir):
-        own_tasks.load(task.name, workdir)  # refuses another row of that name
+        registry.load(task.name, workdir)  # refuses another row of that name
     if result := session.finished_result(workdir, config):
-        starting_model.check_unchanged(config, workdir)
+        starting_point.check_unchanged(config, workdir)
         _predict_missing(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
@@ -70,10 +64,10 @@ def run(
             "config.init.path=none: from scratch, without pre-training; "
             "--config.init.path=runs/pretrain starts from that model"
         )
-    with hosts.first_before_others("the data was prepared"):
-        tokenizer = starting_model.tokenizer(config, workdir)
+    with multihost.first_before_others("the data was prepared"):
+        tokenizer = starting_point.tokenizer(config, workdir)
         data = task_data.open_data(config.data)
-    finetuning = _FineTuning(finetuned.Recipe(config, task, tokenizer), data)
+    finetuning = _FineTuning(classifier.Recipe(config, task, tokenizer), data)
     result = session.complete(
         workdir,
         config,
@@ -89,7 +83,7 @@ def run(
     return result
 
 
-def _what_instead(task: tasks.Task) -> str:
+def _what_instead(task: loading.Task) -> str:
     if task.predicted_by:
         return f"fine-tune {task.predicted_by}, whose model predicts it"
     return "it is for zero-shot evaluation only"
@@ -97,7 +91,7 @@ def _what_instead(task: tasks.Task) -> str:
 
 def _predict_missing(config: RunConfig, workdir: Path) -> None:
     """Predicts test splits of a finished run that were not there when it ended."""
-    task = tasks.named(config.task.name)
+    task = loading.named(config.task.name)
     missing = [
         found
         for found in task_data.test_splits(task)
@@ -108,7 +102,7 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
     data = task_data.open_data(config.data)
     there = [found for found in missing if data.has(*found[:2])]
     if there:
-        model = finetuned.load(workdir)
+        model = classifier.load(workdir)
         for rider, split, name in there:
             terminal.say(f"{name} is there now: predicting it")
             records = _test_records(model.recipe, data, rider, split)
@@ -116,7 +110,7 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
 
 
 def _test_records(
-    recipe: finetuned.Recipe, data: task_data.TaskData, task: tasks.Task, split: str
+    recipe: classifier.Recipe, data: task_data.TaskData, task: loading.Task, split: str
 ) -> Records:
     """The records of a test split, of the recipe's own task or one that rides along."""
     rider = dataclasses.replace(recipe, task=task)
@@ -124,12 +118,12 @@ def _test_records(
 
 
 def _write(
-    recipe: finetuned.Recipe, params: Any, workdir: Path, records: dict[str, Records]
+    recipe: classifier.Recipe, params: Any, workdir: Path, records: dict[str, Records]
 ) -> None:
     """Writes predictions/NAME.jsonl for each of `records`."""
     for name, found in records.items():
         rows = recipe.predictions(found, recipe.answers(params, found))
-        if hosts.is_first():
+        if multihost.is_first():
             predictions.write(workdir, name, rows)
 
 
@@ -144,7 +138,7 @@ def _summary(scores: dict[str, float]) -> str:
 class _FineTuning:
     """The model, the step and the data of one run, on the devices there are."""
 
-    def __init__(self, recipe: finetuned.Recipe, data: task_data.TaskData):
+    def __init__(self, recipe: classifier.Recipe, data: task_data.TaskData):
         self.recipe, config = recipe, recipe.config
         terminal.say(f"task data: {data.directory}")
         self.train_records, *dev_records = (
@@ -181,7 +175,7 @@ class _FineTuning:
     def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
         config = self.recipe.config
-        init = state.make_init(self.recipe.init_params, self.tx)
+        init = step_lib.make_init(self.recipe.init_params, self.tx)
         like = session.state_like(init, self.mesh, config.mesh)
         shardings = session.shardings_of(like)
         terminal.say(
@@ -189,14 +183,14 @@ class _FineTuning:
             f"{self.total_steps:,} steps of {config.train.batch_size} examples"
         )
 
-        def make_state() -> state.TrainState:
+        def make_state() -> step_lib.TrainState:
             fresh = jax.jit(init, out_shardings=shardings)(np.uint32(config.seed))
             if config.init.path == "none":
                 terminal.say("from scratch: every parameter is fresh")
                 return fresh
             source = model_store.restore(config.init.path)
             terminal.say(f"{config.init.path}: step {source.step:,}")
-            trained, left_out = starting_model.params(source)
+            trained, left_out = starting_point.params(source)
             if left_out:
                 terminal.say(f"{left_out} rows of tokens after its vocabulary left out")
             moved = transfer.transfer(fresh.params, trained, config.init.num_layers)
@@ -208,7 +202,7 @@ class _FineTuning:
             "tokenizer": self.recipe.tokenizer.fingerprint,
             "task data": task_data.fingerprint(self.train_records),
             "config": config_checks.fingerprint(config),
-        } | starting_model.facts(config)
+        } | starting_point.facts(config)
         with session.begin(
             workdir,
             config,
@@ -217,9 +211,9 @@ class _FineTuning:
             fingerprint=fingerprint,
             keeps_best=True,
         ) as run:
-            if hosts.is_first():
+            if multihost.is_first():
                 workdir_lib.begin(workdir, config, self.recipe.tokenizer)
-                own_tasks.save(self.recipe.task, workdir)
+                registry.save(self.recipe.task, workdir)
             job = self._job(run, shardings)
             loop.fit(run.state, job, config.train, run.log)
             best = run.checkpoints.best_step()
@@ -233,7 +227,7 @@ class _FineTuning:
     def _job(
         self,
         run: session.Session,
-        shardings: state.TrainState,
+        shardings: step_lib.TrainState,
     ) -> loop.Job:
         """What the loop runs and calls."""
         config, recipe = self.recipe.config, self.recipe
@@ -242,8 +236,8 @@ class _FineTuning:
             recipe.objective,
             chunk_elements=mesh.logits_chunk_elements(),
         )
-        train_step = state.make_train_step(
-            mesh.with_whole_params(loss_fn, self.mesh),
+        train_step = step_lib.make_train_step(
+            mesh.with_replicated_params(loss_fn, self.mesh),
             self.tx,
             self.schedule,
             accumulation_steps=config.train.accumulation_steps,

@@ -11,25 +11,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, pretrained, terminal
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import config_checks, terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import corpus, preparation
-from gpt1_jax.evaluation import evaluate
-from gpt1_jax.exits import UserError
+from gpt1_jax.data.text import corpus, preparation
+from gpt1_jax.distributed import mesh, multihost, preemption
+from gpt1_jax.errors import UserError
+from gpt1_jax.evaluation import perplexity
+from gpt1_jax.inference import language_model
 from gpt1_jax.models import backbone
-from gpt1_jax.training import (
-    checkpoint,
-    hosts,
-    loop,
-    losses,
-    mesh,
-    metrics_log,
-    optim,
-    session,
-    state,
-    stopping,
-)
+from gpt1_jax.training import loop, losses, optim
+from gpt1_jax.training import step as step_lib
+from gpt1_jax.workdirs import checkpoint, metrics_log, session
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 
 def run(
@@ -49,7 +42,7 @@ def run(
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     session.announce(config, workdir)
-    with hosts.first_before_others("the corpus was prepared"):
+    with multihost.first_before_others("the corpus was prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:
@@ -118,7 +111,7 @@ class _Pretraining:
     def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
         cfg = self.config.train
-        init = state.make_init(
+        init = step_lib.make_init(
             functools.partial(backbone.init_params, self.model), self.tx
         )
         like = session.state_like(init, self.mesh, self.config.mesh)
@@ -137,7 +130,7 @@ class _Pretraining:
             like=like,
             fingerprint=self.fingerprint,
         ) as run:
-            if hosts.is_first():
+            if multihost.is_first():
                 workdir_lib.begin(workdir, self.config, self.store.tokenizer)
             end = loop.fit(run.state, self._job(like, run), cfg, run.log)
             run.log.write_text(self.total_steps, "samples", self._show_samples(end))
@@ -146,32 +139,37 @@ class _Pretraining:
             "eval/unigram_perplexity": corpus.unigram_perplexity(self.store)
         }
 
-    def _job(self, like: state.TrainState, run: session.Session) -> loop.Job:
+    def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step and hands the loop what it calls."""
         cfg = self.config.train
         began = time.monotonic()
-        train_step = state.make_train_step(
+        train_step = step_lib.make_train_step(
             self._loss(is_train=True),
             self.tx,
             self.schedule,
             accumulation_steps=cfg.accumulation_steps,
         )
-        batch_like = checkpoint.abstract(self._batch_at(0), mesh.by_rows(self.mesh))
+        batch_like = checkpoint.abstract(
+            self._batch_at(0), mesh.batch_sharding(self.mesh)
+        )
         jitted = mesh.jit_step(train_step, self.mesh, session.shardings_of(like))
         seed = np.uint32(self.config.seed)
         compiled = jitted.lower(like, batch_like, seed).compile()
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
         eval_step = jax.jit(
-            evaluate.make_eval_step(self._loss(is_train=False)),
-            in_shardings=(session.shardings_of(like.params), mesh.by_rows(self.mesh)),
+            perplexity.make_eval_step(self._loss(is_train=False)),
+            in_shardings=(
+                session.shardings_of(like.params),
+                mesh.batch_sharding(self.mesh),
+            ),
             out_shardings=mesh.replicated(self.mesh),
         )
 
         def scores(params: Any) -> dict[str, float]:
-            means = evaluate.mean_metrics(eval_step, params, self._eval_batches())
+            means = perplexity.mean_metrics(eval_step, params, self._eval_batches())
             return {
                 "eval/loss": means["loss"],
-                "eval/perplexity": evaluate.perplexity(means["loss"]),
+                "eval/perplexity": perplexity.perplexity(means["loss"]),
             }
 
         return loop.Job(
@@ -192,7 +190,7 @@ class _Pretraining:
             is_train=is_train,
             chunk_elements=mesh.logits_chunk_elements(),
         )
-        return mesh.with_whole_params(loss_fn, self.mesh)
+        return mesh.with_replicated_params(loss_fn, self.mesh)
 
     def _batch_at(self, step: int) -> corpus.LMBatch:
         """The sharded batch of training step `step`; each process loads its rows."""
@@ -219,14 +217,14 @@ class _Pretraining:
         shape = (self.store.eval_books, length, batch_size)
         total = corpus.num_eval_batches(*shape)
         with terminal.progress("evaluating", total, unit="batches") as bar:
-            for batch in stopping.leaving(corpus.eval_batches(*shape)):
+            for batch in preemption.leaving(corpus.eval_batches(*shape)):
                 local = corpus.LMBatch(*(x[rows] for x in batch))
                 yield mesh.shard_rows(local, self.mesh)
                 bar.advance()
 
-    def _show_samples(self, end: state.TrainState) -> str:
+    def _show_samples(self, end: step_lib.TrainState) -> str:
         """Prints continuations of held-out text, and returns what it printed."""
-        model = pretrained.Pretrained(
+        model = language_model.Pretrained(
             self.config, self.model, end.params, self.store.tokenizer, int(end.step)
         )
         books = self.store.eval_books

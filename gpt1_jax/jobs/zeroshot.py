@@ -12,22 +12,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import (
-    config_checks,
-    files,
-    model_store,
-    pretrained,
-    starting_model,
-    terminal,
-)
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax import config_checks, files, terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data import task_data, tasks
-from gpt1_jax.data.examples import Example
-from gpt1_jax.evaluation import scoring, zeroshot
+from gpt1_jax.data.tasks import loading, task_data
+from gpt1_jax.data.tasks.examples import Example
+from gpt1_jax.distributed import mesh, multihost, runtime
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.evaluation.zeroshot import Candidate, Heuristic
-from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.training import hosts, mesh, metrics_log, process, session
+from gpt1_jax.inference import language_model, scoring
+from gpt1_jax.workdirs import metrics_log, model_store, session, starting_point
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 # Which weights each row of metrics.jsonl is about.
 _SCORED_FILE = "scored.json"
@@ -53,12 +48,14 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_checks.checked(config), Path(workdir)
-    starting_model.check_named(config, "a pre-trained", "runs/pretrain")
+    starting_point.check_named(config, "a pre-trained", "runs/pretrain")
     given = [zeroshot.named(config.task.name)] if config.task.name else []
-    process.prepare(config.data.cache_dir, config.mesh)
-    config = starting_model.of_evaluation(config)
+    runtime.prepare(config.data.cache_dir, config.mesh)
+    config = starting_point.with_model_settings(config)
     workdir_lib.check(workdir, config)
-    model = pretrained.load(config.init.path, **config_lib.computing(config.model))
+    model = language_model.load(
+        config.init.path, **config_lib.explicit_compute_settings(config.model)
+    )
     subject = f"{config.init.path}, zero-shot"
     terminal.say(mesh.describe(model.model.cfg, subject))
     data = task_data.open_data(config.data)
@@ -68,16 +65,16 @@ def run(
     identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
     with session.hold(workdir):
         rows = _rows_so_far(workdir, identities, scorer.names)
-        if hosts.is_first():
+        if multihost.is_first():
             workdir_lib.write_config(workdir, config)
         with metrics_log.open_log(workdir, max(rows, default=0)) as log:
             if not rows:
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
                 if step not in rows:
-                    rows[step] = scorer.row(pretrained.load(path).params)
+                    rows[step] = scorer.row(language_model.load(path).params)
                     log.write(step, rows[step])
-                    if hosts.is_first():
+                    if multihost.is_first():
                         _note_scored(workdir, {s: identities[s] for s in rows})
                 terminal.say(f"step {step:,}: {_shown(rows[step])}")
         last = max(identities)
@@ -95,7 +92,7 @@ def _with_data(data: task_data.TaskData) -> list[Heuristic]:
     missing: list[Heuristic] = []
     for heuristic in zeroshot.HEURISTICS:
         is_there = all(
-            data.has(tasks.named(heuristic.task), split)
+            data.has(loading.named(heuristic.task), split)
             for splits in _splits_of(heuristic).values()
             for split in splits
         )
@@ -116,7 +113,7 @@ def _splits_of(heuristic: Heuristic) -> dict[str, list[str]]:
 
     Training data is read where a threshold is fitted on it only.
     """
-    dev = list(tasks.named(heuristic.task).dev.values())
+    dev = list(loading.named(heuristic.task).dev.values())
     train = {"train": ["train"]} if heuristic.is_threshold else {}
     return {"scored": dev or ["test"]} | train
 
@@ -163,7 +160,7 @@ class _Scorer:
 
     def __init__(
         self,
-        model: pretrained.Pretrained,
+        model: language_model.Pretrained,
         data: task_data.TaskData,
         heuristics: Sequence[Heuristic],
     ):
@@ -195,7 +192,7 @@ class _Scorer:
         encode: zeroshot.Encode,
         names: Sequence[str],
     ) -> _Split:
-        task = tasks.named(heuristic.task)
+        task = loading.named(heuristic.task)
         examples: list[Example] = []
         for name in names:
             loaded = data.load(task, name)

@@ -107,7 +107,7 @@ def missing_kernel(cfg: ModelConfig) -> str:
 
 def _has_kernel(width: int, dtype: jax.typing.DTypeLike) -> bool:
     """Whether there is one here with dropout."""
-    return _is_nvidia() and flash_attention.takes(width, dtype)
+    return _is_nvidia() and flash_attention.supports(width, dtype)
 
 
 def _cudnn_takes(q_NLHK: jax.Array) -> bool:

@@ -145,10 +145,10 @@ class _Block:
         first_N111, second_N111 = (seed_N2[:, i, None, None, None] for i in range(2))
         query_11S1, key_111M = self._places()
         row_1GS1 = head_G[None, :, None, None] * jnp.uint32(self.length) + query_11S1
-        keep_NGSM = dropout.keeps(
+        keep_NGSM = dropout.keep_mask(
             first_N111, second_N111, row_1GS1, key_111M, self.length, rate
         )
-        return functools.partial(dropout.where_kept, keep_NGSM, rate=rate)
+        return functools.partial(dropout.apply_mask, keep_NGSM, rate=rate)
 
     def _places(self) -> tuple[jax.Array, jax.Array]:
         """Of the queries, and of the keys that they see."""

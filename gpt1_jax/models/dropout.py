@@ -75,7 +75,7 @@ def drop_embeddings(params: dict, rate: float, key: jax.Array) -> dict:
     return params | {"embed": dropped}
 
 
-def keeps(
+def keep_mask(
     first_seed: jax.Array,
     second_seed: jax.Array,
     row: jax.Array,
@@ -85,23 +85,23 @@ def keeps(
 ) -> jax.Array:
     """Whether drop_rows keeps (row, column) of a row that is a table, `width` wide.
 
-    For attention that makes a mask a block at a time; where_kept does the rest.
+    For attention that makes a mask a block at a time; apply_mask does the rest.
     Integers are uint32, and broadcast. A column of rows and a row of columns are
-    multiplied apart: for each place there is an addition, and _scatter.
+    multiplied apart: for each place there is an addition, and hash32.
     """
     stride = _odd(second_seed)
     start = row * (jnp.uint32(width) * stride) + first_seed
-    return _scatter(start + column * stride) >= _threshold(rate)
+    return hash32(start + column * stride) >= _threshold(rate)
 
 
-def where_kept(keep: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+def apply_mask(keep: jax.Array, x: jax.Array, rate: float) -> jax.Array:
     """`x`, scaled, where it is kept, else 0."""
     return jnp.where(keep, x * (1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))
 
 
 def _drop(x: jax.Array, rate: float, seed_N2: jax.Array) -> jax.Array:
     keep = _random_bits(seed_N2, x.shape[1:]) >= _threshold(rate)
-    return where_kept(keep, x, rate)
+    return apply_mask(keep, x, rate)
 
 
 def _threshold(rate: float) -> jax.Array:
@@ -117,7 +117,7 @@ def _random_bits(seed_N2: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * stride
     expand = (slice(None),) + (None,) * len(shape)
     first, second = seed_N2[:, 0][expand], seed_N2[:, 1][expand]
-    return _scatter(place[None] * _odd(second) + first)
+    return hash32(place[None] * _odd(second) + first)
 
 
 def _odd(seed: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ def _odd(seed: jax.Array) -> jax.Array:
     return seed | jnp.uint32(1)
 
 
-def _scatter(x: jax.Array) -> jax.Array:
+def hash32(x: jax.Array) -> jax.Array:
     """32 bits of a number of a row's sequence, of which the upper half is random.
 
     Counter-based: far cheaper than threefry, which spends a block on each element. The
@@ -141,5 +141,5 @@ def _scatter(x: jax.Array) -> jax.Array:
 
 def _mix(x: jax.Array) -> jax.Array:
     """A bijection of 32 bits; an input bit flips each output bit half of the time."""
-    x = _scatter(x)
+    x = hash32(x)
     return x ^ (x >> 15)

@@ -26,7 +26,7 @@ Ref = Any  # Pallas's, of a block in memory
 _LOG2_E = math.log2(math.e)
 
 
-def takes(width: int, dtype: Any) -> bool:
+def supports(width: int, dtype: Any) -> bool:
     """Whether there are kernels for heads of this width and dtype.
 
     Wider heads need more memory in a multiprocessor than many GPUs have.
@@ -71,7 +71,7 @@ def _forward(
 ) -> tuple[jax.Array, Any]:
     """The result, and what the gradient needs."""
     run = functools.partial(_run_forward, rate=rate, interpret=interpret)
-    run = gpu.on_rows(run, "nlchk,ns->nlhk,nhl")
+    run = gpu.shard_over_batch(run, "nlchk,ns->nlhk,nhl")
     att_NLHK, log_sum_NHL = run(qkv_NL3HK, seed_N2)
     return att_NLHK, (qkv_NL3HK, seed_N2, att_NLHK, log_sum_NHL)
 
@@ -85,7 +85,7 @@ def _backward(
         "NLHK,NLHK->NHL", att_NLHK, d_att_NLHK, preferred_element_type=jnp.float32
     )
     run = functools.partial(_run_backward, rate=rate, interpret=interpret)
-    run = gpu.on_rows(run, "nlchk,ns,nlhk,nhl,nhl->nlchk")
+    run = gpu.shard_over_batch(run, "nlchk,ns,nlhk,nhl,nhl->nlchk")
     (d_qkv_NL3HK,) = run(qkv_NL3HK, seed_N2, d_att_NLHK, log_sum_NHL, delta_NHL)
     return d_qkv_NL3HK, None
 
@@ -231,7 +231,7 @@ class _Blocks:
 
         def at(query: jax.Array, key: jax.Array) -> Callable[..., jax.Array]:
             row, column = head + query.astype(jnp.uint32), key.astype(jnp.uint32)
-            keep = dropout.keeps(first, second, row, column, self.length, self.rate)
+            keep = dropout.keep_mask(first, second, row, column, self.length, self.rate)
             return lambda weights: jnp.where(keep, weights, 0.0)
 
         return at

@@ -8,7 +8,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import NamedSharding, PartitionSpec
 
 
-def on_rows(run: Any, axes: str) -> Any:
+def shard_over_batch(run: Any, axes: str) -> Any:
     """`run`, shared out over devices along the axis n; all other axes stay whole.
 
     XLA can't look into a kernel: untold, it would gather all of n on each device.
@@ -17,15 +17,15 @@ def on_rows(run: Any, axes: str) -> Any:
     on_own = custom_partitioning(lambda *arrays: run(*arrays))
     operands, results = (side.split(",") for side in axes.split("->"))
 
-    def by_rows(mesh: Any, arguments: Any) -> NamedSharding:
+    def batch_sharding(mesh: Any, arguments: Any) -> NamedSharding:
         return NamedSharding(mesh, PartitionSpec(*arguments[0].sharding.spec[:1]))
 
     def partition(mesh: Any, arguments: Any, _: Any) -> Any:
-        rows = by_rows(mesh, arguments)
+        rows = batch_sharding(mesh, arguments)
         return mesh, run, (rows,) * len(results), (rows,) * len(operands)
 
     def infer(mesh: Any, arguments: Any, _: Any) -> Any:
-        return (by_rows(mesh, arguments),) * len(results)
+        return (batch_sharding(mesh, arguments),) * len(results)
 
     others = dict.fromkeys(axis for axis in axes if axis.isalpha() and axis != "n")
     on_own.def_partition(
@@ -40,7 +40,7 @@ def on_rows(run: Any, axes: str) -> Any:
 
 
 @jax.custom_vjp
-def in_order(x_NLD: jax.Array) -> jax.Array:
+def constrain_row_major(x_NLD: jax.Array) -> jax.Array:
     """`x_NLD`; on GPUs it and its gradient have N outermost and D innermost in memory.
 
     Else XLA takes the layout of what is broadcast to it, here the table of positions:
@@ -49,7 +49,12 @@ def in_order(x_NLD: jax.Array) -> jax.Array:
     if jax.default_backend() != "gpu":
         return x_NLD
     order = Layout((0, 1, 2))
-    return on_rows(lambda x: (with_layout_constraint(x, order),), "nld->nld")(x_NLD)[0]
+    return shard_over_batch(lambda x: (with_layout_constraint(x, order),), "nld->nld")(
+        x_NLD
+    )[0]
 
 
-in_order.defvjp(lambda x_NLD: (in_order(x_NLD), None), lambda _, d: (in_order(d),))
+constrain_row_major.defvjp(
+    lambda x_NLD: (constrain_row_major(x_NLD), None),
+    lambda _, d: (constrain_row_major(d),),
+)

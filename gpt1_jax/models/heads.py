@@ -185,7 +185,7 @@ def _join(chunks: jax.Array) -> jax.Array:
     return chunks.swapaxes(0, 1).reshape(N, count * length, D)
 
 
-def at_last(h_NLD: jax.Array, lengths_BA: Array) -> jax.Array:
+def gather_last_token(h_NLD: jax.Array, lengths_BA: Array) -> jax.Array:
     """The hidden state of each sequence's last token, unfolded: h_BAD.
 
     Args: lengths_BA: how many tokens each sequence has; N is B and A folded.

@@ -70,22 +70,22 @@ def _layer_norm(
         var_NL1 = jnp.maximum(square_NL1 - jnp.square(mean_NL1), 0.0)
     else:
         var_NL1 = jnp.square(exact_NLD - mean_NL1).mean(-1, keepdims=True)
-    by_NL1 = jax.lax.rsqrt(var_NL1 + _EPSILON)
-    normed_NLD = (exact_NLD - mean_NL1) * by_NL1
+    inv_std_NL1 = jax.lax.rsqrt(var_NL1 + _EPSILON)
+    normed_NLD = (exact_NLD - mean_NL1) * inv_std_NL1
     y_NLD = (scale_D[None, None] * normed_NLD + bias_D[None, None]).astype(x_NLD.dtype)
-    return y_NLD, (x_NLD, mean_NL1, by_NL1, scale_D)
+    return y_NLD, (x_NLD, mean_NL1, inv_std_NL1, scale_D)
 
 
 def _layer_norm_backward(
     saved: tuple[jax.Array, ...], d_y_NLD: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The gradients of x, scale and bias."""
-    x_NLD, mean_NL1, by_NL1, scale_D = saved
-    normed_NLD = (_widened(x_NLD) - mean_NL1) * by_NL1
+    x_NLD, mean_NL1, inv_std_NL1, scale_D = saved
+    normed_NLD = (_widened(x_NLD) - mean_NL1) * inv_std_NL1
     d_y_NLD = _widened(d_y_NLD)
     d_normed_NLD = d_y_NLD * scale_D[None, None]
     along_NL1 = (d_normed_NLD * normed_NLD).mean(-1, keepdims=True)
-    d_x_NLD = by_NL1 * (
+    d_x_NLD = inv_std_NL1 * (
         d_normed_NLD - d_normed_NLD.mean(-1, keepdims=True) - normed_NLD * along_NL1
     )
     return (

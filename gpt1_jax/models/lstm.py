@@ -141,12 +141,12 @@ class LSTM(nn.Module):
             jnp.zeros(shape, param_dtype(self.cfg)),
         )
 
-    def init_memory(self, N: int, M: int) -> State:
+    def init_cache(self, N: int, M: int) -> State:
         """What is remembered of no tokens, of N sequences; however long, as much."""
         del M
         return self._zeros(N)
 
-    def encode_next(
+    def decode_step(
         self,
         tokens_NL: jax.Array,
         memory: State,

@@ -59,7 +59,7 @@ class Norm(nn.Module):
         return layers.layer_norm(x_NLD, scale_D, bias_D)
 
 
-class KeysValues(NamedTuple):
+class KVCache(NamedTuple):
     """What a layer's attention remembers of the tokens before: k_NMHK, v_NMHK."""
 
     k: jax.Array
@@ -67,10 +67,10 @@ class KeysValues(NamedTuple):
 
     def put(
         self, k_NLHK: jax.Array, v_NLHK: jax.Array, position_NL: jax.Array
-    ) -> "KeysValues":
+    ) -> "KVCache":
         """With those of new tokens; what lies beyond the room is left out."""
         row_N1 = jnp.arange(len(position_NL))[:, None]
-        return KeysValues(
+        return KVCache(
             *(
                 old.at[row_N1, position_NL].set(new.astype(old.dtype), mode="drop")
                 for old, new in ((self.k, k_NLHK), (self.v, v_NLHK))
@@ -88,9 +88,9 @@ class Attention(nn.Module):
         self,
         x_NLD: jax.Array,
         drop: dropout.RowDropout | None,
-        memory: KeysValues | None = None,
+        memory: KVCache | None = None,
         position_NL: jax.Array | None = None,
-    ) -> tuple[jax.Array, KeysValues | None]:
+    ) -> tuple[jax.Array, KVCache | None]:
         N, L, D = x_NLD.shape
         H = self.cfg.num_heads
         qkv_NL3HK = dense(3 * D, self.cfg, name="qkv")(x_NLD).reshape(
@@ -110,7 +110,7 @@ class Attention(nn.Module):
 
 
 # One of each layer.
-Memory = tuple[KeysValues, ...]
+Memory = tuple[KVCache, ...]
 
 
 class MLP(nn.Module):
@@ -138,9 +138,9 @@ class Block(nn.Module):
         x_NLD: jax.Array,
         layer: jax.Array | int,
         seed_N2: jax.Array | None = None,
-        memory: KeysValues | None = None,
+        memory: KVCache | None = None,
         position_NL: jax.Array | None = None,
-    ) -> tuple[jax.Array, KeysValues | None]:
+    ) -> tuple[jax.Array, KVCache | None]:
         def drop(site: int, rate: float, x: jax.Array) -> jax.Array:
             if seed_N2 is None:
                 return x
@@ -222,7 +222,7 @@ class Transformer(nn.Module):
         layer: int,
         x_NLD: jax.Array,
         seed_N2: jax.Array | None,
-        memory: KeysValues | None = None,
+        memory: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, Any]:
         block = self.blocks[layer]
@@ -256,19 +256,19 @@ class Transformer(nn.Module):
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
         if is_train:  # What is told to XLA can't be exported, as a model may be.
-            h_NLD = gpu.in_order(h_NLD)
+            h_NLD = gpu.constrain_row_major(h_NLD)
         for layer in range(self.cfg.num_layers):
             h_NLD, _ = self._run_block(layer, h_NLD, seed_N2)
         return h_NLD
 
-    def init_memory(self, N: int, M: int) -> Memory:
+    def init_cache(self, N: int, M: int) -> Memory:
         """What is remembered of no tokens, with room for M of each of N sequences."""
         cfg = self.cfg
         shape = (N, M, cfg.num_heads, cfg.width // cfg.num_heads)
         zeros = jnp.zeros(shape, cfg.compute_dtype)
-        return (KeysValues(zeros, zeros),) * cfg.num_layers
+        return (KVCache(zeros, zeros),) * cfg.num_layers
 
-    def encode_next(
+    def decode_step(
         self,
         tokens_NL: jax.Array,
         memory: Memory,

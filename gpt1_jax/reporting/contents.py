@@ -6,7 +6,7 @@ Official and synthetic data never share a table or a figure.
 import functools
 from collections.abc import Callable, Sequence
 
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import (
     drawings,
     figures,

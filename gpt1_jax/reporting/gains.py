@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import paper, results, tables
 from gpt1_jax.reporting.groups import Group
 from gpt1_jax.reporting.tables import NOT_RUN, Table

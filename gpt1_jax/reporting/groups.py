@@ -9,12 +9,13 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, model_store
+from gpt1_jax import config_checks
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import paper
 from gpt1_jax.reporting import runs as runs_lib
 from gpt1_jax.reporting.runs import Run
+from gpt1_jax.workdirs import model_store
 
 # What differs between the cells of a table, or changes no score.
 _ANY = (

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import jax
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.data import tokenizers
-from gpt1_jax.exits import UserError
+from gpt1_jax.data.text import tokenizers
+from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.runs import Run
 from gpt1_jax.reporting.tables import NONE, NOT_FINISHED, NOT_RUN, Table
-from gpt1_jax.training import session
+from gpt1_jax.workdirs import session
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 
 def table(runs: Sequence[Run], *, is_synthetic: bool) -> Table:

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt1_jax import model_store
-from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import STORYWORLD, RunConfig
-from gpt1_jax.data import task_data
-from gpt1_jax.exits import NotFound, UserError
-from gpt1_jax.training import metrics_log
+from gpt1_jax.data.tasks import task_data
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.workdirs import metrics_log, model_store
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

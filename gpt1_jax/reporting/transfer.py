@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.groups import Cell, Scored

@@ -1,1 +1,1 @@
-"""Losses, the optimizer, the step, the loop and checkpoints."""
+"""Losses, the optimizer, the step and the loop."""

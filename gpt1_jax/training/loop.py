@@ -13,12 +13,12 @@ from typing import Any
 
 import jax
 
-from gpt1_jax import exits, terminal
+from gpt1_jax import errors, terminal
 from gpt1_jax.config import TrainConfig
-from gpt1_jax.training import stopping
+from gpt1_jax.distributed import preemption
 from gpt1_jax.training.losses import Sums
-from gpt1_jax.training.metrics_log import MetricsLog, NoLog
-from gpt1_jax.training.state import TrainState
+from gpt1_jax.training.step import TrainState
+from gpt1_jax.workdirs.metrics_log import MetricsLog, NoLog
 
 # So many steps skipped in a row, and the run has failed.
 MOST_SKIPPED = 10
@@ -63,12 +63,12 @@ def fit(
             finished step has been saved, its evaluation is done at the resume.
     """
     first = int(state.step)
-    with stopping.noted(), _progress(job, first) as bar:
+    with preemption.noted(), _progress(job, first) as bar:
         reporter = _Reporter(job, cfg, log, bar, first)
         if log.lacks_scores(first) and _is_eval(job, cfg, first):
             try:
                 reporter.complete(first, state.params)
-            except stopping.Stopped:
+            except preemption.Stopped:
                 raise _preempted(first) from None
         unread: tuple[int, Sums] | None = None
         for step in range(first + 1, job.total_steps + 1):
@@ -78,7 +78,7 @@ def fit(
             unread = (step, sums)
             is_last = step == job.total_steps
             # Read once: a signal that comes later is for the next step to save.
-            is_stop = stopping.is_asked(step)
+            is_stop = preemption.is_asked(step)
             is_eval = _is_eval(job, cfg, step)
             is_save = (
                 is_last
@@ -93,7 +93,7 @@ def fit(
                     scores = reporter.report(
                         step, sums, state.params if is_eval else None
                     )
-                except stopping.Stopped:
+                except preemption.Stopped:
                     is_save = is_stop = True
                     is_last = False
                 unread = None
@@ -112,8 +112,8 @@ def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
     return is_last or _divides(cfg.eval_every_steps, step) or step in job.eval_steps
 
 
-def _preempted(step: int) -> exits.Preempted:
-    return exits.Preempted(
+def _preempted(step: int) -> errors.Preempted:
+    return errors.Preempted(
         f"stopped at step {step} and saved; the same command goes on"
     )
 
@@ -175,7 +175,7 @@ class _Reporter:
         try:
             if evaluated is not None:
                 row |= self._scores(step, evaluated, loss)
-        except stopping.Stopped:  # the row is completed at the resume
+        except preemption.Stopped:  # the row is completed at the resume
             self._log.write(step, row)
             raise
         self._log.write(step, row)
@@ -206,7 +206,7 @@ class _Reporter:
             skips.add(step, row, self._job.contents(step - 1))
             row = {name: value for name, value in row.items() if math.isfinite(value)}
         if skips.in_a_row(step) >= MOST_SKIPPED:
-            raise exits.RunFailed(
+            raise errors.RunFailed(
                 f"steps {step - MOST_SKIPPED + 1} to {step} were skipped, as a loss or "
                 "a gradient was not finite in each; lower "
                 "config.optim.peak_learning_rate or lengthen the warm-up"
@@ -229,7 +229,7 @@ def _check_finite(step: int, row: dict[str, float]) -> None:
     """Raises RunFailed naming the first metric that is infinite or no number."""
     for name, value in row.items():
         if not math.isfinite(value):
-            raise exits.RunFailed(
+            raise errors.RunFailed(
                 f"{name} is {value} at step {step}; nothing of it was saved; lower "
                 "config.optim.peak_learning_rate or lengthen the warm-up"
             )

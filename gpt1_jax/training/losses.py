@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpt1_jax.data.batches import TaskBatch
-from gpt1_jax.data.corpus import LMBatch
+from gpt1_jax.data.tasks.batches import TaskBatch
+from gpt1_jax.data.text.corpus import LMBatch
 from gpt1_jax.models import backbone, dropout, heads
 from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.models.dropout import Array
@@ -79,7 +79,7 @@ def make_task_loss(
         head_key, *keys = jax.random.split(key, 3)
         head = params["head"]
         params, h_NLD = _encode(model, params, tokens_NL, row_N, keys)
-        h_BAD = heads.at_last(h_NLD, batch.lengths_BA)
+        h_BAD = heads.gather_last_token(h_NLD, batch.lengths_BA)
         h_BAD = _drop_alike(h_BAD, objective.classifier_dropout, head_key, batch.row_B)
         logits_BC = heads.task_logits(head, h_BAD, is_choice=objective.is_choice)
         loss_B = target_loss(objective.target, logits_BC, batch.labels_B)

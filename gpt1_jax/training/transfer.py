@@ -8,7 +8,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from gpt1_jax.exits import UserError
+from gpt1_jax.errors import UserError
 
 _TOKEN_TABLE = "embed/token"
 _LAYER = re.compile(r"block_(\d+)/")

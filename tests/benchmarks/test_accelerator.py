@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks import accelerator, jax_side, steps, techniques
 from gpt1_jax import config as config_lib
-from gpt1_jax import exits
+from gpt1_jax import errors as errors_lib
 from gpt1_jax.config import RunConfig
+from gpt1_jax.distributed import mesh
 from gpt1_jax.models import attention, flash_attention
-from gpt1_jax.training import mesh
 from tests.processes import ROOT, run_module
 
 TINY = {
@@ -94,7 +94,9 @@ def test_a_side_that_fails_is_left_out_and_costs_no_other(capsys):
     assert measured == {"jax": 3, "jax_unpadded": 3}
     assert errors == {"jax_naive": "too little memory"}
     assert "round 2, jax_naive: too little memory" in capsys.readouterr().out
-    with pytest.raises(exits.RunFailed, match="jax failed: too little memory; the oth"):
+    with pytest.raises(
+        errors_lib.RunFailed, match="jax failed: too little memory; the oth"
+    ):
         accelerator._in_turn({"jax": FakeLibrary("jax")}, sides, 3)
 
 

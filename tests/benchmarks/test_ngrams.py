@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import ngrams
-from gpt1_jax import workdir as workdir_lib
 from gpt1_jax.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from gpt1_jax.data import corpus
+from gpt1_jax.data.text import corpus
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 V, T = 53, 1009
 BOOK_LENGTHS = (1, 2, 3, 67)

@@ -8,7 +8,7 @@ from absl import flags
 
 from benchmarks import flop, side_by_side
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.exits import RunFailed, UserError
+from gpt1_jax.errors import RunFailed, UserError
 
 
 def define(tmp_path, *arguments, **settings) -> side_by_side.Comparison:

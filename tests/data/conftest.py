@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpt1_jax.data import storyworld, tokenizers
+from gpt1_jax import storyworld
+from gpt1_jax.data.text import tokenizers
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 import pytest
 
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data import cached, tfds_source
+from gpt1_jax.data import cached
+from gpt1_jax.data.tasks import tfds
 
 
 def written(directory) -> list[str]:
@@ -28,10 +29,10 @@ def test_long_texts_are_books_and_short_ones_share_files(tmp_path, monkeypatch):
 )
 def test_one_split_is_held_out(splits, held_out, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        tfds_source, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", splits)
+        tfds, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", splits)
     )
     monkeypatch.setattr(
-        tfds_source, "texts", lambda name, split, tfds_dir: [f"{name} {split}"]
+        tfds, "texts", lambda name, split, tfds_dir: [f"{name} {split}"]
     )
     config = DataConfig(cache_dir=str(tmp_path))
     found = cached.tfds_books(config, "set")
@@ -43,7 +44,7 @@ def test_one_split_is_held_out(splits, held_out, tmp_path, monkeypatch):
 
 def test_a_set_without_training_texts_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        tfds_source, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"test": 3})
+        tfds, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"test": 3})
     )
     with pytest.raises(ValueError, match=r"tfds:set has no training texts, but test;"):
         cached.tfds_books(DataConfig(cache_dir=str(tmp_path)), "set")
@@ -51,9 +52,9 @@ def test_a_set_without_training_texts_is_refused(tmp_path, monkeypatch):
 
 def test_what_a_killed_writer_left_is_written_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        tfds_source, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"train": 1})
+        tfds, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"train": 1})
     )
-    monkeypatch.setattr(tfds_source, "texts", lambda *_: ["whole"])
+    monkeypatch.setattr(tfds, "texts", lambda *_: ["whole"])
     half = tmp_path / "tfds/set/1.0.0-ab/train.part"
     half.mkdir(parents=True)
     (half / "0000009.txt").write_text("half")

@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from gpt1_jax.data import cached
-from gpt1_jax.data.examples import Example
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.examples import Example
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.jobs import zeroshot as job
 from tests.event_files import texts_in

@@ -9,15 +9,18 @@ import jax
 import numpy as np
 import pytest
 
-from gpt1_jax import finetuned, model_store, submit
+from gpt1_jax import submit
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data import batches, cached, task_data
-from gpt1_jax.data.examples import Example
-from gpt1_jax.data.task_rows import TASKS
-from gpt1_jax.evaluation import classify, predictions
-from gpt1_jax.exits import UserError
+from gpt1_jax.data import cached
+from gpt1_jax.data.tasks import batches, task_data
+from gpt1_jax.data.tasks.examples import Example
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.errors import UserError
+from gpt1_jax.evaluation import predictions
+from gpt1_jax.inference import classifier, task_logits
 from gpt1_jax.interop import glue_submission
 from gpt1_jax.jobs import evaluate, finetune
+from gpt1_jax.workdirs import model_store
 from tests.processes import Command
 
 ROOT = Path(__file__).parents[2]
@@ -120,13 +123,13 @@ def test_a_score_is_the_same_to_the_last_bit_for_any_batch_size(
         key: value for key, value in tuned["metrics"].items() if key.startswith("eval/")
     }
     at_once = []
-    make = classify.Classifier.__init__
+    make = task_logits.Classifier.__init__
 
     def spy(self, *args, **kwargs):
         make(self, *args, **kwargs)
         at_once.append(self._batch_size)
 
-    monkeypatch.setattr(classify.Classifier, "__init__", spy)
+    monkeypatch.setattr(task_logits.Classifier, "__init__", spy)
     for batch_size in (1, 7, 32, 48):
         found = score(name, train__eval_batch_size=batch_size)
         assert found["metrics"] == expected
@@ -159,7 +162,7 @@ def test_a_score_is_the_same_to_the_last_bit_on_eight_devices(
 
 
 def test_similarity_is_symmetric_to_the_bit(tune):
-    model = finetuned.load(tune("stsb")[0])
+    model = classifier.load(tune("stsb")[0])
     pairs = [("the boat sank", "a cat"), ("it was warm . she ran", "the boat")]
     one, other = (
         model.predict([Example(pair[::order], None) for pair in pairs])
@@ -171,7 +174,7 @@ def test_similarity_is_symmetric_to_the_bit(tune):
 
 def test_rows_are_the_models_own_and_padding_is_none_of_them(tune):
     """The job's logits, of a padded batch, are those of each sequence alone."""
-    model = finetuned.load(tune("rte")[0])
+    model = classifier.load(tune("rte")[0])
     examples = [Example(("the boat sank " * n, "a cat"), None) for n in (1, 3, 2)]
     records = model.recipe.records(examples)
     found = model.recipe.classifier.logits(model.params, records, (24, 128))
@@ -210,7 +213,7 @@ def test_from_scratch_a_tokenizer_is_learnt_from_the_books(tune):
 
 def test_a_finished_run_is_only_reported(tune, make_config, capsys):
     workdir, result = tune("rte")
-    config = finetuned.load(workdir).recipe.config
+    config = classifier.load(workdir).recipe.config
     before = (workdir / "metrics.jsonl").read_bytes()
     assert finetune.run(config, workdir) == result
     assert "is finished: dev accuracy" in capsys.readouterr().out
@@ -224,10 +227,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tune, tmp_path, make_config
     for name in ("result.json", "checkpoints/2"):
         path = broken / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    config = finetuned.load(workdir).recipe.config
+    config = classifier.load(workdir).recipe.config
     again = finetune.run(config, broken)
     assert again["metrics"] == result["metrics"]
-    ours, theirs = (finetuned.load(path).params for path in (broken, workdir))
+    ours, theirs = (classifier.load(path).params for path in (broken, workdir))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import gpt1_jax
-from gpt1_jax import convert, finetuned, model_store
+from gpt1_jax import convert
+from gpt1_jax.inference import classifier
 from gpt1_jax.jobs import finetune, pretrain
+from gpt1_jax.workdirs import model_store
 
 LSTM = {"model__backbone": "lstm", "model__lstm_width": 24}
 
@@ -50,7 +52,7 @@ def test_it_is_transferred_by_layer(workdir, make_tuning_config, tmp_path, num_l
         for name in trained
     }
     assert alike == {"embed": num_layers != -2, "block_00": num_layers == -1}
-    assert finetuned.load(tmp_path / "run").recipe.config.model.backbone == "lstm"
+    assert classifier.load(tmp_path / "run").recipe.config.model.backbone == "lstm"
 
 
 def test_other_systems_have_no_place_for_it(workdir, run_command, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import config as config_lib
-from gpt1_jax import workdir as workdir_lib
+from gpt1_jax.workdirs import workdir as workdir_lib
 from tests.event_files import tags_in, texts_in
 from tests.jobs.runs import (
     arguments,

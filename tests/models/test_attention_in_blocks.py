@@ -10,13 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpt1_jax.models import (
-    attention,
-    blocked_attention,
-    dropout,
-    flash_attention,
-)
-from gpt1_jax.training import mesh
+from gpt1_jax.distributed import mesh
+from gpt1_jax.models import attention, blocked_attention, dropout, flash_attention
 from tests import processes
 
 N, H, K = 4, 6, 16
@@ -177,14 +172,14 @@ def check_rows_of_devices(attend, L: int) -> None:
         return value_and_gradients(attend, *given, 0.3)[1:]
 
     given = (qkv, seed_N2, weight)
-    shared = jax.device_put(given, mesh.by_rows(devices))
+    shared = jax.device_put(given, mesh.batch_sharding(devices))
     compiled = jax.jit(functools.partial(gradients, attend)).lower(*shared).compile()
     program = compiled.as_text()
     assert "all-gather" not in program
     assert "all-reduce" not in program
     expected = gradients(written_out, *given)
     for ours, theirs in zip(compiled(*shared), expected, strict=True):
-        assert ours.sharding.is_equivalent_to(mesh.by_rows(devices), 4)
+        assert ours.sharding.is_equivalent_to(mesh.batch_sharding(devices), 4)
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 

@@ -22,12 +22,12 @@ from gpt1_jax.models import flash_attention
     ],
 )
 def test_which_heads_the_kernels_take(dtype, width, expected):
-    assert flash_attention.takes(width, dtype) == expected
+    assert flash_attention.supports(width, dtype) == expected
 
 
 def test_none_is_taken_where_jax_has_no_triton(monkeypatch):
     monkeypatch.setattr(flash_attention, "_triton", lambda: None)
-    assert not flash_attention.takes(64, jnp.bfloat16)
+    assert not flash_attention.supports(64, jnp.bfloat16)
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")

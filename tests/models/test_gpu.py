@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.config import ModelConfig
+from gpt1_jax.distributed import mesh
 from gpt1_jax.models import gpu
 from gpt1_jax.models.transformer import Transformer
-from gpt1_jax.training import mesh
 from tests import processes
 
 
 def total(x_NLD, weight_NLD):
-    return (jnp.sin(gpu.in_order(x_NLD)) * weight_NLD).sum()
+    return (jnp.sin(gpu.constrain_row_major(x_NLD)) * weight_NLD).sum()
 
 
 def lowered(monkeypatch, backend: str) -> str:
@@ -63,11 +63,11 @@ def check_rows_of_devices() -> None:
     x, weight = (rng.standard_normal((8, 5, 6)).astype(np.float32) for _ in range(2))
     expected = np.cos(x) * weight
     jax.default_backend = lambda: "gpu"
-    shared = jax.device_put((x, weight), mesh.by_rows(devices))
+    shared = jax.device_put((x, weight), mesh.batch_sharding(devices))
     compiled = jax.jit(jax.grad(total)).lower(*shared).compile()
     assert "all-gather" not in compiled.as_text()
     found = compiled(*shared)
-    assert found.sharding.is_equivalent_to(mesh.by_rows(devices), 3)
+    assert found.sharding.is_equivalent_to(mesh.batch_sharding(devices), 3)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 

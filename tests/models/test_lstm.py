@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.data.corpus import LMBatch
-from gpt1_jax.evaluation import decode
+from gpt1_jax.data.text.corpus import LMBatch
+from gpt1_jax.inference import decode
 from gpt1_jax.models import backbone
 from gpt1_jax.models.lstm import LSTM
 from gpt1_jax.training import losses
@@ -131,7 +131,7 @@ def test_dropout_is_on_in_training_only_and_remat_changes_nothing(params):
 def test_bfloat16_carries_its_sums_in_float32(params):
     cfg = dataclasses.replace(CFG, compute_dtype="bfloat16")
     half = backbone.make(cfg, VOCAB)
-    memory = half.apply({}, 2, CONTEXT, method="init_memory")
+    memory = half.apply({}, 2, CONTEXT, method="init_cache")
     assert (memory.h.dtype, memory.c.dtype) == (jnp.bfloat16, jnp.float32)
     texts = tokens(2, 11)
     found = jax.jit(half.apply)({"params": params}, texts)

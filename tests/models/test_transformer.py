@@ -13,12 +13,13 @@ import pytest
 
 from gpt1_jax import config
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.data.corpus import LMBatch
-from gpt1_jax.evaluation import decode
+from gpt1_jax.data.text.corpus import LMBatch
+from gpt1_jax.distributed import mesh
+from gpt1_jax.inference import decode
 from gpt1_jax.models import dropout, heads
 from gpt1_jax.models.backbone import init_params
 from gpt1_jax.models.transformer import Transformer
-from gpt1_jax.training import losses, mesh
+from gpt1_jax.training import losses
 
 ROOT = Path(__file__).parents[2]
 GOLDEN_CONFIG = ModelConfig(
@@ -155,7 +156,7 @@ def test_a_choice_equals_that_of_transformers_double_heads(golden, x64):
     model = Transformer(GOLDEN_CONFIG, 99)
     ids = golden["mc_ids"]
     h_NLD = encode(model, golden_tree(golden, "param"), ids.reshape(-1, ids.shape[-1]))
-    h_BAD = heads.at_last(h_NLD, jnp.asarray(golden["mc_token_ids"]) + 1)
+    h_BAD = heads.gather_last_token(h_NLD, jnp.asarray(golden["mc_token_ids"]) + 1)
     head = {"kernel": golden["mc_w"].T, "bias": golden["mc_b"]}
     logits_BC = heads.task_logits(head, h_BAD, is_choice=True)
     np.testing.assert_allclose(logits_BC, golden["mc_logits"], rtol=0, atol=1e-10)
@@ -387,21 +388,21 @@ def test_states_of_next_tokens_are_those_of_the_whole_text(tiny):
     expected = encode(model, params, whole)
 
     @jax.jit
-    def encode_next(params, *arguments):
-        return model.apply({"params": params}, *arguments, method="encode_next")
+    def decode_step(params, *arguments):
+        return model.apply({"params": params}, *arguments, method="decode_step")
 
     lengths = np.array([5, 2, 4])
-    memory = model.apply({}, 3, 11, method="init_memory")
+    memory = model.apply({}, 3, 11, method="init_cache")
     # Rows shorter than the first part have padding, which what follows overwrites.
     padded = np.where(np.arange(5)[None] < lengths[:, None], whole[:, :5], 1)
-    h, memory = encode_next(params, padded, memory, np.zeros(3, np.int32))
+    h, memory = decode_step(params, padded, memory, np.zeros(3, np.int32))
     for row, length in enumerate(lengths):
         np.testing.assert_allclose(h[row, :length], expected[row, :length], atol=1e-4)
     for step in range(9):
         place = lengths + step
         there = place < 11
         new = whole[np.arange(3), np.minimum(place, 10)]
-        h, memory = encode_next(params, new[:, None], memory, place)
+        h, memory = decode_step(params, new[:, None], memory, place)
         np.testing.assert_allclose(
             h[there, 0], expected[there, place[there]], atol=1e-4
         )
@@ -415,14 +416,14 @@ def test_states_from_a_memory_in_bfloat16_are_as_exact_as_others(tiny):
 
     @jax.jit
     def one_by_one(params):
-        memory, found = half.apply({}, 2, 11, method="init_memory"), []
+        memory, found = half.apply({}, 2, 11, method="init_cache"), []
         for place in range(11):
             h, memory = half.apply(
                 {"params": params},
                 tokens(2, 11)[:, place : place + 1],
                 memory,
                 np.full(2, place),
-                method="encode_next",
+                method="decode_step",
             )
             found.append(h[:, 0])
         return jnp.stack(found, axis=1)
@@ -444,8 +445,8 @@ def test_rows_are_numbered_from_zero_unless_said_otherwise(tiny):
         )
 
     unnumbered = encode(model, params, tokens(2, 11), True, jax.random.key(0))
-    in_order, reversed_order = (
+    constrain_row_major, reversed_order = (
         encode_rows(jnp.array(row_N, jnp.uint32)) for row_N in ((0, 1), (1, 0))
     )
-    np.testing.assert_allclose(unnumbered, in_order, atol=1e-5)
-    assert np.abs(reversed_order - in_order).max() > 0.1
+    np.testing.assert_allclose(unnumbered, constrain_row_major, atol=1e-5)
+    assert np.abs(reversed_order - constrain_row_major).max() > 0.1

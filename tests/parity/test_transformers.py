@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from gpt1_jax.data import openai_bpe, tokenizers
-from gpt1_jax.evaluation import decode
+from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.inference import decode
 from gpt1_jax.interop import huggingface
 from gpt1_jax.models import heads
 from gpt1_jax.models.transformer import Transformer
@@ -111,7 +111,7 @@ def test_double_heads_agree_and_come_back(tmp_path):
         method="encode",
     )
     logits = heads.task_logits(
-        found.tree["head"], heads.at_last(h, lengths), is_choice=True
+        found.tree["head"], heads.gather_last_token(h, lengths), is_choice=True
     )
     np.testing.assert_allclose(logits, out.mc_logits.numpy(), atol=1e-5)
     huggingface.write(found, tmp_path / "ours")

@@ -12,10 +12,10 @@ import optax
 import pytest
 
 from benchmarks.breaking import DAMAGES, damage, files_of
-from gpt1_jax.exits import RunFailed
-from gpt1_jax.training import checksums
-from gpt1_jax.training.checkpoint import Checkpoints, abstract
-from gpt1_jax.training.state import TrainState
+from gpt1_jax.errors import RunFailed
+from gpt1_jax.training.step import TrainState
+from gpt1_jax.workdirs import checksums
+from gpt1_jax.workdirs.checkpoint import Checkpoints, abstract
 
 FACTS = {"corpus": "c0"}
 ON_DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])

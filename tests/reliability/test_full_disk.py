@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.breaking import ROOT, check_alike, ended, files_of, start
 from gpt1_jax import files
-from gpt1_jax.data import preparation
-from gpt1_jax.training import checksums
-from gpt1_jax.training.board import Board
-from gpt1_jax.training.metrics_log import MetricsLog
+from gpt1_jax.data.text import preparation
+from gpt1_jax.workdirs import checksums
+from gpt1_jax.workdirs.metrics_log import MetricsLog
+from gpt1_jax.workdirs.tensorboard import Board
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 import gpt1_jax
 from gpt1_jax import config_checks
-from gpt1_jax.data import tokenizers
+from gpt1_jax.data.text import tokenizers
 from gpt1_jax.interop import huggingface, openai
 
 PACKAGE = Path(gpt1_jax.__file__).parent

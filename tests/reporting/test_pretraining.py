@@ -1,6 +1,6 @@
 import pytest
 
-from gpt1_jax.data import tokenizers
+from gpt1_jax.data.text import tokenizers
 from gpt1_jax.reporting import pretraining, runs
 from tests.reporting.workdirs import put, row_of
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt1_jax.data.task_rows import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import paper, results
 from gpt1_jax.reporting.groups import Cell, Group
 from tests.reporting.workdirs import (

@@ -9,11 +9,12 @@ import threading
 
 import pytest
 
-from gpt1_jax import exits
+from gpt1_jax import errors
 from gpt1_jax.config import TrainConfig
-from gpt1_jax.training import loop, stopping
-from gpt1_jax.training.skips import Skips
-from gpt1_jax.training.state import TrainState
+from gpt1_jax.distributed import preemption
+from gpt1_jax.training import loop
+from gpt1_jax.training.step import TrainState
+from gpt1_jax.workdirs.skips import Skips
 
 CONFIG = TrainConfig(
     log_every_steps=3,
@@ -65,7 +66,7 @@ class Record:
 
     def _evaluate(self, params: int) -> dict[str, float]:
         batches = self._hooks.get("batches", lambda step: ())
-        for batch in stopping.leaving(batches(params)):
+        for batch in preemption.leaving(batches(params)):
             assert batch
         self._note("evaluate", params)
         return {"eval/loss": self._hooks.get("eval_loss", float)(params)}
@@ -211,7 +212,7 @@ def test_each_evaluated_step_is_saved_with_its_score_where_the_best_is_kept():
 def test_a_loss_that_is_not_finite_fails_the_run_before_it_is_saved(value, bad_step):
     record = Record(loss=value_at(bad_step, value))
     with pytest.raises(
-        exits.RunFailed, match=rf"train/loss is {value} at step {bad_step};"
+        errors.RunFailed, match=rf"train/loss is {value} at step {bad_step};"
     ):
         record.fit()
     assert all(step < bad_step for step in record.steps("save") + record.steps("row"))
@@ -221,7 +222,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_before_it_is_saved(value, bad_s
 def test_a_score_that_is_not_finite_fails_the_run_before_it_is_saved():
     cfg = dataclasses.replace(CONFIG, checkpoint_every_steps=4)
     record = Record(eval_loss=value_at(8, math.nan))
-    with pytest.raises(exits.RunFailed, match="eval/loss is nan at step 8;"):
+    with pytest.raises(errors.RunFailed, match="eval/loss is nan at step 8;"):
         record.fit(cfg=cfg)
     assert record.steps("save") == [4, 7]
     assert max(record.rows) == 6
@@ -233,7 +234,9 @@ def test_a_signal_saves_once_and_stops(kind, number):
     before = signal.getsignal(number)
     at = {"train": 6, "row": 6, "evaluate": 4, "save": 5}[kind]
     record = Record(**{kind: interrupt(number, at=at)})
-    with pytest.raises(exits.Preempted, match=r"stopped at step \d+ and saved") as info:
+    with pytest.raises(
+        errors.Preempted, match=r"stopped at step \d+ and saved"
+    ) as info:
         record.fit()
     assert signal.getsignal(number) is before
     last = record.steps("train")[-1]
@@ -283,7 +286,7 @@ def test_a_second_signal_stops_a_run_in_the_background_too():
 def test_handlers_are_restored_whatever_happens():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     Record().fit()
-    with pytest.raises(exits.RunFailed):
+    with pytest.raises(errors.RunFailed):
         Record(loss=value_at(2, math.nan)).fit()
     assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
 
@@ -316,7 +319,7 @@ def test_a_signal_leaves_an_evaluation_which_the_resume_does_again(at, best_by):
     unbroken = Record(more={"best_by": best_by})
     unbroken.fit()
     broken = Record(more={"best_by": best_by}, batches=stopped_in_evaluation(at))
-    with pytest.raises(exits.Preempted, match=f"stopped at step {at} and saved"):
+    with pytest.raises(errors.Preempted, match=f"stopped at step {at} and saved"):
         broken.fit()
     assert broken.steps("train")[-1] == broken.steps("save")[-1] == at
     assert broken.scores[at] is None
@@ -340,7 +343,7 @@ def test_a_signal_leaves_an_evaluation_which_the_resume_does_again(at, best_by):
 def test_an_evaluation_that_is_done_again_can_be_left_again():
     resumed = Record(batches=stopped_in_evaluation(4))
     resumed.last_row = {"step": 4, "train/loss": 4.0}
-    with pytest.raises(exits.Preempted, match="stopped at step 4 and saved"):
+    with pytest.raises(errors.Preempted, match="stopped at step 4 and saved"):
         resumed.fit(4)
     assert not resumed.events
 
@@ -401,7 +404,9 @@ def test_ten_skipped_steps_in_a_row_fail_the_run(tmp_path, resumed_step):
     if resumed_step:
         Skipping(tmp_path, bad, total_steps=resumed_step).fit()
     record = Skipping(tmp_path, bad, resumed_step, total_steps=50)
-    with pytest.raises(exits.RunFailed, match="steps 13 to 22 were skipped, as a loss"):
+    with pytest.raises(
+        errors.RunFailed, match="steps 13 to 22 were skipped, as a loss"
+    ):
         record.fit(resumed_step)
     assert max(record.steps("save"), default=0) <= 22
     assert 20 in record.steps("save") or resumed_step == 20

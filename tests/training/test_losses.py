@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.data.corpus import LMBatch
+from gpt1_jax.data.text.corpus import LMBatch
 from gpt1_jax.models import dropout
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.data.batches import TaskBatch
+from gpt1_jax.data.tasks.batches import TaskBatch
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses
 from gpt1_jax.training.losses import TaskObjective

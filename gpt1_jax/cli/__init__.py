@@ -1,0 +1,1 @@
+"""The command line: flags, experiments, sweeps' grids, errors in one line."""

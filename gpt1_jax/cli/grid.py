@@ -1,0 +1,184 @@
+"""A sweep's cells: every combination of its axes' values, and the table of results.
+
+An axis is a name and its values, each a label and the fields that it sets, as
+{"seed": {"0": {"seed": 0}, "1": {"seed": 1}}}. Nothing here runs anything.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import re
+import statistics
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt1_jax import config as config_lib
+from gpt1_jax.config import RunConfig
+from gpt1_jax.errors import UserError
+
+Axes = Mapping[str, Mapping[str, Mapping[str, Any]]]
+# The axis that results are medians over.
+_SEED = "seed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A combination: the label of each axis, and what it sets."""
+
+    labels: dict[str, str]
+    fields: dict[str, Any]
+
+    @property
+    def directory(self) -> str:
+        """A name for its workdir: letters that any file system bears."""
+        name = ",".join(f"{axis}={label}" for axis, label in self.labels.items())
+        return urllib.parse.quote(name, safe=",=+").replace("%", "_")
+
+
+def parse_axis(text: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The axis of `GROUP.FIELD=VALUE,VALUE`, as a command line has it.
+
+    Raises: UserError: no such field, no value, one that is no value of its type.
+    """
+    path, equals, values = text.partition("=")
+    path = path.strip().removeprefix("config.")
+    labels = [value.strip() for value in values.split(",") if value.strip()]
+    if not equals or not labels:
+        raise UserError(
+            f"--axis={text}; a field and its values are expected, as --axis "
+            "seed=0,1,2; write it so"
+        )
+    if len(set(labels)) < len(labels):
+        raise UserError(f"--axis={text}; a value is there twice; leave one out")
+    return path, {label: {path: config_lib.parse(path, label)} for label in labels}
+
+
+def parse_axes(texts: Sequence[str]) -> Axes:
+    """The axes of several `GROUP.FIELD=VALUE,VALUE`.
+
+    Raises: UserError: as parse_axis; a field twice.
+    """
+    axes = {}
+    for text in texts:
+        path, values = parse_axis(text)
+        if path in axes:
+            raise UserError(
+                f"--axis={text}, but {path} has an axis already; one a field; join the "
+                "values of the two"
+            )
+        axes[path] = values
+    return axes
+
+
+def of_experiment(given: Mapping[str, Any]) -> Axes:
+    """Axes as an experiment may write them: lists of values, or labels with fields.
+
+    Example: {"init.num_layers": [0, 1]} -> {"init.num_layers": {"0":
+             {"init.num_layers": 0}, "1": {"init.num_layers": 1}}}
+    """
+    return {
+        name: values
+        if isinstance(values, Mapping)
+        else {str(value): {name: value} for value in values}
+        for name, values in given.items()
+    }
+
+
+def cells(axes: Axes) -> list[Cell]:
+    """Every combination, the last axis fastest."""
+    found = []
+    for labels in itertools.product(*axes.values()):
+        named = dict(zip(axes, labels, strict=True))
+        fields: dict[str, Any] = {}
+        for axis, label in named.items():
+            fields |= axes[axis][label]
+        found.append(Cell(named, fields))
+    return found
+
+
+def share(count: int, only: str) -> range:
+    """The numbers, from 0, of the cells that `only`, as 2/8, takes; "": all.
+
+    Raises: UserError: not I/N with I from 1 to N.
+    """
+    if not only:
+        return range(count)
+    match = re.fullmatch(r"(\d+)/(\d+)", only)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(
+            f"--only={only}; I/N, with I from 1 to N, is expected; write 1/8 for the "
+            "first of eight shares"
+        )
+    return range(int(match[1]) - 1, count, int(match[2]))
+
+
+def config_of(base: RunConfig, cell: Cell) -> RunConfig:
+    """`base` with what `cell` sets.
+
+    Raises: UserError: no such field, or a value of another type.
+    """
+    nested = dataclasses.asdict(base)
+    for path, value in cell.fields.items():
+        group, _, name = path.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[name] = value
+    return config_lib.from_mapping(nested)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a cell ended: its metrics if it is done, else why not."""
+
+    status: str
+    metrics: Mapping[str, float]
+    seconds: float = 0.0
+
+
+def to_csv(grid: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
+    """A row a cell: labels, status, seconds, and every metric that any of them has."""
+    metrics = sorted({name for outcome in outcomes for name in outcome.metrics})
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*(grid[0].labels if grid else ()), "status", "seconds", *metrics])
+    for cell, outcome in zip(grid, outcomes, strict=True):
+        values = [outcome.metrics.get(name, "") for name in metrics]
+        labels = cell.labels.values()
+        writer.writerow([*labels, outcome.status, outcome.seconds, *values])
+    return out.getvalue()
+
+
+def to_table(
+    grid: Sequence[Cell], outcomes: Sequence[Outcome], metrics: Sequence[str]
+) -> str:
+    """Lines for the terminal, a row for all seeds: median, least and largest of each.
+
+    Args: metrics: those to show, in order; a column each.
+    """
+    groups: dict[tuple[str, ...], list[Outcome]] = {}
+    for cell, outcome in zip(grid, outcomes, strict=True):
+        key = tuple(label for axis, label in cell.labels.items() if axis != _SEED)
+        groups.setdefault(key, []).append(outcome)
+    axes = [axis for axis in grid[0].labels if axis != _SEED]
+    rows = [[*axes, "runs", *(name.removeprefix("eval/") for name in metrics)]]
+    for key, members in groups.items():
+        done = [outcome for outcome in members if outcome.metrics]
+        row = [*key, f"{len(done)} of {len(members)}"]
+        for name in metrics:
+            values = [o.metrics[name] for o in done if name in o.metrics]
+            # A task without this metric, or a cell that has not run.
+            row.append(_spread(values) if values else "-" if done else "not run")
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(x.ljust(n) for x, n in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    """`0.8123`, or `0.8123 (0.7910 to 0.8300)` of several."""
+    median = f"{statistics.median(values):.4f}"
+    if len(values) == 1:
+        return median
+    return f"{median} ({min(values):.4f} to {max(values):.4f})"

@@ -1,0 +1,1 @@
+"""Tasks: rows, readers of official files, and records. No jax here."""

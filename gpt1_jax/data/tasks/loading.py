@@ -1,0 +1,182 @@
+"""The loading of the tasks' splits, whatever their format and source.
+
+It asks a task's row for everything. It reads text; `data.inputs` makes tokens of it.
+"""
+
+import collections
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gpt1_jax.config import SOURCES
+from gpt1_jax.data.tasks import readers, tfds
+from gpt1_jax.data.tasks.examples import Columns, Example, Split
+from gpt1_jax.data.tasks.rows import TASKS, Task
+from gpt1_jax.errors import NotFound, UserError
+
+
+def named(name: str) -> Task:
+    """The row of a task.
+
+    Raises: UserError: there is none of that name.
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        others = "name one of these, or run the experiment file that registers it"
+        hint = f"did you mean {near[0]}?" if near else others
+        raise UserError(f"unknown task {name!r}; {', '.join(TASKS)}; {hint}")
+    return TASKS[name]
+
+
+def load(
+    task: Task,
+    split: str,
+    *,
+    task_dir: Path,
+    source: str = "files",
+    tfds_dir: str = "",
+    check_counts: bool = True,
+) -> Split:
+    """The examples of a split, in the order of its files.
+
+    Args:
+      task_dir: the root of the official folders (CoLA, snli_1.0, RACE ...).
+      source: files, or tfds: what the user prepared in `tfds_dir`.
+      check_counts: whether another number of examples than the official is noted;
+        False for data that is not the official.
+    Raises: UserError, NotFound: see the messages.
+    """
+    if source not in SOURCES:
+        raise UserError(
+            f"config.data.source={source!r}; {'|'.join(SOURCES)}; use one of these"
+        )
+    known = task.files if source == "files" else task.tfds.splits
+    if split not in known:
+        raise UserError(
+            f"split {split!r} of {task.name}; {', '.join(known)}; name one of these"
+        )
+    skipped: collections.Counter[str] = collections.Counter()
+    notes = []
+    if source == "files":
+        path, read = _find(task, split, Path(task_dir).expanduser())
+        examples = tuple(read(path, skipped))
+    else:
+        path = Path(tfds_dir).expanduser()
+        examples = tuple(
+            tfds.read(task.tfds, split, tfds_dir, classes=task.classes, skipped=skipped)
+        )
+        if split in task.tfds.released:
+            notes.append(task.tfds.released_note)
+    if not examples:
+        raise UserError(
+            f"{path} holds no example for split {split} of {task.name}; at least one "
+            "is expected; use the official file"
+        )
+    notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
+    official = task.num_examples.get(split, len(examples))
+    if check_counts and official != len(examples):
+        notes.append(
+            f"{task.name}, split {split}: {len(examples):,} examples; the official "
+            f"data has {official:,}"
+        )
+    return Split(examples, tuple(notes))
+
+
+def is_there(
+    task: Task, split: str, *, task_dir: Path, source: str, tfds_dir: str
+) -> bool:
+    """Whether `load` would find files, or prepared data, of a split."""
+    if source == "files":
+        return any(any(task_dir.glob(file.pattern)) for file in task.files[split])
+    names = task.tfds.splits[split]
+    return all(tfds.has(name, tfds_dir) for name in names)
+
+
+def _find(
+    task: Task, split: str, task_dir: Path
+) -> tuple[Path, Callable[..., Iterator[Example]]]:
+    """The path of a split and what reads it: the first of the task's files there is."""
+    if not task_dir.is_dir():
+        raise NotFound(
+            f"{task_dir} is no directory; the one that holds the tasks' folders is "
+            "expected; set it with --config.data.task_dir=DIR"
+        )
+    for file in task.files[split]:
+        paths = sorted(task_dir.glob(file.pattern))
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise UserError(
+                f"{task_dir}: {len(paths)} files match {file.pattern}: {names}; one is "
+                "expected; move the others away"
+            )
+        if paths:
+            return paths[0], file.read
+    patterns = " or ".join(file.pattern for file in task.files[split])
+    remedy = "check --config.data.task_dir and the folder's name"
+    if any(
+        list(task_dir.resolve().parent.glob(file.pattern)) for file in task.files[split]
+    ):
+        remedy = f"use --config.data.task_dir={task_dir.resolve().parent}"
+    raise NotFound(
+        f"{task_dir} has no file for split {split} of {task.name}; {patterns} is "
+        f"expected there; {remedy}"
+    )
+
+
+def read_input(task: Task, path: Path) -> Split:
+    """The user's own examples, without labels.
+
+    A tsv or, by its name, a csv whose first line names `task.columns` (and context and
+    question columns) among others; for a task of kind single also one text a line.
+    Raises: UserError, NotFound naming file and line.
+    """
+    if not path.is_file():
+        raise NotFound(f"no file {path}; a file of texts is expected; check the path")
+    columns = Columns(
+        task.columns, context=task.context_columns, question=task.question_columns
+    )
+    if not columns.parts:
+        raise UserError(
+            f"task {task.name} has no columns to read {path} by; it is a zero-shot "
+            "task; choose another"
+        )
+    _, first = next(readers.read_lines(path), (1, ""))
+    notes = []
+    skipped: collections.Counter[str] = collections.Counter()
+    if path.suffix.lower() == ".csv":
+        examples = tuple(readers.read_csv(path, skipped, columns=columns))
+        if blank := skipped.total():
+            raise UserError(
+                f"{path}: {blank:,} lines between rows are blank; each row gets a "
+                "label; remove them, or write an empty text as two quotes"
+            )
+    elif task.kind == "single" and task.columns[0] not in first.split("\t"):
+        lines = readers.read_lines(path, keeps_blank=True)
+        examples = tuple(Example((line,), None) for _, line in lines)
+        if "\t" in first:
+            notes.append(
+                f"{path}: line 1 names no column {task.columns[0]}: each line, it too, "
+                "is taken as a text"
+            )
+    else:
+        _refuse_blank(path)
+        examples = tuple(readers.read_tsv(path, skipped, columns=columns))
+    if not any(text.strip() for example in examples for text in example.parts):
+        raise UserError(f"{path} holds no text; one a line is expected; add some")
+    empty = sum(not text.strip() for example in examples for text in example.parts)
+    if empty:
+        notes.append(f"{path}: {empty:,} texts are empty")
+    return Split(examples, tuple(notes))
+
+
+def _refuse_blank(path: Path) -> None:
+    """Raises UserError for a blank line before the last text: a row for each is due."""
+    blank = 0
+    for number, line in readers.read_lines(path, keeps_blank=True):
+        if not line.strip(" "):
+            blank = blank or number
+        elif blank:
+            raise UserError(
+                f"{path}: line {blank} is blank; each line after the first gets a "
+                "label; remove it"
+            )

@@ -1,0 +1,1 @@
+"""Text for pre-training: documents to token stores and windows. No jax here."""

@@ -1,0 +1,111 @@
+"""Cleaning of text as the released code did it, before any tokenizer sees it.
+
+It works on whole strings and on files of any size; it does not tokenise or lower-case.
+Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm text_utils.py.
+"""
+
+import codecs
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import ftfy
+
+from gpt1_jax.errors import UserError
+
+# A run of one of these characters is set apart by spaces. The released pattern also
+# names the backslash, but in a string that is not raw, so that it never matched one.
+_PUNCTUATION_RUN = re.compile(r"""([-~!";?+,)(/*\[\]}{|_])\1*""")
+_DASHES_AND_QUOTES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "...", "´": "'"})
+# After _SPACES: to look for white space before a newline takes quadratic time.
+_NEWLINES = re.compile(r" ?\n[ \n]*")
+_SPACES = re.compile(r"[^\S\n]+")
+
+# What ftfy leaves as it is: printable ASCII without the & of HTML entities.
+_UNTOUCHED_BY_FTFY = re.compile(r"[\t\x20-\x25\x27-\x7e]*")
+
+_BLOCK_BYTES = 1 << 20
+
+
+def standardize(text: str) -> str:
+    r"""`text` with its encoding mended, and punctuation and white space made uniform.
+
+    ftfy.fix_text, then the rules of the released `text_standardize`.
+    Example: 'He said “no”...\n\n\nWell,yes' -> 'He said " no " ... \n Well , yes'
+    """
+    text = _fix_text(text).translate(_DASHES_AND_QUOTES)
+    text = _PUNCTUATION_RUN.sub(r" \g<0> ", text)
+    text = _SPACES.sub(" ", text)
+    return _NEWLINES.sub(" \n ", text).strip()
+
+
+def _fix_text(text: str) -> str:
+    """ftfy.fix_text(text), five times faster: plain lines need no look."""
+    if _UNTOUCHED_BY_FTFY.fullmatch(text.replace("\n", "")):
+        return text
+    fixed = []
+    # fix_text works line by line too, and stops to decode HTML entities at the first
+    # line that holds a tag.
+    unescape: bool | str = "auto"
+    for line in text.split("\n"):
+        if _UNTOUCHED_BY_FTFY.fullmatch(line):
+            fixed.append(line)
+        else:
+            fixed.append(ftfy.fix_text(line, unescape_html=unescape))
+        if "<" in line:
+            unescape = False
+    return "\n".join(fixed)
+
+
+def scan(path: Path) -> tuple[str, int, bool]:
+    """The sha256 (hex) of a UTF-8 text file, its size in bytes, whether it is blank.
+
+    Raises: UserError naming file and byte where it is not UTF-8.
+    """
+    digest, size, is_blank = hashlib.sha256(), 0, True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while True:
+            block = file.read(_BLOCK_BYTES)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoded = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                byte = size - pending + error.start
+                raise UserError(
+                    f"{path}: byte {byte} (0x{error.object[error.start]:02x}) is not "
+                    "UTF-8; books must be UTF-8 text; convert it with `iconv -t UTF-8` "
+                    "or remove it"
+                ) from None
+            if not block:
+                return digest.hexdigest(), size, is_blank
+            is_blank = is_blank and not decoded.strip("\ufeff").strip()
+            digest.update(block)
+            size += len(block)
+
+
+def read_pieces(
+    path: Path, piece_chars: int = _BLOCK_BYTES
+) -> Iterator[tuple[str, bool]]:
+    """The text of a file in pieces that `standardize` can take one at a time.
+
+    A piece ends at its last newline, or at its last space where it has none, or where
+    it is full. Line ends become `\\n`; a byte-order mark is dropped.
+    Returns: (piece, whether a newline stood between it and the next), in order.
+    """
+    rest = ""
+    with path.open(encoding="utf-8-sig") as file:
+        while block := file.read(piece_chars):
+            rest += block
+            if len(block) < piece_chars:
+                continue
+            for separator in ("\n", " "):
+                head, found, tail = rest.rpartition(separator)
+                if found:
+                    break
+            else:
+                head, tail = rest, ""
+            yield head, found == "\n"
+            rest = tail
+    yield rest, True

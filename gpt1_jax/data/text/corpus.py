@@ -1,0 +1,204 @@
+"""The token store and the windows that training and evaluation read from it.
+
+A store is a directory: tokens.bin, a flat array of all books' tokens, training books
+first; meta.json, what is where; tokenizer/. `preparation` writes it; this module only
+reads. Which window a step sees is a pure function of (seed, step).
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt1_jax.data import shuffle
+from gpt1_jax.data.text import tokenizers
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.files import parse_json
+
+_PHASE, _ORDER = range(2)  # streams of random bits
+
+TOKENS_FILE, META_FILE, TOKENIZER_DIR = "tokens.bin", "meta.json", "tokenizer"
+
+
+class LMBatch(NamedTuple):
+    """Rows of consecutive tokens; each token but a row's first is to be predicted.
+
+    tokens_BL has context_length + 1 columns, padded on the right by 0. The first
+    num_targets_B of a row's predictions count. row_B is the row's index in the whole
+    step's batch, the same on every host and for any accumulation.
+    """
+
+    tokens_BL: np.ndarray
+    num_targets_B: np.ndarray
+    row_B: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenStore:
+    """An open token store; its arrays are memory-mapped."""
+
+    directory: Path
+    meta: dict
+    train_tokens: np.ndarray
+    eval_books: tuple[np.ndarray, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of tokens, split and tokenizer: equal means the same data."""
+        facts = [self.meta[key] for key in ("tokens_sha256", "tokenizer_sha256")]
+        books = [(book["split"], book["tokens"]) for book in self.meta["books"]]
+        return hashlib.sha256(json.dumps([facts, books]).encode()).hexdigest()
+
+    @functools.cached_property
+    def tokenizer(self) -> tokenizers.Tokenizer:
+        """The tokenizer that made the tokens."""
+        return tokenizers.load(self.directory / TOKENIZER_DIR)
+
+
+def is_store(directory: Path) -> bool:
+    """Whether `directory` is a prepared token store."""
+    return (directory / META_FILE).is_file()
+
+
+def open_store(directory: Path) -> TokenStore:
+    """The store in `directory`.
+
+    Raises: UserError, NotFound: no store there, or a damaged one.
+    """
+    if not is_store(directory):
+        raise NotFound(
+            f"no token store in {directory}; a directory with {META_FILE} is expected; "
+            "write one with `python -m gpt1_jax.prepare`"
+        )
+    try:
+        meta = parse_json((directory / META_FILE).read_text(encoding="utf-8"))
+        books, dtype = meta["books"], np.dtype(meta["dtype"])
+        total = sum(book["tokens"] for book in books)
+        train = sum(book["tokens"] for book in books if book["split"] == "train")
+        spans = [
+            slice(book["offset"], book["offset"] + book["tokens"])
+            for book in books
+            if book["split"] == "valid" and book["tokens"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{directory / META_FILE} is damaged ({error!r}); delete {directory} and "
+            "prepare the books again"
+        ) from None
+    path = directory / TOKENS_FILE
+    found = path.stat().st_size if path.is_file() else 0
+    if found != total * dtype.itemsize:
+        raise UserError(
+            f"{path} has {found} bytes; {META_FILE} says {total * dtype.itemsize}; "
+            f"delete {directory} and prepare the books again"
+        )
+    tokens = np.memmap(path, dtype, mode="r")
+    held_out = tuple(tokens[span] for span in spans)
+    return TokenStore(directory, meta, tokens[:train], held_out)
+
+
+def windows_per_epoch(num_tokens: int, context_length: int) -> int:
+    """How many training windows an epoch has, whatever its phase.
+
+    Raises: UserError if the corpus is too short for one.
+    """
+    count = num_tokens // context_length - 1
+    if count < 1:
+        raise UserError(
+            f"{num_tokens} training tokens; at least {2 * context_length} are needed "
+            f"for context_length={context_length}; bring more text or shorten it"
+        )
+    return count
+
+
+def window_starts(
+    num_tokens: int, *, context_length: int, batch_size: int, seed: int, step: int
+) -> np.ndarray:
+    """Where the windows of training step `step` start: starts_B, in tokens.
+
+    An epoch cuts the tokens, from a random phase on, into windows that overlap by one
+    token (a window's last is only predicted), and visits them in random order; steps
+    run on over the end of an epoch. So each token is predicted about once an epoch.
+    Args:    num_tokens: of the training books; step: from 0.
+    Example: context_length 4, phase 1: windows 1..5, 5..9, 9..13, ...
+    """
+    per_epoch = windows_per_epoch(num_tokens, context_length)
+    place_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
+    starts_B = np.empty(batch_size, np.int64)
+    for epoch in np.unique(place_B // per_epoch):
+        phase, order = _epoch_order(per_epoch, context_length, seed, int(epoch))
+        here_B = place_B // per_epoch == epoch
+        starts_B[here_B] = phase + order[place_B[here_B] % per_epoch] * context_length
+    return starts_B
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(
+    per_epoch: int, context_length: int, seed: int, epoch: int
+) -> tuple[int, np.ndarray]:
+    """The phase of an epoch, in tokens, and the order of its windows."""
+    phase = int(shuffle.draw(1, seed, epoch, _PHASE)[0] % context_length)
+    return phase, shuffle.permutation(per_epoch, seed, epoch, _ORDER)
+
+
+def train_batch(
+    tokens: np.ndarray, starts_B: np.ndarray, length: int, rows: slice
+) -> LMBatch:
+    """The `rows` of the windows of `length` + 1 tokens that start at `starts_B`."""
+    row_B = np.arange(len(starts_B), dtype=np.uint32)[rows]
+    tokens_BL = tokens[starts_B[rows, None] + np.arange(length + 1)].astype(np.int32)
+    return LMBatch(tokens_BL, np.full(len(row_B), length, np.int32), row_B)
+
+
+def eval_batches(
+    books: tuple[np.ndarray, ...], length: int, batch_size: int
+) -> Iterator[LMBatch]:
+    """Yields LMBatches that predict every token but each book's first exactly once.
+
+    Windows start every `length` tokens of a book, overlap by one token and never cross
+    into another book; a book's last is shorter. The last batch is filled up with rows
+    whose num_targets is 0.
+    """
+    places = [
+        (number, start)
+        for number, book in enumerate(books)
+        for start in range(0, len(book) - 1, length)
+    ]
+    for first in range(0, len(places), batch_size):
+        tokens_BL = np.zeros((batch_size, length + 1), np.int32)
+        num_targets_B = np.zeros(batch_size, np.int32)
+        for row, (number, start) in enumerate(places[first : first + batch_size]):
+            window = books[number][start : start + length + 1]
+            tokens_BL[row, : len(window)] = window
+            num_targets_B[row] = len(window) - 1
+        yield LMBatch(tokens_BL, num_targets_B, np.arange(batch_size, dtype=np.uint32))
+
+
+def num_eval_batches(
+    books: tuple[np.ndarray, ...], length: int, batch_size: int
+) -> int:
+    """How many batches `eval_batches` yields."""
+    windows = sum(-(-(len(book) - 1) // length) for book in books)
+    return -(-windows // batch_size)
+
+
+def unigram_perplexity(store: TokenStore) -> float:
+    """The held-out perplexity of add-one token frequencies of the training books.
+
+    Over the same tokens as `eval_batches`: all but each book's first.
+    """
+    vocab_size = store.meta["vocab_size"]
+    counts_V = np.ones(vocab_size)
+    for start in range(0, len(store.train_tokens), 1 << 24):
+        block = store.train_tokens[start : start + (1 << 24)]
+        counts_V += np.bincount(block, minlength=vocab_size)
+    logp_V = np.log(counts_V / counts_V.sum())
+    seen_V = np.zeros(vocab_size)
+    for book in store.eval_books:
+        seen_V += np.bincount(book[1:], minlength=vocab_size)
+    return float(np.exp(-(seen_V @ logp_V) / max(seen_V.sum(), 1)))

@@ -1,0 +1,246 @@
+"""Tokenizers: text to token ids and back.
+
+A tokenizer is a directory of files; `load` opens it. Special tokens of fine-tuning are
+not a tokenizer's: they are rows after its vocabulary.
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import itertools
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import sentencepiece
+
+from gpt1_jax.data.text import clean as text_rules
+from gpt1_jax.data.text import openai_bpe
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.files import naming
+
+_MODEL_FILE = "sentencepiece.model"
+_NEWLINE_PIECE = "<0x0A>"
+# A longer run without white space is cut: it is no word of a language.
+_MAX_WORD_CHARS = 1000
+_MAX_CACHED_WORDS = 500_000
+# SentencePiece drops longer sentences from its training data.
+_MAX_SENTENCE_BYTES = 4000
+
+
+class Tokenizer(Protocol):
+    """What the rest of the system knows of a tokenizer.
+
+    libraries: the packages whose versions, beside its files, decide its ids.
+    """
+
+    libraries: tuple[str, ...]
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, specials of fine-tuning not among them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of all that decides its ids."""
+
+    @property
+    def newline_id(self) -> int:
+        """The id that stands for a line break."""
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids (uint32, one axis) of `text`, cleaned and lower-cased."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that `ids` stand for."""
+
+    def save(self, directory: Path) -> None:
+        """Writes the files that `load` opens."""
+
+
+class SentencePieceTokenizer:
+    """Byte-pair encoding learnt by SentencePiece, lower-cased as the paper's.
+
+    Text is cleaned by the released rules; a line break is the token of byte 0x0A, other
+    characters outside the vocabulary become their UTF-8 bytes: nothing is unknown.
+    """
+
+    libraries: tuple[str, ...] = ("ftfy", "sentencepiece")
+
+    def __init__(self, model: bytes, origin: str = "these bytes"):
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except (RuntimeError, ValueError):  # ValueError: its message is no UTF-8
+            raise UserError(
+                f"{origin} is no SentencePiece model; a file written by this project "
+                "is expected; restore it or learn the tokenizer anew"
+            ) from None
+        self.vocab_size: int = self._processor.get_piece_size()
+        self.newline_id: int = self._processor.piece_to_id(_NEWLINE_PIECE)
+        if self._processor.id_to_piece(self.newline_id) != _NEWLINE_PIECE:
+            raise UserError(
+                f"{origin} has no byte pieces; a SentencePiece model learnt with "
+                "byte_fallback is expected; learn the tokenizer anew"
+            )
+        self.fingerprint = hashlib.sha256(model).hexdigest()
+        self._ids_of_word = _WordCache(self._processor)
+
+    def encode(self, text: str) -> np.ndarray:
+        r"""The ids of `text`: words in turn, `newline_id` between lines.
+
+        Pieces never cross a space, so words are encoded apart and remembered.
+        """
+        lines = _uncased(text).split("\n")
+        ids = itertools.chain.from_iterable(
+            itertools.chain(
+                itertools.chain.from_iterable(
+                    map(self._ids_of_word.__getitem__, line.split())
+                ),
+                (self.newline_id,),
+            )
+            for line in lines
+        )
+        return np.fromiter(ids, np.uint32)[:-1]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; a line break for each `newline_id`."""
+        groups: list[list[int]] = [[]]
+        for token in ids:
+            if token == self.newline_id:
+                groups.append([])
+            else:
+                groups[-1].append(int(token))
+        return "\n".join(self._processor.decode(group) for group in groups)
+
+    def save(self, directory: Path) -> None:
+        """Writes the model file, atomically."""
+        directory.mkdir(parents=True, exist_ok=True)
+        part = directory / f"{_MODEL_FILE}.{os.getpid()}.part"
+        with naming(directory / _MODEL_FILE):
+            part.write_bytes(self._model)
+        part.replace(directory / _MODEL_FILE)
+
+
+class _WordCache(dict[str, list[int]]):
+    """Word -> ids; forgets all when full, so that memory stays bounded."""
+
+    def __init__(self, processor: sentencepiece.SentencePieceProcessor):
+        self._processor = processor
+
+    def __missing__(self, word: str) -> list[int]:
+        if len(self) >= _MAX_CACHED_WORDS:
+            self.clear()
+        ids: list[int] = []
+        for start in range(0, len(word), _MAX_WORD_CHARS):
+            ids += self._processor.encode(word[start : start + _MAX_WORD_CHARS])
+        self[word] = ids
+        return ids
+
+
+def _uncased(text: str) -> str:
+    """`text` cleaned and lower-cased, without the mark that stands for a space."""
+    return text_rules.standardize(text).lower().replace("\u2581", "_")
+
+
+def is_tokenizer(directory: Path) -> bool:
+    """Whether `directory` holds what `load` opens."""
+    return (directory / _MODEL_FILE).is_file() or bool(openai_bpe.find(directory))
+
+
+def load(directory: Path) -> Tokenizer:
+    """The tokenizer whose files are in `directory`.
+
+    Raises: UserError, NotFound: no tokenizer there, or a damaged one.
+    """
+    directory = directory.expanduser()
+    model = directory / _MODEL_FILE
+    if model.is_file():
+        return SentencePieceTokenizer(model.read_bytes(), str(model))
+    if released := openai_bpe.find(directory):
+        return openai_bpe.load(released)
+    pairs = " or ".join(" and ".join(names) for names in openai_bpe.FILE_NAMES)
+    raise NotFound(
+        f"no tokenizer in {directory}; {_MODEL_FILE}, or the released {pairs}, is "
+        "expected there; add the files, or name the tokenizer/ of a workdir"
+    )
+
+
+def library_version(name: str) -> str:
+    """The version of a package that decides ids.
+
+    Raises: UserError if it is not installed.
+    """
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            f"the tokenizer needs {name}, which is not installed; {openai_bpe.INSTALL}"
+        ) from None
+
+
+def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
+    """A byte-pair encoding of `vocab_size` entries, learnt from raw `texts`.
+
+    Raises: UserError if the texts hold too few different words for that size.
+    """
+    sentences = (
+        sentence
+        for text in texts
+        for line in _uncased(text).split("\n")
+        for sentence in _cut(line)
+    )
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences,
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            character_coverage=0.9999,
+            normalization_rule_name="identity",
+            bos_id=-1,
+            eos_id=-1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UserError(_learning_failed(str(error), vocab_size)) from None
+    return SentencePieceTokenizer(model.getvalue())
+
+
+def _cut(line: str) -> list[str]:
+    """`line` cut at spaces into sentences that SentencePiece does not drop."""
+    if len(line.encode()) <= _MAX_SENTENCE_BYTES:
+        return [line] if line else []
+    sentences: list[list[str]] = [[]]
+    size = 0
+    for word in line.split():
+        word = word[:_MAX_WORD_CHARS]
+        size += len(word.encode()) + 1
+        if size > _MAX_SENTENCE_BYTES:
+            sentences.append([])
+            size = len(word.encode()) + 1
+        sentences[-1].append(word)
+    return [" ".join(words) for words in sentences if words]
+
+
+def _learning_failed(error: str, vocab_size: int) -> str:
+    """What a failed training of SentencePiece means for the user."""
+    limit = re.search(r"value <= (\d+)", error)
+    least = re.search(r"required_chars\.size\(\)\D+(\d+)|than required\D*(\d+)", error)
+    if limit:
+        return (
+            f"vocab_size={vocab_size}; these books hold pieces for at most "
+            f"{limit[1]}; lower vocab_size or bring more text"
+        )
+    if least or "smaller than required" in error or "meta_pieces" in error:
+        return (
+            f"vocab_size={vocab_size} is less than the characters and bytes of these "
+            "books; raise vocab_size"
+        )
+    return f"no tokenizer can be learnt from these books ({error}); bring more text"

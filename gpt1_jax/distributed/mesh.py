@@ -1,0 +1,212 @@
+"""Devices: the mesh, what lies where on it, and the number format they are best at."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.errors import UserError
+
+_DATA_AXIS = "data"
+# On GPUs a training step's products are cuBLAS's alone, which adds biases and residual
+# sums as it multiplies: on an H100 5 % faster than with XLA's own kernels beside them.
+_GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
+
+
+def make_mesh() -> Mesh:
+    """One axis over all devices of all processes, a process's beside each other.
+
+    As local_rows and shard_rows need it; jax.make_mesh follows a TPU's wires instead.
+    """
+    devices = np.array(by_process(jax.devices()))
+    return Mesh(devices, (_DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def by_process(devices: Sequence[Any]) -> list[Any]:
+    """`devices` in order of their processes."""
+    return sorted(devices, key=lambda device: (device.process_index, device.id))
+
+
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """The same on every device: parameters and optimizer state, without FSDP."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The first axis split over devices: batches."""
+    return NamedSharding(mesh, PartitionSpec(_DATA_AXIS))
+
+
+def state_shardings(state_like: Any, mesh: Mesh, *, is_fsdp: bool) -> Any:
+    """Where each array of a train state lies: on every device, or shared out evenly.
+
+    Shared out along its longest axis that all devices can have equal parts of; an array
+    without one, a count or a small odd vector, is on every device.
+    """
+    devices = mesh.size
+
+    def sharding(x: Any) -> NamedSharding:
+        even = [axis for axis, size in enumerate(x.shape) if size % devices == 0]
+        if not is_fsdp or not even:
+            return replicated(mesh)
+        longest = max(even, key=lambda axis: x.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, _DATA_AXIS))
+
+    return jax.tree.map(sharding, state_like)
+
+
+def with_replicated_params(
+    loss_fn: Callable[..., Any], mesh: Mesh
+) -> Callable[..., Any]:
+    """`loss_fn` on every device's own rows with whole parameters, however they lie.
+
+    Without it XLA may share out the computation as the parameters are. It gathers an
+    array where it is used and shares its gradient out again.
+    """
+
+    def on_whole(params: Any, *arguments: Any) -> Any:
+        whole = jax.lax.with_sharding_constraint(params, replicated(mesh))
+        return loss_fn(whole, *arguments)
+
+    return on_whole
+
+
+def replicated_sharding_of(params: Any) -> NamedSharding | None:
+    """Every device that `params` are on, for what is computed from them.
+
+    None where they lie on the one device that JAX uses, or on the host.
+    """
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    return replicated(sharding.mesh) if isinstance(sharding, NamedSharding) else None
+
+
+def check_batch_size(batch_size: int, accumulation_steps: int) -> None:
+    """Raises UserError unless every device gets equal shares of every microbatch."""
+    devices = jax.device_count()
+    if batch_size % (devices * accumulation_steps):
+        unit = devices * accumulation_steps
+        near = max(unit, round(batch_size / unit) * unit)
+        raise UserError(
+            f"config.train.batch_size={batch_size}; must be a multiple of {devices} "
+            f"devices x accumulation_steps={accumulation_steps}; try {near}"
+        )
+
+
+def padded_to_devices(batch_size: int) -> int:
+    """The least multiple of the device count that holds `batch_size` rows."""
+    return -(-batch_size // jax.device_count()) * jax.device_count()
+
+
+def local_rows(batch_size: int) -> slice:
+    """The rows of a global batch that this process loads."""
+    share = batch_size // jax.process_count()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
+    """A global batch of device arrays from each process's rows (a pytree of numpy)."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
+        local_batch,
+    )
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any] | None:
+    """_GPU_OPTIONS on a GPU, unless XLA_FLAGS has them; None: XLA's own."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if jax.default_backend() != "gpu" or any(name in given for name in _GPU_OPTIONS):
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=_GPU_OPTIONS)()
+    except jax.errors.JaxRuntimeError as error:  # of a later XLA, without them
+        if "No such compile option" not in str(error):
+            raise
+        return None
+    return _GPU_OPTIONS
+
+
+def jit_step(
+    train_step: Callable[[Any, Any, Any], Any], mesh: Mesh, shardings: Any = None
+) -> Any:
+    """A training step (state, batch, seed) jitted over `mesh`, its state donated.
+
+    Args: shardings: of the state, see state_shardings; None: on every device.
+    """
+    shardings = shardings or replicated(mesh)
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+        compiler_options=_compiler_options(),
+    )
+
+
+def jit_over_rows(
+    function: Callable[[Any, Any], Any], mesh: Mesh, rows_at_once: int
+) -> Any:
+    """(params, batch) -> rows, computed `rows_at_once` rows at a time on each device.
+
+    So the shapes of the computation, and every bit of a row's result, are the same for
+    any batch size and any number of devices. The result is on all devices.
+    Args: function: of a batch of `rows_at_once` rows; the whole batch must hold a
+          multiple of them for each device.
+    """
+
+    def on_device(params: Any, batch: Any) -> Any:
+        chunks = jax.tree.map(
+            lambda x: x.reshape(-1, rows_at_once, *x.shape[1:]), batch
+        )
+        result = jax.lax.map(lambda chunk: function(params, chunk), chunks)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
+
+    mapped = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(_DATA_AXIS)),
+        out_specs=PartitionSpec(_DATA_AXIS),
+        # A recurrence starts from zeros, which are not marked as any device's own.
+        check_vma=False,
+    )
+    return jax.jit(mapped, out_shardings=replicated(mesh))
+
+
+def resolve_dtype(cfg: ModelConfig) -> ModelConfig:
+    """`cfg` with `auto` replaced: bfloat16 on accelerators, float32 on CPU.
+
+    float64 turns JAX's 64-bit mode on, for the whole process.
+    """
+    dtype = cfg.compute_dtype
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    return dataclasses.replace(cfg, compute_dtype=dtype)
+
+
+def logits_chunk_elements() -> int:
+    """How many logits the loss holds at once: 134 MB of them on a CPU.
+
+    Elsewhere a device has 1 GB of them in training, in bfloat16; 2 GB in evaluation.
+    Each chunk reads and writes the gradient of the whole token table: few pay.
+    """
+    if jax.default_backend() == "cpu":
+        return 1 << 25
+    return jax.device_count() << 29
+
+
+def describe(cfg: ModelConfig, subject: str) -> str:
+    """One line for the terminal: devices, precision, and what runs on them."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+    dtype = resolve_dtype(cfg).compute_dtype
+    return f"devices: {len(devices)} x {kind}{hosts}; {dtype}; {subject}"

@@ -1,0 +1,92 @@
+"""The processes of a run, one or one a host: how they find each other, and agree.
+
+All of them compute; the first alone prints, and writes what is not a checkpoint.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from gpt1_jax import terminal
+from gpt1_jax.config import MeshConfig
+from gpt1_jax.errors import RunFailed, UserError
+
+
+def join(cfg: MeshConfig) -> None:
+    """Makes this process one of several where `cfg` or its surroundings say so.
+
+    To be called before JAX starts. A process that is one of several stays it.
+    Raises: UserError: the processes can't find each other.
+    """
+    if cfg.distributed == "off" or jax.distributed.is_initialized():
+        return
+    given: dict[str, Any] = {}
+    if cfg.coordinator_address:
+        given = {
+            "coordinator_address": cfg.coordinator_address,
+            "num_processes": cfg.num_processes,
+            "process_id": cfg.process_id,
+        }
+    elif cfg.distributed == "auto" and not _are_several():
+        return
+    try:
+        jax.distributed.initialize(**given)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"config.mesh.distributed={cfg.distributed}, but this process finds no "
+            f"others: {error}; set config.mesh.coordinator_address, num_processes and "
+            "process_id, or distributed=off"
+        ) from None
+    if not is_first():
+        terminal.silence()
+
+
+def _are_several() -> bool:
+    """Whether SLURM, Open MPI or a TPU pod's node says that it has started several."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
+    return any(os.environ.get(name, "1") != "1" for name in counts) or len(hosts) > 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that prints and writes."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Returns once every process has come to the same call."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+@contextlib.contextmanager
+def first_before_others(what: str) -> Iterator[None]:
+    """Lets the first process through a block before the others enter it.
+
+    Raises: RunFailed, in the others, if the block failed in the first.
+    """
+    if is_first():
+        has_failed = True
+        try:
+            yield
+            has_failed = False
+        finally:
+            any_says(has_failed)
+        return
+    if any_says(False):
+        raise RunFailed(
+            f"the first process has failed before {what}; its line says why"
+        )
+    yield
+
+
+def any_says(flag: bool) -> bool:
+    """Whether `flag` is set in any process; all must ask together."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())

@@ -1,0 +1,31 @@
+"""How a command ends: its exit codes, and the exceptions that stand for them."""
+
+import difflib
+from collections.abc import Iterable
+
+DONE, FAILED, MISTAKE, PREEMPTED = 0, 1, 2, 75
+
+
+class UserError(ValueError):
+    """The user's input cannot be used; exit code 2.
+
+    The message is one line: what was given; what is allowed; what to do.
+    """
+
+
+class NotFound(UserError, FileNotFoundError):
+    """A UserError about a path that does not lead to what it should; exit code 2."""
+
+
+class RunFailed(RuntimeError):
+    """The run cannot go on, and its command is not at fault; exit code 1."""
+
+
+class Preempted(RuntimeError):
+    """The run was asked to stop and has saved its state; exit code 75."""
+
+
+def suggestion(given: str, allowed: Iterable[str], otherwise: str) -> str:
+    """Returns `did you mean X?` for the closest of `allowed`, else `otherwise`."""
+    near = difflib.get_close_matches(given, list(allowed), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise

@@ -1,0 +1,205 @@
+"""A model with a task's head: how it is built, loaded, and asked."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpt1_jax import terminal
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data.tasks import batches, registry
+from gpt1_jax.data.tasks import records as records_lib
+from gpt1_jax.data.tasks.examples import Example, Split
+from gpt1_jax.data.tasks.loading import Task
+from gpt1_jax.data.tasks.records import NUM_SPECIALS, Records
+from gpt1_jax.data.tasks.task_data import TaskData
+from gpt1_jax.data.text import tokenizers
+from gpt1_jax.distributed import mesh
+from gpt1_jax.errors import UserError
+from gpt1_jax.evaluation import metrics
+from gpt1_jax.evaluation.predictions import Answer, Prediction
+from gpt1_jax.inference import task_logits
+from gpt1_jax.models import backbone, heads
+from gpt1_jax.models.backbone import Backbone
+from gpt1_jax.training.losses import TaskObjective
+from gpt1_jax.workdirs import model_store
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A task's model without its parameters: config, task, tokenizer."""
+
+    config: RunConfig
+    task: Task
+    tokenizer: tokenizers.Tokenizer
+
+    @property
+    def target(self) -> str:
+        """What the head is trained on, see training.losses.target_loss."""
+        is_graded = not self.task.classes and not self.is_choice
+        return self.config.task.graded_target if is_graded else "softmax"
+
+    @property
+    def is_choice(self) -> bool:
+        return self.task.kind == "choice"
+
+    @property
+    def objective(self) -> TaskObjective:
+        """The objective of its fine-tuning."""
+        return TaskObjective(
+            self.target,
+            self.is_choice,
+            lm_coef=self.config.task.lm_coef,
+            classifier_dropout=self.config.model.classifier_dropout,
+        )
+
+    @functools.cached_property
+    def model(self) -> Backbone:
+        """The backbone, with rows for the specials after the vocabulary."""
+        return backbone.make(
+            mesh.resolve_dtype(self.config.model),
+            self.tokenizer.vocab_size + NUM_SPECIALS,
+            remat=self.config.train.remat,
+        )
+
+    def init_params(self, key: jax.Array) -> Any:
+        """Fresh parameters of backbone and head."""
+        backbone_key, head_key = jax.random.split(key)
+        num_outputs = {"softmax": len(self.task.classes) or 1, "soft6": 6, "mse": 1}
+        head = heads.init_head(
+            head_key, self.config.model.width, num_outputs[self.target]
+        )
+        return backbone.init_params(self.model, backbone_key) | {"head": head}
+
+    def records(self, examples: Iterable[Example]) -> Records:
+        """The sequences of `examples`; see inputs.make_records."""
+        layout = records_lib.layout(
+            self.tokenizer.vocab_size, self.config.model.context_length
+        )
+        return records_lib.make_records(
+            self.task, examples, self.tokenizer.encode, layout
+        )
+
+    def load_records(
+        self, data: TaskData, split: str, *, must_have_labels: bool
+    ) -> Records:
+        """The records of a split on disk, after a word about what is there.
+
+        Raises: UserError, NotFound: as TaskData.load; an example has no label.
+        """
+        loaded = data.load(self.task, split)
+        for note in loaded.notes:
+            terminal.warn(note)
+        if must_have_labels:
+            self._check_labels(loaded, split)
+        with terminal.progress(
+            f"reading {split}", len(loaded.examples), unit="examples"
+        ) as bar:
+            records = self.records(bar.over(loaded.examples))
+        cut = f"; {records.num_truncated:,} cut" if records.num_truncated else ""
+        terminal.say(f"{self.task.name} {split}: {len(records):,} examples{cut}")
+        return records
+
+    def _check_labels(self, loaded: Split, split: str) -> None:
+        unlabelled = sum(example.label is None for example in loaded.examples)
+        if unlabelled:
+            raise UserError(
+                f"split {split} of {self.task.name}: {unlabelled:,} of "
+                f"{len(loaded.examples):,} examples have no label; all must, to be "
+                "learnt or scored; use a labelled split or the official file"
+            )
+
+    @functools.cached_property
+    def classifier(self) -> task_logits.Classifier:
+        """What gives the logits of records."""
+        return task_logits.Classifier(
+            self.model,
+            is_choice=self.is_choice,
+            batch_size=self.config.train.eval_batch_size,
+            mesh=mesh.make_mesh(),
+        )
+
+    def answers(self, params: Any, records: Records) -> task_logits.Answers:
+        """The answers to `records`, in order."""
+        buckets = batches.eval_buckets(self.config.model.context_length)
+        with terminal.progress("evaluating", len(records), unit="examples") as bar:
+            logits_RC = self.classifier.logits(params, records, buckets, bar.advance)
+        return task_logits.answers(self.target, logits_RC)
+
+    def scores(
+        self, records: Mapping[str, Records], answers: Mapping[str, task_logits.Answers]
+    ) -> dict[str, float]:
+        """The task's metrics on all sets together, and of each where there are several.
+
+        Args: records, answers: by what stands before a set's metrics, as `matched`.
+        """
+        names = self.task.metrics
+        labels_R = np.concatenate([found.labels_R for found in records.values()])
+        values_R = np.concatenate([answers[infix].values_R for infix in records])
+        scores = metrics.compute(names, labels_R, values_R)
+        for infix in records if len(records) > 1 else ():
+            own = metrics.compute(
+                names, records[infix].labels_R, answers[infix].values_R
+            )
+            scores |= {f"{infix}/{name}": score for name, score in own.items()}
+        return scores
+
+    def predictions(
+        self, records: Records, answers: task_logits.Answers
+    ) -> list[Prediction]:
+        """A row of predictions/SPLIT.jsonl for each record."""
+        return [
+            Prediction(
+                index,
+                None if np.isnan(label) else self._named(label),
+                self._named(value),
+                tuple(probabilities_C.tolist()),
+            )
+            for index, (label, value, probabilities_C) in enumerate(
+                zip(records.labels_R, *answers, strict=True)
+            )
+        ]
+
+    def _named(self, value: float) -> Answer:
+        """A class's name, the number of a choice, or the grade itself."""
+        if self.target != "softmax":
+            return float(value)
+        return self.task.classes[int(value)] if self.task.classes else int(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+    """A fine-tuned model: its recipe and its parameters at `step`."""
+
+    recipe: Recipe
+    params: Any
+    step: int
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """What it says about each of `examples`."""
+        records = self.recipe.records(examples)
+        if records.num_truncated:
+            terminal.warn(f"{records.num_truncated:,} texts did not fit and were cut")
+        answers = self.recipe.answers(self.params, records)
+        return self.recipe.predictions(records, answers)
+
+
+def load(path: str | Path) -> FineTuned:
+    """The fine-tuned model in a workdir (its best step), or in its checkpoints/STEP.
+
+    Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
+    """
+    found = model_store.restore(path)
+    if "head" not in found.params or not found.config.task.name:
+        raise UserError(
+            f"{path} holds no model that was fine-tuned here; its job is "
+            f"{found.config.job}; name the workdir of a run of experiments/finetune.py"
+        )
+    assert found.tokenizer  # restore needs one
+    task = registry.load(found.config.task.name, model_store.workdir_of(path))
+    recipe = Recipe(found.config, task, found.tokenizer)
+    return FineTuned(recipe, found.params, found.step)

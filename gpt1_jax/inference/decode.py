@@ -1,0 +1,263 @@
+"""Generation: prompts are read once, then tokens are drawn one by one from a memory.
+
+The loop over tokens runs on the device, a fixed number at a time, so that text can be
+shown while it grows and programs of few shapes are compiled.
+"""
+
+import concurrent.futures
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpt1_jax.distributed import mesh
+from gpt1_jax.errors import UserError
+from gpt1_jax.models import backbone
+
+# Tokens drawn before the host looks at them.
+_TOKENS_AT_ONCE = 8
+
+
+class Sampling(NamedTuple):
+    """How a token is drawn from softmax(logits / temperature).
+
+    temperature: 0 takes the likeliest. top_k: 0 keeps all. top_p: 1 keeps all, less the
+    fewest likeliest tokens that together have that probability. seed: of the draws.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def as_arrays(self) -> tuple[np.generic, ...]:
+        """Its numbers, of the dtypes that programs are compiled for."""
+        return (
+            np.float32(self.temperature),
+            np.int32(self.top_k),
+            np.float32(self.top_p),
+            np.uint32(self.seed),
+        )
+
+    def check(self) -> None:
+        """Raises UserError for a number that means nothing."""
+        for name, is_good, allowed in (
+            ("temperature", 0 <= self.temperature < float("inf"), "at least 0"),
+            ("top_k", 0 <= self.top_k < 2**31, "at least 0, which keeps all"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
+            ("seed", 0 <= self.seed < 2**32, "from 0 to 2^32 - 1"),
+        ):
+            if not is_good:
+                given = getattr(self, name)
+                raise UserError(f"{name}={given}; {allowed}; change it")
+
+
+def _scaled(logits_NV: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Logits over the temperature, the largest 0: a low one overflows none."""
+    return (logits_NV - logits_NV.max(-1, keepdims=True)) / temperature
+
+
+def sample(
+    logits_NV: jax.Array,
+    key: jax.Array,
+    temperature: jax.Array,
+    top_k: jax.Array,
+    top_p: jax.Array,
+) -> jax.Array:
+    """Tokens drawn as `Sampling` says, for a temperature above 0: token_N."""
+    V = logits_NV.shape[-1]
+    scaled_NV = _scaled(logits_NV, temperature)
+    order_NV = jnp.argsort(-scaled_NV, axis=-1)
+    ranked_NV = jnp.take_along_axis(scaled_NV, order_NV, axis=-1)
+    probability_NV = jax.nn.softmax(ranked_NV, axis=-1)
+    mass_before_NV = jnp.cumsum(probability_NV, axis=-1) - probability_NV
+    rank_1V = jnp.arange(V)[None]
+    keep_NV = (rank_1V < jnp.where(top_k > 0, top_k, V)) & (mass_before_NV < top_p)
+    keep_NV |= rank_1V == 0
+    rank_N = jax.random.categorical(key, jnp.where(keep_NV, ranked_NV, -jnp.inf))
+    return jnp.take_along_axis(order_NV, rank_N[:, None], axis=-1)[:, 0]
+
+
+class _Shape(NamedTuple):
+    """What decides the programs that continue prompts."""
+
+    num_prompts: int
+    length: int
+    room: int
+    is_greedy: bool
+    keeps_all: bool
+
+
+class Decoder:
+    """The compiled programs that draw tokens from one model.
+
+    The model has `decode_step`, `init_cache` and `lm_logits`, as
+    the classes of models.backbone.
+    """
+
+    def __init__(self, model: nn.Module, context_length: int):
+        self._model, self._context_length = model, context_length
+        self._compiled: dict[Any, tuple[Callable, Callable]] = {}
+
+    def _apply(self, params: Any, method: str, *arguments: Any) -> Any:
+        return backbone.apply(self._model, params, method, *arguments)
+
+    def _read_prompts(
+        self, params: Any, tokens_NL: jax.Array, lengths_N: jax.Array, room: int
+    ) -> tuple[Any, jax.Array]:
+        """The memory of prompts, padded on the right, and logits_NV of what follows."""
+        N = len(tokens_NL)
+        memory = self._apply(params, "init_cache", N, room)
+        start_N = jnp.zeros(N, jnp.int32)
+        h_NLD, memory = self._apply(
+            params, "decode_step", tokens_NL, memory, start_N, lengths_N
+        )
+        last_N11 = (lengths_N - 1)[:, None, None]
+        h_N1D = jnp.take_along_axis(h_NLD, last_N11, axis=1)
+        return memory, self._apply(params, "lm_logits", h_N1D)[:, 0]
+
+    def _draw_tokens(
+        self,
+        params: Any,
+        carried: tuple[Any, jax.Array],
+        lengths_N: jax.Array,
+        done: jax.Array,
+        numbers: tuple[jax.Array, ...],
+        *,
+        is_greedy: bool,
+        keeps_all: bool,
+    ) -> tuple[tuple[Any, jax.Array], jax.Array]:
+        """The next _TOKENS_AT_ONCE tokens of each row, and what goes on from there.
+
+        Args: lengths_N: of the prompts; done: how many tokens were drawn before;
+              numbers: a Sampling's.
+        """
+        temperature, top_k, top_p, seed = numbers
+        key = jax.random.key(seed)
+
+        def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
+            if is_greedy:
+                return logits_NV.argmax(-1)
+            own = jax.random.fold_in(key, number)
+            if keeps_all:
+                scaled_NV = _scaled(logits_NV, temperature)
+                return jax.random.categorical(own, scaled_NV)
+            return sample(logits_NV, own, temperature, top_k, top_p)
+
+        def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
+            memory, logits_NV = carried
+            token_N = draw(logits_NV, number).astype(jnp.int32)
+            h_N1D, memory = self._apply(
+                params, "decode_step", token_N[:, None], memory, lengths_N + number
+            )
+            logits_NV = self._apply(params, "lm_logits", h_N1D)[:, 0]
+            return (memory, logits_NV), token_N
+
+        carried, tokens_TN = jax.lax.scan(
+            step, carried, done + jnp.arange(_TOKENS_AT_ONCE)
+        )
+        return carried, tokens_TN.T
+
+    def generate(
+        self,
+        params: Any,
+        prompts: Sequence[np.ndarray],
+        max_new_tokens: int,
+        sampling: Sampling,
+        on_tokens: Callable[[list[np.ndarray]], None] = lambda tokens: None,
+    ) -> list[np.ndarray]:
+        """Continuations of token prompts, without the prompts.
+
+        A continuation is shorter than max_new_tokens where the context is full.
+        Args:   on_tokens: told of each prompt's new tokens, some at a time.
+        Raises: UserError: a prompt that is empty or leaves no room, impossible numbers.
+        """
+        _check(prompts, self._context_length, max_new_tokens)
+        sampling.check()
+        if not prompts:
+            return []
+        starts_N = np.array([len(prompt) for prompt in prompts], np.int32)
+        wanted_N = np.minimum(max_new_tokens, self._context_length - starts_N)
+        shape = _Shape(
+            num_prompts=len(prompts),
+            length=self._rounded(int(starts_N.max())),
+            room=self._rounded(int((starts_N + wanted_N).max())),
+            is_greedy=bool(np.float32(sampling.temperature) == 0),
+            keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
+        )
+        tokens_NL = np.zeros((shape.num_prompts, shape.length), np.int32)
+        for row, prompt in enumerate(prompts):
+            tokens_NL[row, : len(prompt)] = prompt
+        one = jax.tree.leaves(params)[0]
+        case = shape, one.dtype, getattr(one, "sharding", None)
+        if case not in self._compiled:
+            self._compiled[case] = self._compile(params, shape)
+        read, draw = self._compiled[case]
+        carried = read(params, tokens_NL, starts_N)
+        numbers = sampling.as_arrays()
+        found: list[np.ndarray] = []
+
+        def read_back(tokens_NT: jax.Array) -> None:
+            left_N = wanted_N - len(found) * _TOKENS_AT_ONCE
+            found.append(np.asarray(tokens_NT))
+            on_tokens(
+                [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
+            )
+
+        # The devices draw the next tokens while the host looks at the last ones.
+        unread: list[jax.Array] = []
+        for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
+            carried, tokens_NT = draw(
+                params, carried, starts_N, np.int32(done), numbers
+            )
+            for before in unread:
+                read_back(before)
+            unread = [tokens_NT]
+        read_back(*unread)
+        whole_NT = np.concatenate(found, axis=1)
+        return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
+
+    def _compile(self, params: Any, shape: "_Shape") -> tuple[Callable, Callable]:
+        """What reads prompts of a shape, and what draws; compiled at the same time."""
+        N, everywhere = shape.num_prompts, mesh.replicated_sharding_of(params)
+        tokens_NL = jax.ShapeDtypeStruct((N, shape.length), jnp.int32)
+        lengths_N = jax.ShapeDtypeStruct((N,), jnp.int32)
+        read = jax.jit(
+            self._read_prompts, static_argnums=3, out_shardings=everywhere
+        ).lower(params, tokens_NL, lengths_N, shape.room)
+        draw = jax.jit(
+            self._draw_tokens,
+            donate_argnums=1,
+            static_argnames=("is_greedy", "keeps_all"),
+            out_shardings=everywhere,
+        ).lower(
+            params,
+            read.out_info,
+            lengths_N,
+            np.int32(0),
+            Sampling().as_arrays(),
+            is_greedy=shape.is_greedy,
+            keeps_all=shape.keeps_all,
+        )
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            return tuple(pool.map(lambda program: program.compile(), (read, draw)))
+
+    def _rounded(self, length: int) -> int:
+        """A power of two that holds `length`, at most the context: few shapes."""
+        return min(self._context_length, 1 << (length - 1).bit_length())
+
+
+def _check(
+    prompts: Sequence[np.ndarray], context_length: int, max_new_tokens: int
+) -> None:
+    for number, prompt in enumerate(prompts):
+        if not 1 <= len(prompt) < context_length:
+            raise UserError(
+                f"prompt {number} has {len(prompt)} tokens; from 1 to "
+                f"{context_length - 1}, one less than the context; shorten or fill it"
+            )
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens={max_new_tokens}; at least 1; change it")

@@ -1,0 +1,108 @@
+"""What a fine-tuned model makes of the records of a split: logits, then answers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gpt1_jax.data.tasks import batches
+from gpt1_jax.data.tasks.batches import TaskBatch
+from gpt1_jax.data.tasks.records import Records
+from gpt1_jax.distributed import mesh as mesh_lib
+from gpt1_jax.distributed import preemption
+from gpt1_jax.models import backbone, heads
+from gpt1_jax.models.backbone import Backbone
+
+# Rows computed at once on a device, see mesh.jit_over_rows.
+ROWS_AT_ONCE = 16
+
+
+def make_logits_fn(
+    model: Backbone, *, is_choice: bool
+) -> Callable[[Any, TaskBatch], jax.Array]:
+    """(params, batch) -> logits_BC, without dropout."""
+
+    def logits_fn(params: dict, batch: TaskBatch) -> jax.Array:
+        B, A, L = batch.tokens_BAL.shape
+        tokens_NL = batch.tokens_BAL.reshape(B * A, L)
+        own = heads.backbone_of(params)
+        h_NLD = backbone.apply(model, own, "encode", tokens_NL)
+        h_BAD = heads.gather_last_token(h_NLD, batch.lengths_BA)
+        return heads.task_logits(params["head"], h_BAD, is_choice=is_choice)
+
+    return logits_fn
+
+
+class Classifier:
+    """Logits of all records of a split, the same bits for any batch size."""
+
+    def __init__(
+        self,
+        model: Backbone,
+        *,
+        is_choice: bool,
+        batch_size: int,
+        mesh: jax.sharding.Mesh,
+    ):
+        unit = ROWS_AT_ONCE * jax.device_count()
+        self._batch_size = -(-batch_size // unit) * unit
+        self._mesh = mesh
+        self._logits = mesh_lib.jit_over_rows(
+            make_logits_fn(model, is_choice=is_choice), mesh, ROWS_AT_ONCE
+        )
+
+    def logits(
+        self,
+        params: Any,
+        records: Records,
+        buckets: tuple[int, ...],
+        advance: Callable[[int], None] = lambda num_records: None,
+    ) -> np.ndarray:
+        """logits_RC, in the order of `records`.
+
+        Args: buckets: lengths to pad to; advance: told of records when they are done.
+        """
+        lengths_R = records.lengths_RA.max(axis=1)
+        rows = mesh_lib.local_rows(self._batch_size)
+        found: list[np.ndarray] = [np.zeros(0)] * len(records)
+        unread: tuple[Any, Any] = ((), ())
+
+        def read(index_B: Any, logits_BC: Any) -> None:
+            for index, logits_C in zip(index_B, np.asarray(logits_BC), strict=False):
+                found[index] = logits_C
+            advance(len(index_B))
+
+        # A batch is prepared while the devices work on the one before.
+        all_indices = batches.eval_indices(lengths_R, buckets, self._batch_size)
+        for index_B in preemption.leaving(all_indices):
+            batch = batches.make_batch(
+                records, index_B, buckets, batch_size=self._batch_size, rows=rows
+            )
+            logits_BC = self._logits(params, mesh_lib.shard_rows(batch, self._mesh))
+            read(*unread)
+            unread = (index_B, logits_BC)
+        read(*unread)
+        return np.stack(found).astype(np.float64)
+
+
+class Answers(NamedTuple):
+    """values_R: a class, a choice or a grade. probabilities_RC: C = 0 for mse."""
+
+    values_R: np.ndarray
+    probabilities_RC: np.ndarray
+
+
+def answers(target: str, logits_RC: np.ndarray) -> Answers:
+    """What logits mean: the likeliest class; of soft6 the expected grade.
+
+    Args: target: as training.losses.target_loss takes it.
+    """
+    if target == "mse":
+        return Answers(logits_RC[:, 0], np.zeros((len(logits_RC), 0)))
+    exp_RC = np.exp(logits_RC - logits_RC.max(axis=1, keepdims=True))
+    probabilities_RC = exp_RC / exp_RC.sum(axis=1, keepdims=True)
+    if target == "soft6":
+        grades_C = np.arange(logits_RC.shape[1])
+        return Answers(probabilities_RC @ grades_C, probabilities_RC)
+    return Answers(logits_RC.argmax(axis=1), probabilities_RC)

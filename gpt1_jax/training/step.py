@@ -1,0 +1,121 @@
+"""The train state, and the one step that every job jits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gpt1_jax.training.losses import LossFn, Sums
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that training changes. `step` counts the updates made."""
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+# 32 bits, as a config's; an array where a compiled program takes it as an argument.
+Seed = jax.Array | np.uint32 | int
+
+
+def init_key(seed: Seed) -> jax.Array:
+    """The key that parameters are drawn with."""
+    return jax.random.split(jax.random.key(seed))[0]
+
+
+def step_key(seed: Seed, step: jax.Array | int) -> jax.Array:
+    """The key of all randomness inside the update after `step` others."""
+    return jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], step)
+
+
+def make_init(
+    init_params: Callable[[jax.Array], Any], tx: optax.GradientTransformation
+) -> Callable[..., TrainState]:
+    """A function of the seed, to be jitted, that makes the state before any update."""
+
+    def init(seed: Seed = 0) -> TrainState:
+        params = init_params(init_key(seed))
+        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+    return init
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    accumulation_steps: int = 1,
+) -> Callable[..., tuple[TrainState, Sums]]:
+    """The update (state, batch, seed) -> (state, {name: (sum, count)}), to be jitted.
+
+    The seed is an argument, so that runs of all seeds share one compiled program.
+
+    The sums are the loss function's, the gradient's norm before the update, the
+    parameters' after it, the learning rate that `schedule` gave, and `skipped`: 1 where
+    loss or gradient is not finite. Then the state stays as it was, but for `step`. Both
+    are known before the update, so that it is made in place: a look at the parameters
+    themselves would need the old state beside the new.
+    With accumulation, gradients are means over microbatches that are run in turn; the
+    batch size must be a multiple. Jit, devices and donation are the caller's.
+    """
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def mean_gradients(params: Any, batch: Any, key: jax.Array) -> tuple[Any, Sums]:
+        if accumulation_steps == 1:
+            (_, sums), grads = grad_fn(params, batch, key)
+            return grads, sums
+
+        def add(total: Any, microbatch: Any) -> tuple[Any, None]:
+            (_, sums), grads = grad_fn(params, microbatch, key)
+            return jax.tree.map(jnp.add, total, (grads, sums)), None
+
+        microbatches = jax.tree.map(split_microbatches(accumulation_steps), batch)
+        first = jax.tree.map(lambda x: x[0], microbatches)
+        shapes = jax.eval_shape(grad_fn, params, first, key)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), (shapes[1], shapes[0][1])
+        )
+        (grads, sums), _ = jax.lax.scan(add, zeros, microbatches)
+        return jax.tree.map(lambda g: g / accumulation_steps, grads), sums
+
+    def train_step(
+        state: TrainState, batch: Any, seed: Seed = 0
+    ) -> tuple[TrainState, Sums]:
+        key = step_key(seed, state.step)
+        grads, sums = mean_gradients(state.params, batch, key)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        sums |= {"grad_norm": (optax.tree.norm(grads), jnp.ones(()))}
+        sums |= {"learning_rate": (schedule(state.step), jnp.ones(()))}
+        is_good = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(sums["grad_norm"][0])
+        sums |= {"skipped": (1.0 - is_good, jnp.ones(()))}
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(is_good, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        sums |= {"param_norm": (optax.tree.norm(params), jnp.ones(()))}
+        return TrainState(state.step + 1, params, opt_state), sums
+
+    return train_step
+
+
+def split_microbatches(num_hands: int) -> Callable[[jax.Array], jax.Array]:
+    """(B, ...) to (num_hands, B / num_hands, ...), rows dealt out in turn.
+
+    So each device keeps its own rows: a microbatch is sharded as the batch was.
+    """
+
+    def deal(x: jax.Array) -> jax.Array:
+        split = x.reshape(len(x) // num_hands, num_hands, *x.shape[1:])
+        return split.swapaxes(0, 1)
+
+    return deal

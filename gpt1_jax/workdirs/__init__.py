@@ -1,0 +1,1 @@
+"""Workdirs: the config, checkpoints, metrics and result of a run on disk."""

@@ -1,0 +1,206 @@
+"""Models in workdirs: restored, made of weights from elsewhere, told apart.
+
+A PATH here is a workdir, which means its best step if its job keeps one, else the
+newest, of those that are intact; or one of its checkpoints/STEP.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpt1_jax import config_checks, files
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data.text import tokenizers
+from gpt1_jax.distributed import mesh
+from gpt1_jax.errors import NotFound, RunFailed, UserError
+from gpt1_jax.training.step import TrainState
+from gpt1_jax.workdirs import checkpoint
+from gpt1_jax.workdirs import workdir as workdir_lib
+from gpt1_jax.workdirs.checkpoint import Checkpoints, abstract
+
+# Rows after the vocabulary: three here, other counts in models from elsewhere.
+_MOST_SPECIALS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A run's checkpoint: its parameters as they were trained, and what explains them.
+
+    After fine-tuning these have rows for the specials, and a head.
+    tokenizer: None if none was needed and the workdir has none, as a converted one's.
+    origin: what `create` was told of where the weights came from; {}: trained here.
+    """
+
+    config: RunConfig
+    params: Any
+    tokenizer: tokenizers.Tokenizer | None
+    step: int
+    origin: dict[str, Any]
+
+
+def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
+    """What PATH holds.
+
+    Raises: UserError, NotFound: no run or no checkpoint there, another's tokenizer; no
+            tokenizer where one is needed, with what to do about it. RunFailed: what is
+            there is damaged.
+    """
+    directory, _ = workdir_and_step(path)
+    config = workdir_lib.read_config(directory)
+    has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
+    tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
+    with _checkpoints_of(path) as (checkpoints, step):
+        checkpoints.check(step, _facts(config, tokenizer))
+        like = abstract(
+            checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
+        )
+        params = checkpoints.restore_params(step, like)
+    if tokenizer:
+        check_vocabulary(tokenizer, len(params["embed"]["token"]), str(directory))
+    result = workdir_lib.read_result(directory) or {}
+    return Restored(config, params, tokenizer, step, result.get("origin", {}))
+
+
+def check_vocabulary(
+    tokenizer: tokenizers.Tokenizer, num_rows: int, where: str
+) -> None:
+    """Raises UserError unless a token table may be that of `tokenizer`."""
+    if not 0 <= num_rows - tokenizer.vocab_size <= _MOST_SPECIALS:
+        raise UserError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size:,} entries, the model "
+            f"{num_rows:,} rows of tokens; as many rows, and up to {_MOST_SPECIALS} of "
+            "specials, are expected; bring the model's own tokenizer"
+        )
+
+
+@contextlib.contextmanager
+def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
+    """The open checkpoints of a workdir, and the step that PATH means.
+
+    Raises: NotFound: there is none. RunFailed: none, or not the named one, is intact.
+    """
+    directory, step = workdir_and_step(path)
+    checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
+    missing = NotFound(
+        f"no checkpoint in {checkpoints_dir}; a run that has saved one is expected; "
+        "train first, or check the path"
+    )
+    if not checkpoints_dir.is_dir():
+        raise missing
+    with Checkpoints(checkpoints_dir, create=False) as checkpoints:
+        steps = checkpoints.all_steps()
+        if not steps:
+            raise missing
+        if step is not None and step not in steps:
+            raise NotFound(
+                f"no checkpoint {step} in {checkpoints_dir}; there are "
+                f"{', '.join(map(str, steps))}; name one of them"
+            )
+        if step is None:
+            step = checkpoints.model_step()
+            assert step is not None
+        elif what := checkpoint.problem(
+            checkpoints_dir / str(step), checkpoint.MODEL_ITEMS
+        ):
+            raise RunFailed(
+                f"{checkpoints_dir / str(step)} is damaged: {what}; an intact one is "
+                "expected; name another step, or bring a copy of this one"
+            )
+        yield checkpoints, step
+
+
+def steps(path: str | Path) -> dict[int, Path]:
+    """The intact checkpoints that PATH holds, in order: all of a workdir, or the one.
+
+    Raises: NotFound: there is none. RunFailed: none is intact.
+    """
+    directory, named = workdir_and_step(path)
+    checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
+    with _checkpoints_of(path) as (checkpoints, _):
+        found = checkpoints.all_steps() if named is None else [named]
+    good = checkpoint.good_steps(checkpoints_dir, found, checkpoint.MODEL_ITEMS)
+    return {s: checkpoints_dir / str(s) for s in good}
+
+
+def create(
+    workdir: Path,
+    config: RunConfig,
+    params: Any,
+    tokenizer: tokenizers.Tokenizer | None,
+    origin: dict[str, Any],
+) -> None:
+    """Makes `workdir`, all of it or nothing, of a model that was trained elsewhere.
+
+    Args: params: as the model takes them, on the host. origin: noted in result.json.
+    """
+    with files.atomic_directory(workdir) as part:
+        with Checkpoints(part / workdir_lib.CHECKPOINTS_DIR) as checkpoints:
+            state = TrainState(jnp.zeros((), jnp.int32), params, {})
+            facts = _facts(config, tokenizer) | {"weights": _digest(params)}
+            checkpoints.save(state, facts)
+        if tokenizer:
+            tokenizer.save(part / workdir_lib.TOKENIZER_DIR)
+        workdir_lib.write_config(part, config)
+        workdir_lib.write_result(part, {"job": "convert", "steps": 0, "origin": origin})
+
+
+def _digest(params: Any) -> str:
+    """A sha256 of all parameters, in the order of their paths."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
+
+
+def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
+    """What a checkpoint must have been saved with to be of use with these."""
+    facts = {"config": config_checks.fingerprint(config)}
+    return facts | ({"tokenizer": tokenizer.fingerprint} if tokenizer else {})
+
+
+def workdir_of(path: str | Path) -> Path:
+    """The workdir that PATH is, or is in."""
+    return workdir_and_step(path)[0]
+
+
+def read_config(path: str | Path) -> RunConfig:
+    """The config of the run in PATH."""
+    directory, _ = workdir_and_step(path)
+    return workdir_lib.read_config(directory)
+
+
+def tokenizer_of(path: str | Path) -> tokenizers.Tokenizer:
+    """The tokenizer of the run in PATH.
+
+    Raises: UserError, NotFound: it is damaged, or missing, with what to do about it.
+    """
+    directory, _ = workdir_and_step(path)
+    return tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
+
+
+def identity(path: str | Path) -> str:
+    """A sha256 of what the weights that `restore` takes are a function of."""
+    with _checkpoints_of(path) as (checkpoints, step):
+        facts = json.dumps([step, checkpoints.facts(step)], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
+    """The workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
+    path = Path(path).expanduser()
+    if path.name == workdir_lib.CHECKPOINTS_DIR:
+        raise UserError(
+            f"{path} holds all checkpoints of a run; the workdir, or one checkpoint, "
+            f"is expected; name {path.parent} or {path}/STEP"
+        )
+    if path.parent.name == workdir_lib.CHECKPOINTS_DIR and path.name.isdigit():
+        return path.parent.parent, int(path.name)
+    return path, None

@@ -1,0 +1,198 @@
+"""What jobs that train have in common: how they open, go on, and end in a workdir."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gpt1_jax import config_checks, terminal
+from gpt1_jax.config import MeshConfig, RunConfig, flatten
+from gpt1_jax.distributed import mesh, multihost, runtime
+from gpt1_jax.errors import RunFailed, UserError
+from gpt1_jax.models import attention
+from gpt1_jax.training.step import TrainState
+from gpt1_jax.workdirs import checkpoint, metrics_log, profiling
+from gpt1_jax.workdirs import workdir as workdir_lib
+
+
+def prepare(config: RunConfig) -> None:
+    """Sets the process up for a job that trains.
+
+    Raises: UserError: the config does not fit the devices.
+    """
+    runtime.prepare(config.data.cache_dir, config.mesh)
+    # A run before this one in the same process may have turned 64-bit mode on.
+    jax.config.update("jax_enable_x64", config.model.compute_dtype == "float64")
+    mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
+
+
+def announce(config: RunConfig, workdir: Path) -> None:
+    """Says where a run is, on which devices, in which precision, and what they lack."""
+    terminal.say(mesh.describe(config.model, f"run: {workdir}"))
+    model = mesh.resolve_dtype(config.model)
+    if model.backbone == "transformer" and (note := attention.missing_kernel(model)):
+        terminal.warn(note)
+
+
+def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
+    """The result.json of the run in `workdir` if nothing is left to do, else None.
+
+    Raises: UserError: the workdir is that of another run.
+    """
+    workdir_lib.check(workdir, config)
+    result = workdir_lib.read_result(workdir)
+    if result and result["job"] != config.job:
+        raise UserError(
+            f"{workdir} holds the result of the job {result['job']}; {config.job} "
+            "needs a workdir of its own; name another --workdir"
+        )
+    is_done = result and result["steps"] >= config.train.max_steps
+    return result if is_done else None
+
+
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Keeps other runs out of `workdir` over a block, in the name of all processes.
+
+    Raises: UserError, RunFailed: another run is in it.
+    """
+    with contextlib.ExitStack() as stack:
+        with multihost.first_before_others(f"{workdir} was held"):
+            if multihost.is_first():
+                stack.enter_context(workdir_lib.hold(workdir))
+        yield
+
+
+def complete(
+    workdir: Path,
+    config: RunConfig,
+    train: Callable[[], dict[str, float]],
+    *,
+    total_steps: int,
+    began: float,
+) -> dict[str, Any]:
+    """Trains in `workdir`, with nobody else in it; writes result.json, returns it.
+
+    Args:   train: gives the metrics. began: when this process began the job, by
+            time.monotonic.
+    Raises: as `hold` and `finished_result`, and what `train` raises.
+    """
+    with hold(workdir):
+        workdir_lib.check(workdir, config)  # again, as others may have been in it
+        for warning in config_checks.warnings(config, total_steps):
+            terminal.warn(warning)
+        metrics = train()
+        return write_result(
+            workdir, config.job, steps=total_steps, metrics=metrics, began=began
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """An open run: `state` is where it starts or goes on, `save` keeps a later one."""
+
+    state: TrainState
+    save: Callable[[TrainState, float | None], None]
+    log: metrics_log.MetricsLog | metrics_log.NoLog
+    profile: profiling.Profile
+    checkpoints: checkpoint.Checkpoints
+
+
+@contextlib.contextmanager
+def begin(
+    workdir: Path,
+    config: RunConfig,
+    *,
+    make_state: Callable[[], TrainState],
+    like: TrainState,
+    fingerprint: dict[str, str],
+    keeps_best: bool = False,
+) -> Iterator[Session]:
+    """Opens the run in `workdir`, at its newest good checkpoint or at a fresh state.
+
+    Args:   like: the state's shapes, dtypes and shardings. keeps_best: whether `save`
+            is told scores, and the step of the highest is kept.
+    Raises: UserError if the newest good checkpoint was saved under another fingerprint
+            or has other arrays. RunFailed: there are checkpoints, but no good one.
+    """
+    cfg = config.train
+    with checkpoint.Checkpoints(
+        workdir / workdir_lib.CHECKPOINTS_DIR,
+        keep=cfg.keep_checkpoints,
+        keep_at_steps=cfg.keep_at_steps,
+        keeps_best=keeps_best,
+    ) as checkpoints:
+        latest = checkpoints.latest_step()
+        first = latest or 0
+        if latest is None:
+            state = make_state()
+        else:
+            state = checkpoints.restore(latest, like, fingerprint)
+            terminal.say(f"resuming {workdir} at step {latest:,}")
+
+        def save(state: TrainState, score: float | None) -> None:
+            checkpoints.save(state, fingerprint, score)
+
+        try:
+            with (
+                metrics_log.open_log(workdir, first) as log,
+                profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
+            ):
+                if latest is None:
+                    log.write_text(0, "config", config_table(config))
+                yield Session(state, save, log, profile, checkpoints)
+        except RunFailed as error:
+            raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
+    multihost.wait_for_all("what was logged is written")
+
+
+def config_table(config: RunConfig) -> str:
+    """Every field and its value, in Markdown, for TensorBoard."""
+    rows = [
+        f"| {path} | `{json.dumps(value, ensure_ascii=False)}` |"
+        for path, value in flatten(config).items()
+    ]
+    return "\n".join(["| field | value |", "|---|---|", *rows])
+
+
+def write_result(
+    workdir: Path, job: str, *, steps: int, metrics: dict[str, float], began: float
+) -> dict[str, Any]:
+    """Writes result.json, which marks the run as finished, and returns what it says.
+
+    Args: began: when this process began the job, by time.monotonic.
+    """
+    result = {
+        "job": job,
+        "steps": steps,
+        "metrics": metrics,
+        "seconds": round(time.monotonic() - began, 1),
+        "devices": [device.device_kind for device in jax.devices()],
+    }
+    if multihost.is_first():
+        workdir_lib.write_result(workdir, result)
+    return result
+
+
+def state_like(
+    init: Callable[[], TrainState], devices: jax.sharding.Mesh, cfg: MeshConfig
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state that `init` makes."""
+    shapes = jax.eval_shape(init)
+    shardings = mesh.state_shardings(shapes, devices, is_fsdp=cfg.fsdp)
+    return checkpoint.abstract(shapes, shardings)
+
+
+def shardings_of(like: Any) -> Any:
+    """The shardings of abstract arrays."""
+    return jax.tree.map(lambda x: x.sharding, like)
+
+
+def num_parameters(params: Any) -> int:
+    """How many numbers `params` holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

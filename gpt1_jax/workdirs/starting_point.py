@@ -1,0 +1,161 @@
+"""The model that a fine-tuning run starts from: what config.init says, and gives it."""
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from gpt1_jax import terminal
+from gpt1_jax.config import STORYWORLD, RunConfig, explicit_compute_settings
+from gpt1_jax.data.tasks import task_data
+from gpt1_jax.data.text import preparation, tokenizers
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.workdirs import checkpoint, model_store
+from gpt1_jax.workdirs import workdir as workdir_lib
+
+_SIZES = (
+    "backbone",
+    "num_layers",
+    "width",
+    "num_heads",
+    "mlp_width",
+    "lstm_width",
+    "context_length",
+)
+
+
+def sizes(config: RunConfig) -> dict[str, Any]:
+    """What a run that starts from this one's model takes over from its config."""
+    return {name: getattr(config.model, name) for name in _SIZES}
+
+
+def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
+    """Raises UserError if a field must differ from the model in config.init.path.
+
+    Args: overridden: the fields, as `model.width`, that the user set by hand.
+    """
+    for name, size in sizes(model_store.read_config(config.init.path)).items():
+        given = getattr(config.model, name)
+        if f"model.{name}" in overridden and given != size:
+            raise UserError(
+                f"config.model.{name}={given}, but the model in config.init.path="
+                f"{config.init.path} has {size}; sizes come from there; drop the "
+                "override"
+            )
+    for name in ("tokenizer", "vocab_size"):
+        if f"data.{name}" in overridden:
+            raise UserError(
+                f"config.data.{name} is set, but the tokenizer comes from "
+                f"config.init.path={config.init.path}; drop the override"
+            )
+
+
+def check_named(config: RunConfig, kind: str, example: str) -> None:
+    """Raises UserError if a job that needs a trained model was given none.
+
+    Args: kind: as "a pre-trained". example: a workdir of the kind, as people name it.
+    """
+    if config.init.path == "none":
+        raise UserError(
+            f"config.init.path=none; {kind} workdir, or one of its checkpoints/STEP, "
+            f"is expected; set it, as in --config.init.path={example}"
+        )
+
+
+def with_model_settings(config: RunConfig) -> RunConfig:
+    """`config` of a job that trains nothing, with what it leaves to the model.
+
+    These are the model's sizes and, where none are named, its task data.
+    """
+    own = model_store.read_config(config.init.path)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(own.model, **explicit_compute_settings(config.model)),
+        data=task_data.chosen(own.data, config.data),
+    )
+
+
+def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
+    """`config` with the sizes of the model that it starts from.
+
+    A run that has begun knows them itself, should that model be gone by now.
+    """
+    path = config.init.path
+    if path == "none":
+        return config
+    try:
+        source = model_store.read_config(path)
+    except NotFound:
+        if not workdir_lib.has_checkpoint(workdir):
+            raise
+        source = workdir_lib.read_config(workdir)
+    own = sizes(source)
+    if config.init.num_layers > source.model.depth:
+        raise UserError(
+            f"config.init.num_layers={config.init.num_layers}; the model in {path} has "
+            f"{source.model.depth} layers; name at most as many"
+        )
+    if source.data.corpus == STORYWORLD and task_data.is_storyworld(config.data):
+        _warn_of_another_world(source.data.storyworld_seed, config)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **own))
+
+
+def _warn_of_another_world(seed: int, config: RunConfig) -> None:
+    if seed != config.data.storyworld_seed:
+        terminal.warn(
+            f"the model has read storyworld {seed}, the task is about storyworld "
+            f"{config.data.storyworld_seed}; config.data.storyworld_seed={seed} makes "
+            "them one"
+        )
+
+
+def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of the run: its own by now, its model's, given, or learnt."""
+    if workdir_lib.has_checkpoint(workdir):
+        return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
+    if config.init.path != "none":
+        return model_store.tokenizer_of(config.init.path)
+    source = preparation.tokenizer_source(config.data)
+    if source != "sentencepiece":
+        return tokenizers.load(Path(source))
+    if not config.data.corpus:
+        raise UserError(
+            "config.init.path=none, and config.data.corpus is empty; a pre-trained "
+            "workdir, or books to learn a tokenizer from, are expected; set it, as in "
+            "--config.init.path=runs/pretrain"
+        )
+    return preparation.open_corpus(config.data).tokenizer
+
+
+def params(source: model_store.Restored) -> tuple[Any, int]:
+    """The parameters to start from, and how many rows of tokens were left out.
+
+    Rows after the vocabulary are this project's specials only if it fine-tuned the
+    model; elsewhere they are others'.
+    """
+    table_VD = source.params["embed"]["token"]
+    vocab_size = source.tokenizer.vocab_size if source.tokenizer else len(table_VD)
+    if source.config.job == "finetune" or len(table_VD) == vocab_size:
+        return source.params, 0
+    embed = source.params["embed"] | {"token": table_VD[:vocab_size]}
+    return source.params | {"embed": embed}, len(table_VD) - vocab_size
+
+
+def facts(config: RunConfig) -> dict[str, str]:
+    """Which weights config.init.path holds now; {} if it holds none."""
+    if config.init.path == "none":
+        return {}
+    try:
+        return {"model in config.init.path": model_store.identity(config.init.path)}
+    except NotFound:
+        return {}
+
+
+def check_unchanged(config: RunConfig, workdir: Path) -> None:
+    """Raises UserError if the finished run started from weights that are no more."""
+    with checkpoint.Checkpoints(
+        workdir / workdir_lib.CHECKPOINTS_DIR, create=False
+    ) as checkpoints:
+        latest = checkpoints.latest_step()
+        if latest is not None:
+            checkpoints.check(latest, facts(config))

@@ -1,0 +1,132 @@
+"""A workdir: the directory that holds all of one run, and nothing outside it.
+
+config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event files,
+profile/ if asked for and, written last, result.json. It can be moved and copied.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gpt1_jax import config as config_lib
+from gpt1_jax import config_checks
+from gpt1_jax.config import RunConfig
+from gpt1_jax.data.text.tokenizers import Tokenizer
+from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.files import parse_json, write_atomically
+
+CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
+PROFILE_DIR = "profile"
+METRICS_FILE, SKIPPED_FILE = "metrics.jsonl", "skipped.jsonl"
+CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
+
+
+def check(workdir: Path, config: RunConfig) -> None:
+    """Raises UserError unless `config` may begin or continue a run in `workdir`.
+
+    A run that has saved no checkpoint yet has nothing to lose and may be replaced.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file; a directory is expected; name another")
+    if not has_checkpoint(workdir) and not (workdir / _RESULT_FILE).is_file():
+        return
+    differing = config_checks.conflicts(read_config(workdir), config)
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run of another config: {'; '.join(differing)}; "
+            "name another --workdir or delete this one"
+        )
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run in `workdir` has saved a state, or is about to."""
+    checkpoints = workdir / CHECKPOINTS_DIR
+    return checkpoints.is_dir() and any(checkpoints.iterdir())
+
+
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Keeps other processes out of `workdir` over a block.
+
+    Raises: UserError naming the process that is in it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / _LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{workdir} is in use by process {file.read().strip() or '?'}; one at "
+                "a time; wait for it, or name another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
+    """Makes `workdir` that of a run of `config` which has not finished.
+
+    To be called once it is sure that the run may begin or go on here.
+    """
+    (workdir / _RESULT_FILE).unlink(missing_ok=True)
+    tokenizer.save(workdir / TOKENIZER_DIR)
+    write_config(workdir, config)
+
+
+def write_config(workdir: Path, config: RunConfig) -> None:
+    """Writes the resolved config of the run in `workdir`."""
+    text = json.dumps(dataclasses.asdict(config), indent=1)
+    write_atomically(workdir / CONFIG_FILE, text + "\n")
+
+
+def read_config(workdir: Path) -> RunConfig:
+    """The resolved config of the run in `workdir`.
+
+    Fields that did not exist when it was written have their defaults.
+
+    Raises: UserError, NotFound: none there, or a damaged one.
+    """
+    path = workdir / CONFIG_FILE
+    if not path.is_file():
+        raise NotFound(
+            f"no run in {workdir}: {CONFIG_FILE} is missing; a workdir of "
+            "gpt1_jax.main is expected, as experiments/pretrain.py makes one; check "
+            "the path, or train first"
+        )
+    try:
+        mapping = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}; restore it") from None
+    return config_lib.from_mapping(mapping, is_complete=False)
+
+
+def is_finished(workdir: str | Path) -> bool:
+    """Whether a run in `workdir` has come to its end."""
+    return (Path(workdir).expanduser() / _RESULT_FILE).is_file()
+
+
+def read_result(workdir: Path) -> dict[str, Any] | None:
+    """What a finished run's result.json says; None if the run has not finished."""
+    path = workdir / _RESULT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged: {error}; delete it, and the run's command makes it "
+            "again"
+        ) from None
+
+
+def write_result(workdir: Path, result: dict[str, Any]) -> None:
+    """Marks the run as finished."""
+    write_atomically(workdir / _RESULT_FILE, json.dumps(result, indent=1) + "\n")

@@ -1,0 +1,135 @@
+"""Encoding on a Dask cluster, of real processes, beside encoding here."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpt1_jax.data.text import executors
+
+ROOT = Path(__file__).parents[2]
+
+
+def wait_for_json(path: Path) -> dict:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError):
+            time.sleep(0.1)
+    raise AssertionError(f"{path} never came")
+
+
+@pytest.fixture
+def scheduler(tmp_path) -> str:
+    """The address of a scheduler with two workers, in processes of their own."""
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    common = {"cwd": tmp_path, "stderr": subprocess.DEVNULL}
+    started = [
+        subprocess.Popen(
+            [
+                *dask,
+                "scheduler",
+                f"--scheduler-file={file}",
+                "--port=0",
+                "--no-dashboard",
+                "--host=127.0.0.1",
+            ],
+            **common,
+        )
+    ]
+    address = wait_for_json(file)["address"]
+    started.append(
+        subprocess.Popen(
+            [
+                *dask,
+                "worker",
+                address,
+                "--nworkers=2",
+                "--nthreads=1",
+                "--no-dashboard",
+                f"--local-directory={tmp_path / 'dask'}",
+            ],
+            **common,
+        )
+    )
+    yield address
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(timeout=60)
+
+
+def prepare(directory: Path, output: str, *flags: str) -> dict[str, bytes]:
+    """The store that the command writes, started in `directory`: names and bytes."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "gpt1_jax.prepare",
+            "--corpus=books/*.txt",
+            f"--output={output}",
+            "--vocab_size=300",
+            *flags,
+        ],
+        cwd=directory,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(directory)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    store = directory / output
+    return {path.name: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def have_encoded(scheduler: str) -> list[bool]:
+    """Whether each worker has loaded what encodes."""
+    program = (
+        "import distributed, json, sys\n"
+        "NAME = 'gpt1_jax.data.text.preparation'\n"
+        "def has(): return NAME in __import__('sys').modules\n"
+        "with distributed.Client(sys.argv[1]) as client:\n"
+        "    print(json.dumps(list(client.run(has).values())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, scheduler],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_a_cluster_writes_the_bytes_of_one_machine(scheduler, tmp_path):
+    (tmp_path / "books").mkdir()
+    for number in range(3):  # a group of books each
+        text = f"the boat of {number} sank near the pier . " * 110_000
+        (tmp_path / f"books/{number}.txt").write_text(text)
+    here = prepare(tmp_path, "here")
+    assert not any(have_encoded(scheduler))
+    assert prepare(tmp_path, "there", f"--dask={scheduler}") == here
+    assert all(have_encoded(scheduler))
+    # Nothing is taken from what the workers may remember of the first time.
+    assert prepare(tmp_path, "again", f"--dask={scheduler}") == here
+
+
+def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
+    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 0.2)
+    message = r"--dask 127.0.0.1:9: no scheduler answers .*; HOST:PORT of one"
+    with (
+        pytest.raises(ValueError, match=message),
+        executors.choose(0, "127.0.0.1:9", is_worth_processes=True),
+    ):
+        raise AssertionError
+
+
+def test_without_dask_the_remedy_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(ValueError, match=r"Dask, which is not installed; pip install"),
+        executors.choose(0, "127.0.0.1:9", is_worth_processes=True),
+    ):
+        raise AssertionError

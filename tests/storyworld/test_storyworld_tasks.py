@@ -1,0 +1,406 @@
+import collections
+import csv
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+
+from gpt1_jax import storyworld
+from gpt1_jax.storyworld import lexicon
+from gpt1_jax.storyworld.tasks import draws
+
+# This generator's own output. New bytes change every score measured on it: change them
+# on purpose, and TASKS_VERSION with them.
+GOLDEN_SHA256 = {
+    1: "f545b86570e6275293ca3b698f91d54710a663348054c7c602afea8e7c584816",
+}
+MAX_WORDS = {"RACE": 55, "StoryCloze": 45}  # of one sequence of the model
+
+GLUE = ("CoLA", "SST-2", "MRPC", "QQP", "STS-B", "QNLI", "RTE", "WNLI")
+MRPC_IDS = "#1 ID\t#2 ID\t#1 String\t#2 String"
+STSB = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2"
+MNLI = (
+    "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
+    "sentence1_parse\tsentence2_parse\tsentence1\tsentence2"
+)
+HEADERS = {
+    "CoLA": ("", "index\tsentence"),
+    "SST-2": ("sentence\tlabel", "index\tsentence"),
+    "MRPC": (f"Quality\t{MRPC_IDS}", f"index\t{MRPC_IDS}"),
+    "QQP": (
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate",
+        "id\tquestion1\tquestion2",
+    ),
+    "STS-B": (f"{STSB}\tscore", STSB),
+    "QNLI": ("index\tquestion\tsentence\tlabel", "index\tquestion\tsentence"),
+    "RTE": (
+        "index\tsentence1\tsentence2\tlabel",
+        "index\tsentence1\tsentence2",
+    ),
+    "WNLI": (
+        "index\tsentence1\tsentence2\tlabel",
+        "index\tsentence1\tsentence2",
+    ),
+}
+
+
+def lines_of(path):
+    text = path.read_bytes().decode()
+    assert text.endswith("\n")
+    return text[:-1].split("\n")
+
+
+def table(path, has_header=True):
+    """Rows as dicts; positions as names where there is no header."""
+    rows = [line.split("\t") for line in lines_of(path)]
+    names = rows.pop(0) if has_header else [str(i) for i in range(len(rows[0]))]
+    assert all(len(row) == len(names) for row in rows)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def glue(folder, labels, *texts, has_header=True):
+    """Reader of a folder: split -> (texts, label or None) of each row."""
+
+    def read(root):
+        splits = {}
+        for split in ("train", "dev", "test"):
+            headed = has_header or split == "test"
+            columns = ("sentence",) if headed and not has_header else texts
+            splits[split] = [
+                (tuple(row[c] for c in columns), row.get(labels))
+                for row in table(root / folder / f"{split}.tsv", headed)
+            ]
+        return splits
+
+    return read
+
+
+def read_mnli(root):
+    names = {
+        "train": "train",
+        "dev": "dev_matched",
+        "dev_mismatched": "dev_mismatched",
+        "test": "test_matched",
+        "test_mismatched": "test_mismatched",
+    }
+    return {
+        split: [
+            ((row["sentence1"], row["sentence2"]), row.get("gold_label"))
+            for row in table(root / "MNLI" / f"{name}.tsv")
+        ]
+        for split, name in names.items()
+    }
+
+
+def read_snli(root):
+    splits = {}
+    for split in ("train", "dev", "test"):
+        path = root / "snli_1.0" / f"snli_1.0_{split}.jsonl"
+        rows = map(json.loads, lines_of(path))
+        splits[split] = [
+            ((r["sentence1"], r["sentence2"]), r["gold_label"]) for r in rows
+        ]
+    return splits
+
+
+def read_scitail(root):
+    folder = root / "SciTailV1.1" / "tsv_format"
+    return {
+        split: [
+            ((row["0"], row["1"]), row["2"])
+            for row in table(folder / f"scitail_1.0_{split}.tsv", has_header=False)
+        ]
+        for split in ("train", "dev", "test")
+    }
+
+
+def read_race(root):
+    splits = {}
+    for split in ("train", "dev", "test"):
+        rows = []
+        for level in ("middle", "high"):
+            for path in sorted((root / "RACE" / split / level).glob("*.txt")):
+                entry = json.loads(path.read_text())
+                assert set(entry) == {
+                    "id",
+                    "article",
+                    "questions",
+                    "options",
+                    "answers",
+                }
+                assert entry["id"] == level + path.name
+                (question,), (options,) = entry["questions"], entry["options"]
+                (answer,) = entry["answers"]
+                rows.append(((entry["article"], question, *options), answer))
+        splits[split] = rows
+    return splits
+
+
+def read_story_cloze(root):
+    splits = {}
+    for name in ("val", "test"):
+        path = f"cloze_test_{name}__spring2016 - cloze_test_ALL_{name}.csv"
+        with open(root / "StoryCloze" / path, newline="") as file:
+            header, *rows = csv.reader(file)
+        assert ",".join(header) == (
+            "InputStoryid,InputSentence1,InputSentence2,InputSentence3,InputSentence4,"
+            "RandomFifthSentenceQuiz1,RandomFifthSentenceQuiz2,AnswerRightEnding"
+        )
+        splits[name] = [(tuple(row[1:7]), row[7]) for row in rows]
+    rows = splits.pop("val")
+    # The split of the released code; scikit-learn's train_test_split does this.
+    at = np.random.RandomState(3535999445).permutation(len(rows))
+    splits["dev"] = [rows[i] for i in at[:374]]
+    splits["train"] = [rows[i] for i in at[374:]]
+    return splits
+
+
+READERS = {
+    "CoLA": glue("CoLA", "1", "3", has_header=False),
+    "SST-2": glue("SST-2", "label", "sentence"),
+    "MRPC": glue("MRPC", "Quality", "#1 String", "#2 String"),
+    "QQP": glue("QQP", "is_duplicate", "question1", "question2"),
+    "STS-B": glue("STS-B", "score", "sentence1", "sentence2"),
+    "QNLI": glue("QNLI", "label", "question", "sentence"),
+    "RTE": glue("RTE", "label", "sentence1", "sentence2"),
+    "WNLI": glue("WNLI", "label", "sentence1", "sentence2"),
+    "MNLI": read_mnli,
+    "SNLI": read_snli,
+    "SciTail": read_scitail,
+    "RACE": read_race,
+    "StoryCloze": read_story_cloze,
+}
+
+
+def words(texts):
+    return re.findall(r"[a-z]+", " ".join(texts).lower())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tasks")
+    storyworld.write_tasks(directory, seed=0)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def splits_of(root):
+    return {name: read(root) for name, read in READERS.items()}
+
+
+@pytest.fixture(scope="module")
+def book_counts():
+    world = storyworld.make_world(0)
+    text = "".join(storyworld.book_text(world, 0, i) for i in range(17)).lower()
+    return collections.Counter(re.findall(r"[a-z]+", text))
+
+
+@pytest.fixture(scope="module")
+def content_words():
+    """Names, and the nouns and adjectives of the lexicon."""
+    world = storyworld.make_world(0)
+    groups = (*world.lexicon.synonyms, *(nouns for _, nouns in world.lexicon.hypernyms))
+    pools = (*groups, lexicon.STRAYS, lexicon.FEARED, world.by_name)
+    villages = {person.village for person in world.people}
+    return {word.lower() for pool in (*pools, villages) for word in pool}
+
+
+def digests(directory):
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_seed_0_always_writes_the_same_bytes_and_seed_1_others(root, tmp_path):
+    storyworld.write_tasks(tmp_path / "again", seed=0)
+    storyworld.write_tasks(tmp_path / "other", seed=1)
+    first, again = digests(root), digests(tmp_path / "again")
+    assert first == again
+    whole = hashlib.sha256(json.dumps(first).encode()).hexdigest()
+    assert whole == GOLDEN_SHA256[storyworld.TASKS_VERSION]
+    other = digests(tmp_path / "other")
+    assert set(other) == set(first)
+    assert all(other[name] != digest for name, digest in first.items())
+
+
+@pytest.mark.parametrize("folder", GLUE)
+def test_glue_headers(root, folder):
+    labelled, unlabelled = HEADERS[folder]
+    for split in ("train", "dev", "test"):
+        header = unlabelled if split == "test" else labelled
+        if header:
+            assert lines_of(root / folder / f"{split}.tsv")[0] == header
+
+
+def test_cola_has_four_columns_and_marks_what_is_wrong(root):
+    for row in table(root / "CoLA" / "train.tsv", has_header=False):
+        assert len(row) == 4
+        assert (row["1"], row["2"]) in {("0", "*"), ("1", "")}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "num_columns"),
+    [
+        ("train", "\tlabel1\tgold_label", 12),
+        ("dev_matched", "\tlabel1\tlabel2\tlabel3\tlabel4\tlabel5\tgold_label", 16),
+        ("dev_mismatched", "\tlabel1\tlabel2\tlabel3\tlabel4\tlabel5\tgold_label", 16),
+        ("test_matched", "", 10),
+        ("test_mismatched", "", 10),
+    ],
+)
+def test_mnli_columns_and_genres(root, name, labels, num_columns):
+    path = root / "MNLI" / f"{name}.tsv"
+    assert lines_of(path)[0] == MNLI + labels
+    rows = table(path)
+    assert {len(row) for row in rows} == {num_columns}
+    (genre,) = {row["genre"] for row in rows}
+    assert (genre == "talk") == ("mismatched" in name)
+
+
+def test_snli_has_undecided_rows_in_every_split(splits_of):
+    for rows in splits_of["SNLI"].values():
+        labels = collections.Counter(label for _, label in rows)
+        assert set(labels) == {"entailment", "neutral", "contradiction", "-"}
+        assert 0 < labels["-"] < 0.05 * len(rows)
+
+
+def test_ax_has_no_labels(root):
+    path = root / "AX" / "AX.tsv"
+    assert lines_of(path)[0] == "index\tsentence1\tsentence2"
+    rows = table(path)
+    assert [int(row["index"]) for row in rows] == list(range(120))
+
+
+def test_dpr_blocks_name_two_candidates_and_the_one_that_the_pronoun_fits(root):
+    people = storyworld.make_world(0).by_name
+    for split, count in (("train", 512), ("test", 160)):
+        blocks = (root / "DPR" / f"{split}.c.txt").read_text().split("\n\n")
+        assert blocks.pop() == ""
+        assert len(blocks) == count
+        places, pronouns = collections.Counter(), set()
+        for block in blocks:
+            sentence, pronoun, candidates, answer = block.split("\n")
+            # Its first occurrence is the one that is asked for.
+            assert re.search(rf"because {pronoun}\b", sentence)
+            assert len(re.findall(rf"\b{pronoun}\b", sentence)) == 1
+            one, other = candidates.split(",")
+            if pronoun == "it":
+                assert {candidate.split()[0] for candidate in (one, other)} == {"the"}
+            else:
+                assert people[answer].she == pronoun
+                assert people[one].she != people[other].she
+            places[(one, other).index(answer)] += 1
+            pronouns.add(pronoun)
+        assert places[0] == places[1]
+        assert pronouns == {"she", "he", "it"}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_few_hundred_rows_with_balanced_labels(splits_of, name):
+    splits = splits_of[name]
+    expected = {"train": 512, "dev": 240, "test": 160}
+    if name == "StoryCloze":
+        expected = {"train": 1497, "dev": 374, "test": 200}
+    for split, count in expected.items():
+        assert len(splits[split]) == count
+    for split in ("train", "dev"):
+        counts = collections.Counter(label for _, label in splits[split])
+        if name == "STS-B":
+            scores = [float(label) for label in counts]
+            assert min(scores) == 0.0
+            assert max(scores) == 5.0
+        elif name == "QQP":  # three of eight, as officially
+            assert counts["1"] == pytest.approx(0.375 * sum(counts.values()), abs=1)
+        else:
+            del counts["-"]
+            assert max(counts.values()) - min(counts.values()) <= 6, counts
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_row_comes_twice_in_all_splits(splits_of, name):
+    rows = [
+        tuple(sorted(texts)) for rows in splits_of[name].values() for texts, _ in rows
+    ]
+    assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_rows_turn_on_words_that_the_books_know_and_training_does_not(
+    splits_of, book_counts, content_words, name
+):
+    splits = dict(splits_of[name])
+    shown = {word for texts, _ in splits.pop("train") for word in words(texts)}
+    new = {word for word in content_words - shown if book_counts[word] >= 5}
+    for rows in splits.values():
+        share = np.mean([bool(new & set(words(texts))) for texts, _ in rows])
+        assert 0.6 < share <= 0.8
+        found = {word for texts, _ in rows for word in words(texts)} & content_words
+        assert len(found & new) > 0.3 * len(found)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_texts_are_of_the_words_of_the_books(splits_of, book_counts, name):
+    found = collections.Counter(
+        word for rows in splits_of[name].values() for t, _ in rows for word in words(t)
+    )
+    unknown = sum(n for word, n in found.items() if not book_counts[word])
+    assert unknown < 0.01 * found.total()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_texts_fit_a_context_of_64(splits_of, name):
+    for rows in splits_of[name].values():
+        for texts, _ in rows:
+            if name in ("RACE", "StoryCloze"):
+                answers = 4 if name == "RACE" else 2
+                longest = max(len(text.split()) for text in texts[-answers:])
+                length = len(" ".join(texts[:-answers]).split()) + longest
+            else:
+                length = len(" ".join(texts).split())
+            assert length <= MAX_WORDS.get(name, 25), texts
+
+
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"STS-B", "RACE", "StoryCloze"}))
+def test_the_length_does_not_tell_the_label(splits_of, name):
+    lengths = collections.defaultdict(list)
+    for texts, label in splits_of[name]["train"]:
+        if label != "-":
+            lengths[label].append(len(words(texts)))
+    means = [np.mean(of_label) for of_label in lengths.values()]
+    assert max(means) - min(means) < 1.0
+
+
+@pytest.mark.parametrize(("name", "labels"), [("RACE", "ABCD"), ("StoryCloze", "12")])
+def test_the_right_answer_is_no_longer_than_the_others(splits_of, name, labels):
+    gaps = []
+    for texts, label in splits_of[name]["train"]:
+        lengths = [len(answer.split()) for answer in texts[-len(labels) :]]
+        gaps.append(lengths[labels.index(label)] - np.mean(lengths))
+    assert abs(np.mean(gaps)) < 0.1
+
+
+def test_draws_keep_each_side_to_its_own_words():
+    dice = draws.Draws(0)
+    options = tuple("abcdefg")
+    seen = {dice.pick(options) for _ in range(100)}
+    dice.is_held = True
+    held = {dice.pick(options) for _ in range(100)}
+    assert (len(seen), len(held)) == (4, 3)
+    assert seen | held == set(options)
+    assert {dice.any(options) for _ in range(100)} == set(options)
+    one, other = dice.two(options)
+    assert one != other
+    assert {one, other} <= held
+    assert dice.pick(("a",)) == "a"
+
+
+def test_a_negative_seed_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"seed -1; an integer >= 0 .*; choose"):
+        storyworld.write_tasks(tmp_path / "tasks", seed=-1)
+    assert not (tmp_path / "tasks").exists()

@@ -1,0 +1,212 @@
+"""The train step: accumulation, its counter, and its keys."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpt1_jax.config import ModelConfig
+from gpt1_jax.data.text.corpus import LMBatch
+from gpt1_jax.models.transformer import Transformer
+from gpt1_jax.training import losses
+from gpt1_jax.training import step as step_lib
+
+CFG = ModelConfig(
+    num_layers=1,
+    width=15,
+    num_heads=3,
+    mlp_width=17,
+    context_length=7,
+    embedding_dropout=0.25,
+    residual_dropout=0.25,
+    attention_dropout=0.25,
+    compute_dtype="float32",
+)
+VOCAB, BATCH = 23, 8
+NAMES = {"loss", "grad_norm", "param_norm", "learning_rate", "skipped"}
+MODEL = Transformer(CFG, VOCAB)
+
+
+def rate(step):
+    return step / 8
+
+
+def batch(row_B=range(BATCH)) -> LMBatch:
+    tokens_BL = np.random.default_rng(0).integers(0, VOCAB, (BATCH, 8))
+    return LMBatch(
+        tokens_BL.astype(np.int32),
+        np.full(BATCH, 7, np.int32),
+        np.asarray(row_B, np.uint32),
+    )
+
+
+@pytest.fixture(scope="module")
+def step_once(make_params):
+    """(batch, accumulation_steps) -> the gradients of a step, and its sums."""
+    tx = optax.sgd(1.0)
+    before = make_params(MODEL)
+    loss_fn = losses.make_lm_loss(MODEL, is_train=True)
+
+    @functools.cache
+    def make_step(accumulation_steps: int):
+        return jax.jit(
+            step_lib.make_train_step(
+                loss_fn, tx, rate, accumulation_steps=accumulation_steps
+            )
+        )
+
+    def step_once(batch, accumulation_steps=1):
+        start = step_lib.TrainState(jnp.int32(0), before, tx.init(before))
+        after, sums = make_step(accumulation_steps)(start, batch, np.uint32(3))
+        return jax.tree.map(np.subtract, before, after.params), sums
+
+    return step_once
+
+
+def distance(tree, reference) -> float:
+    """The largest relative difference, over leaves."""
+    return max(
+        float(np.abs(x - y).max() / np.abs(y).max())
+        for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(reference), strict=True)
+    )
+
+
+@pytest.mark.parametrize("accumulation_steps", [2, 4])
+def test_accumulation_changes_no_gradient_no_mask_and_no_sum(
+    step_once, accumulation_steps
+):
+    gradients, sums = step_once(batch())
+    # The masks matter: with other rows' masks gradients are others.
+    assert distance(step_once(batch(np.arange(BATCH)[::-1]))[0], gradients) > 0.05
+    accumulated, their_sums = step_once(batch(), accumulation_steps)
+    assert distance(accumulated, gradients) < 1e-5
+    assert sums.keys() == their_sums.keys() == NAMES
+    for name in sums:
+        np.testing.assert_allclose(their_sums[name], sums[name], rtol=1e-5)
+    assert sums["loss"][1] == BATCH * 7
+    assert sums["grad_norm"][1] == 1
+
+
+def test_param_norm_is_of_the_parameters_after_the_update(step_once, make_params):
+    gradients, sums = step_once(batch())
+    after = jax.tree.map(np.subtract, make_params(MODEL), gradients)
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(after)]
+    norm = np.sqrt(sum((leaf**2).sum() for leaf in leaves))
+    np.testing.assert_allclose(sums["param_norm"][0], norm, rtol=1e-5)
+    assert abs(float(optax.tree.norm(make_params(MODEL))) / norm - 1) > 1e-3
+
+
+def test_grad_norm_is_the_global_norm(step_once):
+    gradients, sums = step_once(batch())
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradients)]
+    norm = np.sqrt(sum((leaf**2).sum() for leaf in leaves))
+    np.testing.assert_allclose(sums["grad_norm"][0], norm, rtol=1e-4)
+
+
+def test_each_step_counts_itself_and_uses_its_own_key():
+    def loss_fn(params, batch, key):
+        loss = params * jax.random.normal(key)
+        return loss, {"loss": (loss, jnp.ones(()))}
+
+    tx = optax.sgd(1.0)
+    changes = {}
+    train_step = jax.jit(step_lib.make_train_step(loss_fn, tx, rate))
+    for seed in (0, 1):
+        now = step_lib.TrainState(jnp.int32(4), jnp.zeros(()), tx.init(jnp.zeros(())))
+        for step in (4, 5, 6):
+            after, sums = train_step(now, None, np.uint32(seed))
+            assert sums["learning_rate"] == (step / 8, 1)
+            assert after.step == step + 1
+            assert after.step.dtype == jnp.int32
+            changes[seed, step] = float(after.params - now.params)
+            expected = -jax.random.normal(step_lib.step_key(seed, step))
+            np.testing.assert_allclose(changes[seed, step], expected, rtol=1e-4)
+            now = after
+    assert len(set(changes.values())) == 6
+    # Runs of all seeds share one program.
+    assert train_step._cache_size() == 1
+
+
+def test_keys_depend_on_seed_step_and_purpose_only():
+    def bits(key):
+        return tuple(jax.random.key_data(key).tolist())
+
+    keys = [step_lib.init_key(seed) for seed in range(3)]
+    keys += [step_lib.step_key(seed, step) for seed in range(3) for step in range(5)]
+    assert len({bits(key) for key in keys}) == 3 + 15
+    traced_key = jax.jit(step_lib.step_key)
+    for seed in (2, 2**31 + 5, 2**32 - 1):
+        traced = traced_key(np.uint32(seed), jnp.int32(4))
+        assert bits(traced) == bits(step_lib.step_key(seed, 4))
+
+
+def test_a_fresh_state_is_a_function_of_the_seed():
+    def init_params(key):
+        return {"kernel": jax.random.normal(key, (3, 5))}
+
+    init = jax.jit(step_lib.make_init(init_params, optax.adam(1e-3)))
+    first, again, other = (init(np.uint32(seed)) for seed in (0, 0, 1))
+    assert init._cache_size() == 1
+    assert first.step == 0
+    np.testing.assert_array_equal(first.params["kernel"], again.params["kernel"])
+    assert np.all(first.params["kernel"] != other.params["kernel"])
+    moments = first.opt_state[0]
+    assert moments.mu["kernel"].shape == (3, 5)
+
+
+def test_rows_are_dealt_in_turn():
+    rows = jnp.stack([jnp.arange(6), 10 * jnp.arange(6)], axis=1)
+    np.testing.assert_array_equal(
+        step_lib.split_microbatches(3)(rows),
+        [[[0, 0], [3, 30]], [[1, 10], [4, 40]], [[2, 20], [5, 50]]],
+    )
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+@pytest.mark.parametrize("what", ["loss", "gradient", "nothing"])
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
+    what, accumulation_steps
+):
+    """One example of six is bad; only the loss or the gradient shows it."""
+
+    def loss_fn(params, batch, key):
+        # The square root has no gradient at 0; the loss has none that is finite at inf.
+        loss = (params * batch["x"] + jnp.sqrt(params * batch["zero"])).mean()
+        total = loss + jax.lax.stop_gradient(batch["more"].mean())
+        return total, {"loss": (total, jnp.ones(()))}
+
+    tx = optax.scale_by_adam()
+    params = jnp.full((1,), 3.0)
+    opt_state = tx.update(jnp.ones(1), tx.init(params), params)[1]
+    batch = {
+        "x": jnp.arange(1.0, 7.0),
+        "zero": jnp.ones(6),
+        "more": jnp.zeros(6),
+    }
+    if what == "gradient":
+        batch["zero"] = batch["zero"].at[4].set(0.0)
+    if what == "loss":
+        batch["more"] = batch["more"].at[4].set(jnp.inf)
+    train_step = jax.jit(
+        step_lib.make_train_step(
+            loss_fn, tx, rate, accumulation_steps=accumulation_steps
+        )
+    )
+    before = step_lib.TrainState(jnp.int32(4), params, opt_state)
+    after, sums = train_step(before, batch)
+    assert after.step == 5
+    is_skipped = what != "nothing"
+    assert sums["skipped"] == (is_skipped, 1)
+    finite = {name: bool(np.isfinite(sums[name][0])) for name in NAMES}
+    shown = {"loss": "loss", "gradient": "grad_norm"}
+    if is_skipped:
+        assert not finite[shown[what]]
+    for now, then in zip(
+        jax.tree.leaves((after.params, after.opt_state)),
+        jax.tree.leaves((params, opt_state)),
+        strict=True,
+    ):
+        assert (np.asarray(now).tobytes() == np.asarray(then).tobytes()) == is_skipped

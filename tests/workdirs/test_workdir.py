@@ -1,0 +1,20 @@
+import os
+
+import pytest
+
+from gpt1_jax.workdirs import workdir as workdir_lib
+
+
+def test_second_holder_is_refused_and_told_who_is_first(tmp_path):
+    with (
+        workdir_lib.hold(tmp_path / "run"),
+        pytest.raises(ValueError, match=f"in use by process {os.getpid()}; one at"),
+        workdir_lib.hold(tmp_path / "run"),
+    ):
+        raise AssertionError("two hold the workdir")
+
+
+def test_workdir_is_free_again_after_its_holder(tmp_path):
+    for _ in range(2):
+        with workdir_lib.hold(tmp_path):
+            assert (tmp_path / ".lock").read_text() == str(os.getpid())
