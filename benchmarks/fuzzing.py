@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, score, storyworld
+from gpt1_jax import score, storyworld
 from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.data.tasks import loading
 from gpt1_jax.data.text import preparation, tokenizers
@@ -120,7 +120,7 @@ def config_overrides(corpus: Corpus, rng: random.Random, directory: Path) -> Non
         fields["model.num_heads"] = rng.choice([1, 7, 12, 2**31 - 1])
         config = config_lib.to_config_dict(RunConfig())
         config.update_from_flattened_dict(fields)
-        config_checks.checked(config)
+        config_lib.checked(config)
 
     _one_line(call)
 

@@ -26,7 +26,7 @@ from absl import flags
 from benchmarks import flop, side_by_side, steps
 from experiments import pretrain
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, errors, terminal
+from gpt1_jax import errors, terminal
 from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import RunConfig
 
@@ -78,7 +78,7 @@ def main() -> None:
 
     given = _FLAGS["config"].present
     config = _CONFIG.value if given else pretrain.get_config("paper")
-    dtype = mesh.resolve_dtype(config_checks.checked(config).model).compute_dtype
+    dtype = mesh.resolve_dtype(config_lib.checked(config).model).compute_dtype
     checked = steps.checked(config)
     model = dataclasses.replace(checked.model, compute_dtype=dtype)
     checked = dataclasses.replace(checked, model=model)

@@ -24,7 +24,7 @@ from absl import flags
 from benchmarks import flop, jax_side, side_by_side
 from experiments import pretrain
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, terminal
+from gpt1_jax import terminal
 from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.distributed import mesh, runtime
@@ -53,7 +53,7 @@ def main() -> None:
     """Runs the command."""
     runtime.keep_freed_memory()
     given = _FLAGS["config"].present
-    config = config_checks.checked(_CONFIG.value if given else pretrain.get_config())
+    config = config_lib.checked(_CONFIG.value if given else pretrain.get_config())
     model = dataclasses.replace(config.model, compute_dtype="float32")
     config = dataclasses.replace(config, model=model)
     rounds: side_by_side.Rounds = {}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, errors
+from gpt1_jax import config as config_lib
+from gpt1_jax import errors
 from gpt1_jax.config import RunConfig
 
 _WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 2, 3, 5.0
@@ -36,7 +37,7 @@ def checked(given: ConfigDict) -> RunConfig:
 
     Raises: UserError: an impossible config, or no Transformer.
     """
-    config = config_checks.checked(given)
+    config = config_lib.checked(given)
     if config.model.backbone != "transformer":
         raise errors.UserError(
             f"config.model.backbone={config.model.backbone}; the other sides are "

@@ -6,8 +6,8 @@ r"""Runs the job of a config: pre-training, fine-tuning, evaluation, zero-shot.
     python -m gpt1_jax.main --config experiments/finetune.py:rte \
         --config.init.path=runs/pretrain
 
-Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a field
-(gpt1_jax/config.py lists them). The same command again resumes the run in its workdir.
+Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a field.
+--show_config lists the fields. The same command again resumes the run in its workdir.
 """
 
 import importlib
@@ -15,14 +15,20 @@ from pathlib import Path
 
 from absl import flags
 
+from gpt1_jax import terminal
 from gpt1_jax.cli import app, experiment
 
-_FLAGS = flags.FlagValues()
-_CONFIG = experiment.define_config(_FLAGS)
+_FLAGS = experiment.ExperimentFlags()
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     "",
     "Directory of the run; empty: runs/EXPERIMENT[-WORDS].",
+    flag_values=_FLAGS,
+)
+_SHOW_CONFIG = flags.DEFINE_bool(
+    "show_config",
+    False,
+    "List all fields with value, meaning and source.",
     flag_values=_FLAGS,
 )
 
@@ -30,6 +36,9 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs the command."""
     config = experiment.resolve(_FLAGS)
+    if _SHOW_CONFIG.value:
+        terminal.say(experiment.describe(config, _FLAGS))
+        return
     job = importlib.import_module(f"gpt1_jax.jobs.{config.job}")
     workdir = Path(_WORKDIR.value or experiment.default_workdir(_FLAGS))
     job.run(config, workdir.expanduser())

@@ -1,4 +1,4 @@
-r"""A report of runs beside the paper's tables and figures, from their workdirs alone.
+r"""Reports runs beside the paper's tables and figures, read from workdirs.
 
     python -m gpt1_jax.report runs/pretrain runs/sweep-ablations --output report
 

@@ -24,8 +24,7 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 _CSV_FILE = "sweep.csv"
 _MOST_COLUMNS = 4
 
-_FLAGS = flags.FlagValues()
-_CONFIG = experiment.define_config(_FLAGS)
+_FLAGS = experiment.ExperimentFlags()
 _AXIS = flags.DEFINE_multi_string(
     "axis",
     [],
@@ -54,10 +53,9 @@ def main() -> None:
             "own; name one, as in --axis seed=0,1,2"
         )
     cells = grid.cells(axes)
-    by_hand = experiment.overridden(_FLAGS)
     configs = [grid.config_of(base, cell) for cell in cells]
     for cell, config in zip(cells, configs, strict=True):
-        experiment.check(config, by_hand | set(cell.fields))
+        experiment.check(config, {*_FLAGS.overrides, *cell.fields})
     name = experiment.default_workdir(_FLAGS).replace("runs/", "runs/sweep-", 1)
     root = Path(_WORKDIR.value or name).expanduser()
     mine = grid.share(len(cells), _ONLY.value)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from gpt1_jax import config as config_lib
-from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.config import RunConfig
 from tests.configs import changed
 
 # Radford et al. 2018, Sec. 4.1 ("Model specifications"), and for the Adam constants
@@ -112,7 +112,7 @@ def test_config_dict_is_locked_against_new_fields():
 def test_misspelt_field_says_which_was_meant():
     fields = mapping({})
     fields["model"]["widht"] = fields["model"].pop("width")
-    message = r"unknown field config.model.widht; Did you mean config.model.width\?"
+    message = r"unknown field config.model.widht; did you mean width\?"
     with pytest.raises(ValueError, match=message):
         config_lib.from_mapping(fields)
 
@@ -175,11 +175,58 @@ def test_integer_stands_for_a_float():
     assert isinstance(config.optim.clip_norm, float)
 
 
-def test_jobs_on_a_trained_model_take_how_to_compute_from_their_own_config():
-    assert config_lib.explicit_compute_settings(ModelConfig(width=6)) == {}
-    own = ModelConfig(attention="xla", compute_dtype="float64", width=6)
-    found = config_lib.explicit_compute_settings(own)
-    assert found == {"attention": "xla", "compute_dtype": "float64"}
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("seed", "12", 12),
+        ("optim.eps", "1e-6", 1e-6),
+        ("optim.clip_norm", "2", 2.0),
+        ("train.remat", "True", True),
+        ("train.remat", "false", False),
+        ("train.keep_at_steps", "5", (5,)),
+        ("train.keep_at_steps", "5,7", (5, 7)),
+        ("train.keep_at_steps", "(5, 7)", (5, 7)),
+        ("train.keep_at_steps", "(5,)", (5,)),
+        ("train.keep_at_steps", "5+7", (5, 7)),
+        ("train.keep_at_steps", "()", ()),
+        ("data.corpus", "a=b,c", "a=b,c"),
+    ],
+)
+def test_text_of_a_command_line_is_parsed_by_the_fields_type(path, text, value):
+    found = config_lib.parse(path, text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("model.width", "12.0", "model.width='12.0'; an integer is expected; write"),
+        ("model.width", "", "model.width=''; an integer is expected; write 1000"),
+        ("optim.eps", "small", "a number is expected; write 0.5 or 1e-3"),
+        ("train.remat", "maybe", "a boolean is expected; write True or False"),
+        ("train.keep_at_steps", "5;7", "integers are expected; write 1000,10000"),
+        ("train.max_step", "5", r"did you mean train.max_steps\?"),
+        ("batch_size", "5", r"did you mean train.batch_size\?"),
+        ("train", "5", "a group of fields; one field is expected, as config.train."),
+        ("qqq.zzz", "5", "unknown config field qqq.zzz; add --show_config"),
+    ],
+)
+def test_text_that_is_not_a_value_of_the_field_is_refused(path, text, message):
+    with pytest.raises(ValueError, match=message):
+        config_lib.parse(path, text)
+
+
+def test_fields_of_a_role_are_inherited_and_no_others():
+    source = changed({"model.width": 24, "model.residual_dropout": 0.3, "seed": 7})
+    found = config_lib.inherit(RunConfig(), source, (config_lib.Role.ARCHITECTURE,))
+    assert found == changed({"model.width": 24})
+
+
+@pytest.mark.parametrize("path", config_lib.FIELDS)
+def test_every_field_says_what_it_means_and_what_it_is_for(path):
+    metadata = config_lib.FIELDS[path].metadata
+    assert len(metadata["meaning"]) >= 10
+    assert isinstance(metadata["role"], config_lib.Role)
 
 
 def test_experiment_words_are_a_set():

@@ -16,7 +16,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from experiments import finetune, pretrain
-from gpt1_jax import config_checks
+from gpt1_jax import config as config_lib
 from tests import command_lines
 from tests.docs_pages import ROOT
 
@@ -74,7 +74,7 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     names, configs, commands = settings(monkeypatch), {}, []
 
     def run(config, workdir) -> None:
-        configs[workdir.name] = config_checks.checked(config)
+        configs[workdir.name] = config_lib.checked(config)
 
     shell = types.SimpleNamespace(
         system=commands.append, run_line_magic=lambda *_, **__: None
@@ -97,7 +97,7 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     assert paper.model.num_layers == 12
     assert paper.model.compute_dtype == "bfloat16"
     assert paper.mesh.fsdp
-    assert not config_checks.warnings(paper, paper.train.max_steps)
+    assert not config_lib.warnings(paper, paper.train.max_steps)
     clone, convert = (shlex.split(line.format(**names)) for line in commands)
     assert clone[:2] == ["git", "clone"]
     # What it fetches is where the next command reads it.

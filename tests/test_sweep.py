@@ -8,7 +8,6 @@ import pytest
 
 from experiments import ablations, layer_transfer
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks
 from gpt1_jax.cli import grid
 from gpt1_jax.config import InitConfig, RunConfig
 from tests.jobs.runs import ROOT, TINY
@@ -108,9 +107,7 @@ def test_ablations_differ_from_the_full_run_in_one_thing_each(tmp_path, capsys):
     cells = grid.cells(grid.of_experiment(ablations.get_axes(base)))
     assert len(cells) == 4 * 8
     changes = {
-        cell.labels["variant"]: config_checks.conflicts(
-            base, grid.config_of(base, cell)
-        )
+        cell.labels["variant"]: config_lib.conflicts(base, grid.config_of(base, cell))
         for cell in cells
         if cell.labels["task.name"] == "cola"
     }

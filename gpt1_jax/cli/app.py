@@ -1,36 +1,30 @@
-"""What every command has in common: flags, --help, errors in one line, exit codes.
+"""The frame of every command: flags, --help, errors in one line, exit codes.
 
-A command is a module with flags of its own (a FlagValues, so that commands can be
-imported side by side), a docstring that is its help, and a `main()`.
+A command is a module with its own flags (a FlagValues, so that several commands can be
+imported into one process), a docstring that is its help, and a `main()`.
 """
 
 import functools
 import inspect
 import logging
 import os
-import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from types import ModuleType
 
 from absl import flags
 from absl import logging as absl_logging
 
-from gpt1_jax import errors, terminal
-from gpt1_jax.config import COMPUTE_DTYPES, RunConfig, flatten
-from gpt1_jax.errors import UserError
-
-# How absl and ml_collections quote a ValueError or TypeError of a get_config.
-_TRACEBACK = "Traceback (most recent call last)"
-_QUOTED_USER_ERROR = f"\n{UserError.__module__}.{UserError.__qualname__}: "
+from gpt1_jax import __version__, errors, terminal
+from gpt1_jax.config import COMPUTE_DTYPES, FIELDS
+from gpt1_jax.errors import UserError, suggestion
 
 
 def define_checkpoint(
     flag_values: flags.FlagValues, what: str = "A workdir"
 ) -> flags.FlagHolder[str]:
-    """The flag of a command that uses a trained model."""
+    """Defines --checkpoint, for commands that use a trained model."""
     return flags.DEFINE_string(
         "checkpoint",
         None,
@@ -41,7 +35,7 @@ def define_checkpoint(
 
 
 def define_compute_dtype(flag_values: flags.FlagValues) -> flags.FlagHolder[str]:
-    """The flag of a command that may compute in another format than the run."""
+    """Defines --compute_dtype, for commands that need not use the run's format."""
     return flags.DEFINE_enum(
         "compute_dtype",
         "",
@@ -60,14 +54,17 @@ def run(
 ) -> None:
     """Parses sys.argv into `flag_values`, runs `main`, exits.
 
-    Args: positionals: what each argument that is no flag stands for, as WORKDIR; `main`
-          then takes the list of them, at least one. "": `main` takes nothing.
-          is_resumable: whether the same command goes on where one was stopped.
+    Args: positionals: the name of the positional arguments, as WORKDIR; `main` then
+          takes their list, which holds at least one. Empty: `main` takes nothing.
+          is_resumable: whether the same command resumes work that was interrupted.
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
-    # Where nothing else listens to it, as a training loop does, SIGTERM is Ctrl-C.
+    # Outside of a training loop, which handles it, SIGTERM acts as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "--version" in sys.argv[1:]:
+        print(f"gpt1_jax {__version__}")
+        sys.exit(errors.DONE)
     if {"-h", "--help", "-help", "--helpfull"} & set(sys.argv[1:]):
         print(_help(inspect.getmodule(main), flag_values))
         sys.exit(errors.DONE)
@@ -76,11 +73,11 @@ def run(
         if code == errors.DONE:
             code = _run(functools.partial(main, arguments) if positionals else main)
     except KeyboardInterrupt:
-        goes_on = "the same command goes on where this one stopped"
-        nothing = "what it was to write has not been written"
-        terminal.say(f"interrupted; {goes_on if is_resumable else nothing}")
+        resumes = "the same command resumes where this one stopped"
+        nothing = "no output was written"
+        terminal.say(f"interrupted; {resumes if is_resumable else nothing}")
         terminal.flush()
-        # At once: an ordinary exit waits for what other threads are writing.
+        # An ordinary exit waits for the writes of other threads.
         os._exit(errors.PREEMPTED)
     sys.exit(code)
 
@@ -91,11 +88,8 @@ def _parse_flags(
     """Parses sys.argv; prints a mistake. Returns the exit code and the positionals."""
     try:
         rest = flag_values(sys.argv)[1:]
-        flag_values.validate_all_flags()
-    except (flags.Error, AttributeError, OSError, ValueError, KeyError) as error:
-        if _is_bug_of_experiment(error):
-            raise
-        return _mistake(_readable(error)), []
+    except (flags.Error, UserError) as error:
+        return _mistake(_readable(error, flag_values)), []
     if rest and not positionals:
         given = " ".join(rest)
         mistake = f"unexpected argument {given!r}; only flags; write --NAME=VALUE"
@@ -106,58 +100,29 @@ def _parse_flags(
     return errors.DONE, rest
 
 
-def _is_bug_of_experiment(error: Exception) -> bool:
-    """Whether the code of an experiment file failed, by no UserError that it raises."""
-    if _TRACEBACK in str(error):
-        return _QUOTED_USER_ERROR not in str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    in_experiment = any(frame.name == "get_config" for frame in frames)
-    return in_experiment and "Did you mean" not in str(error)
+def _readable(error: Exception, flag_values: flags.FlagValues) -> str:
+    """Returns one line about a mistake in the flags."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return f"unknown flag --{error.flagname}; {_near(error.flagname, flag_values)}"
+    missing = [name for name in flag_values if flag_values[name].value is None]
+    if isinstance(error, flags.IllegalFlagValueError) and missing:
+        return f"--{missing[0]} is missing; it has no default; --help shows an example"
+    return " ".join(str(error).split())
 
 
-def _readable(error: Exception) -> str:
-    """One line of a flag's or config flag's error."""
-    message = str(error).strip()
-    missing = re.search(r"Flag --(\w+) must have a value", message)
-    if missing:
-        return f"--{missing[1]} is missing; it has no default; --help shows an example"
-    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message)
-    if near:
-        return f"unknown config field {near[2]!r}; Did you mean {near[1]!r}?"
-    if "no attribute 'get_config'" in message:
-        return (
-            "the experiment file has no get_config; a function of the words after the "
-            "colon that returns a ConfigDict is expected; add it"
-        )
-    if isinstance(error, AttributeError | KeyError):
-        return f"unknown config field: {' '.join(message.split())}"
-    if _QUOTED_USER_ERROR in message:
-        return message.rpartition(_QUOTED_USER_ERROR)[2]
-    last = message.splitlines()[-1].strip() if message else repr(error)
-    if isinstance(error, OSError):
-        return (
-            f"no experiment file: {last}; a Python file with get_config(words) is "
-            "expected; check the path after --config"
-        )
-    if "invalid literal for int()" in message:
-        return f"{' '.join(message.split())}; an integer is expected; write 1000"
-    if isinstance(error, flags.UnrecognizedFlagError) and "Did you" not in message:
-        return f"unknown flag --{error.flagname}; {_nearest_field(error.flagname)}"
-    return " ".join(message.split())
-
-
-def _nearest_field(name: str) -> str:
-    """What a flag that there is not may have been meant to be."""
-    paths = [path for path in flatten(RunConfig()) if path.split(".")[-1] == name]
-    if paths:
-        return f"did you mean {' or '.join(f'--config.{path}' for path in paths)}?"
-    return "--help lists them"
+def _near(name: str, flag_values: flags.FlagValues) -> str:
+    """Returns the flag or config field that an unknown flag may stand for."""
+    same = [path for path in FIELDS if path.split(".")[-1] == name]
+    if same:
+        return f"did you mean {' or '.join(f'--config.{path}' for path in same)}?"
+    known = [f"--{flag}" for flag in flag_values]
+    return suggestion(f"--{name}", known, "--help lists the flags")
 
 
 def _run(main: Callable[[], None]) -> int:
-    """Runs `main`; prints how it failed, if it did, and returns its exit code.
+    """Runs `main`; prints its error, if any, in one line; returns the exit code.
 
-    With GPT1_JAX_TRACEBACK=1 in the environment an error keeps its traceback, as a bug
+    With GPT1_JAX_TRACEBACK=1 in the environment an error keeps its traceback. A bug
     always does.
     """
     try:
@@ -187,16 +152,16 @@ def _run(main: Callable[[], None]) -> int:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether XLA says so. Its error is a RuntimeError: JAX need not be imported.
+    """Tells XLA's out-of-memory error from others, without importing JAX.
 
-    A full disk is exhausted too, in what orbax writes with.
+    orbax reports a full disk as RESOURCE_EXHAUSTED too.
     """
-    said = str(error)
-    return said.startswith("RESOURCE_EXHAUSTED") and "memory" in said
+    message = str(error)
+    return message.startswith("RESOURCE_EXHAUSTED") and "memory" in message
 
 
 def _named(error: OSError) -> str:
-    """An error of the system, with the path that writing had been about."""
+    """Returns the text of a system error, with the path that was being written."""
     notes = getattr(error, "__notes__", [])
     return " ".join([str(error), *notes] if error.filename is None else [str(error)])
 
@@ -217,16 +182,15 @@ def _print_error(message: str) -> None:
 
 
 def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:
+    """Returns a command's docstring, and a line for each of its flags."""
     lines = [inspect.getdoc(module) or "", "", "Flags:"]
     for flag in (flag_values[name] for name in flag_values):
-        # absl says on a line of its own what it says of each flag that may be repeated.
+        # absl appends a line to the help of each flag that may be repeated.
         text = flag.help.partition(";\n")[0]
         if isinstance(flag, flags.MultiFlag):
             text += " May be repeated."
-        default = (
-            "" if flag.default in (None, "", []) else f" (default: {flag.default})"
-        )
-        # Only a flag that must be given has a validator: that it is no None.
+        default = f" (default: {flag.default})" if flag.default else ""
+        # Only a required flag has a validator.
         must = " (required)" if flag.validators else ""
         lines.append(f"  --{flag.name}: {text}{default or must}")
     return "\n".join(lines)

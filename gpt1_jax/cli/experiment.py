@@ -2,55 +2,85 @@
 
 import contextlib
 import importlib.util
+import re
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import ml_collections
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, terminal
-from gpt1_jax.config import RunConfig
+from gpt1_jax import terminal
+from gpt1_jax.config import FIELDS, RunConfig
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.workdirs import starting_point
 
 # The experiments that come with this package lie beside it, in a clone as in a wheel.
 PACKAGE = "experiments"
-SHIPPED = Path(__file__).parents[1] / PACKAGE
+SHIPPED = Path(__file__).parents[2] / PACKAGE
+
+_OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(?:=(.*))?", re.DOTALL)
 
 
-def define_config(flag_values: flags.FlagValues) -> flags.FlagHolder[ConfigDict]:
-    """The flag --config FILE:words, and --config.GROUP.FIELD=VALUE with it."""
-    holder = config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Experiment file, with :words if any.",
-        lock_config=True,
-        flag_values=flag_values,
-    )
-    flag = flag_values["config"]
-    flag.parser = _LocatingParser(flag.parser)
-    return holder
+class ExperimentFlags(flags.FlagValues):
+    """Flags of a command that takes --config FILE:words.
+
+    overrides: the text of each --config.GROUP.FIELD=VALUE on the command line, by path.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__["overrides"] = {}  # FlagValues takes attributes for flags
+        flags.DEFINE_string(
+            "config", "", "Experiment file, with :words if any.", flag_values=self
+        )
+
+    def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
+        """Parses `argv`; returns the arguments that are not flags."""
+        rest, self.__dict__["overrides"] = split_overrides(argv)
+        return super().__call__(rest, known_only)
 
 
-class _LocatingParser(flags.ArgumentParser):
-    """Parses --config as ml_collections does, once the file is located."""
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Separates --config.GROUP.FIELD=VALUE from the other arguments.
 
-    def __init__(self, parser: flags.ArgumentParser):
-        self._parser = parser
+    Also `--config.GROUP.FIELD VALUE` and, for booleans, `--config.GROUP.FIELD` and
+    `--noconfig.GROUP.FIELD`. Of two values for one field the last counts.
 
-    def parse(self, argument: str) -> Any:
-        file, colon, words = argument.partition(":")
-        return self._parser.parse(f"{locate(Path(file))}{colon}{words}")
-
-    def flag_type(self) -> str:
-        return self._parser.flag_type()
+    Example: ["main", "--config=a.py", "--config.seed=1", "--config.train.remat"] ->
+             ["main", "--config=a.py"], {"seed": "1", "train.remat": "true"}
+    Raises:  UserError: an unknown field, or no value.
+    """
+    rest: list[str] = []
+    overrides: dict[str, str] = {}
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == "--":
+            return [*rest, argument, *arguments], overrides
+        match = _OVERRIDE.fullmatch(argument)
+        if not match:
+            rest.append(argument)
+            continue
+        is_negated, path, text = match.groups()
+        config_lib.check_path(path)
+        if isinstance(FIELDS[path].default, bool) and text is None:
+            text = "false" if is_negated else "true"
+        elif is_negated:
+            raise UserError(
+                f"{argument}; --no goes with a boolean field only; write "
+                f"--config.{path}=VALUE"
+            )
+        elif text is None and (text := next(arguments, None)) is None:
+            raise UserError(f"{argument} has no value; write --config.{path}=VALUE")
+        overrides[path] = text
+    return rest, overrides
 
 
 def locate(file: Path) -> Path:
-    """`file`; if there is none and this package has that experiment, the package's.
+    """Returns `file`, or the package's own experiment of that path if there is none.
 
     Example: experiments/pretrain.py, in a directory without experiments ->
              .../site-packages/experiments/pretrain.py
@@ -65,7 +95,7 @@ def locate(file: Path) -> Path:
 
 
 def _import_shipped() -> None:
-    """Makes experiments import each other from SHIPPED, whatever lies on the path."""
+    """Makes experiments import each other from SHIPPED, whatever is on sys.path."""
     imported = sys.modules.get(PACKAGE)
     if str(SHIPPED) in getattr(imported, "__path__", []):
         return
@@ -78,17 +108,170 @@ def _import_shipped() -> None:
     sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
 
 
-def resolve(flag_values: flags.FlagValues) -> RunConfig:
-    """The config that the command line describes.
+def from_experiment(flag_values: ExperimentFlags) -> RunConfig:
+    """Returns the config of the experiment, without the command line's overrides.
 
-    Raises: UserError, NotFound: no experiment, an impossible config.
+    Raises: UserError, NotFound: no experiment, or one without a usable get_config.
     """
-    if not flag_values["config"].present:
+    file, words = _file_and_words(flag_values)
+    module = _load(file)
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise UserError(
+            f"{file}: the experiment file has no get_config; a function of the words "
+            "after the colon that returns a ConfigDict is expected; add it"
+        )
+    with _locating_mistakes():
+        config_dict = get_config(words)
+    return config_lib.from_mapping(config_dict)
+
+
+def resolve(flag_values: ExperimentFlags) -> RunConfig:
+    """Returns the config that the command line describes.
+
+    Raises: UserError, NotFound: no experiment, or an impossible config.
+    """
+    config = from_experiment(flag_values)
+    given, _ = _given(flag_values)
+    if (file := locate(given)) != given:
+        terminal.say(f"no {given} here: using the one that comes with gpt1_jax, {file}")
+    values = {
+        path: config_lib.parse(path, text)
+        for path, text in flag_values.overrides.items()
+    }
+    config = config_lib.replace(config, values)
+    check(config, flag_values.overrides)
+    return config
+
+
+@contextlib.contextmanager
+def _locating_mistakes() -> Iterator[None]:
+    """Turns an error that ml_collections raises in an experiment into a UserError.
+
+    Such an error is about a field or its type. Any other is a bug and passes through.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        library = str(Path(ml_collections.__file__).parent)
+        if not frames[-1].filename.startswith(library):
+            raise
+        caller = [frame for frame in frames if not frame.filename.startswith(library)]
+        # ml_collections wraps a KeyError, and str() of a KeyError is quoted.
+        cause = error
+        while isinstance(cause, Exception) and cause.args:
+            cause = cause.args[0]
+        said = str(cause).strip().splitlines()[-1]
+        raise UserError(
+            f"{caller[-1].filename}, line {caller[-1].lineno}: {caller[-1].line}; "
+            f"{said}; correct the line"
+        ) from None
+
+
+def check(config: RunConfig, overridden: Collection[str]) -> None:
+    """Raises UserError for an impossible config.
+
+    Args: overridden: the fields, as `model.width`, that the user set.
+    """
+    config_lib.validate(config)
+    if config.init.path != "none":
+        # A finished run needs its starting model no longer: the jobs check that.
+        from gpt1_jax.workdirs import starting_point  # JAX is slow to import
+
+        with contextlib.suppress(NotFound):
+            starting_point.check_overrides(config, overridden)
+
+
+def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
+    """Returns every field of a resolved config: value, who set it, meaning, source."""
+    before = config_lib.flatten(from_experiment(flag_values))
+    given = config_lib.flatten(config)
+    workdir = Path(default_workdir(flag_values))
+    final = config_lib.flatten(_inherited(config, workdir))
+    lines = ["Sections are those of Radford et al. 2018."]
+    for path, value in final.items():
+        default, setter = FIELDS[path].default, ""
+        if value != given[path]:
+            setter = "the model in config.init.path"
+        elif path in flag_values.overrides:
+            setter = "the command line"
+        elif before[path] != default:
+            setter = "the experiment"
+        origin = f"set by {setter}; default {default!r}" if setter else "default"
+        lines.append(f"{path} = {value!r}  ({origin})")
+        lines.append(f"    {_explain(FIELDS[path].metadata)}")
+    return "\n".join(lines)
+
+
+def _inherited(config: RunConfig, workdir: Path) -> RunConfig:
+    """Returns `config` with what its job takes over from the model in init.path."""
+    if config.init.path == "none":
+        return config
+    from gpt1_jax.workdirs import starting_point  # JAX is slow to import
+
+    if config.job == "finetune":
+        return starting_point.with_source_architecture(config, workdir)
+    return starting_point.with_model_settings(config)
+
+
+def _explain(metadata: Mapping[str, Any]) -> str:
+    """Returns a field's meaning, allowed values and source, as sentences."""
+    parts = [f"{metadata['meaning'][0].upper()}{metadata['meaning'][1:]}."]
+    if metadata["choices"]:
+        parts.append(f"One of {', '.join(metadata['choices'])}.")
+    if metadata["source"]:
+        parts.append(f"Source of the default: {metadata['source']}.")
+    return " ".join(parts)
+
+
+def default_workdir(flag_values: ExperimentFlags) -> str:
+    """Returns runs/pretrain-paper for experiments/pretrain.py and the word paper."""
+    given, words = _given(flag_values)
+    names = [word.strip() for word in words.split(",") if word.strip()]
+    return "-".join([f"runs/{given.stem}", *names])
+
+
+def axes(flag_values: ExperimentFlags, config: RunConfig) -> Mapping[str, Any]:
+    """Returns the experiment's own get_axes(config, words); {} if it has none."""
+    file, words = _file_and_words(flag_values)
+    get_axes = getattr(_load(file), "get_axes", None)
+    return get_axes(config, words) if get_axes else {}
+
+
+def _load(file: Path) -> ModuleType:
+    """Runs an experiment file and returns it as a module."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise UserError(
+            f"{file} is not a Python file; an experiment with get_config(words) is "
+            "expected; check the path after --config"
+        )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _own_names() -> list[str]:
+    """Returns experiments/pretrain.py and the others that come with this package."""
+    paths = sorted(SHIPPED.glob("[!_]*.py"))
+    return [f"{PACKAGE}/{path.name}" for path in paths]
+
+
+def _given(flag_values: ExperimentFlags) -> tuple[Path, str]:
+    """Returns the file and the words of --config FILE:words, as given."""
+    file, _, words = str(flag_values["config"].value).partition(":")
+    return Path(file).expanduser(), words
+
+
+def _file_and_words(flag_values: ExperimentFlags) -> tuple[Path, str]:
+    """Returns the located experiment file, and the words after the colon."""
+    if not flag_values["config"].value:
         raise UserError(
             "--config is missing; name an experiment, as in --config "
             "experiments/pretrain.py"
         )
-    given, _ = _file_and_words(flag_values)
+    given, words = _given(flag_values)
     file = locate(given)
     if not file.is_file():
         raise NotFound(
@@ -96,57 +279,4 @@ def resolve(flag_values: flags.FlagValues) -> RunConfig:
             f"expected, or one of gpt1_jax's own: {', '.join(_own_names())}; check the "
             "path after --config"
         )
-    if file != given:
-        terminal.say(f"no {given} here: the one that comes with gpt1_jax, {file}")
-    config = config_lib.from_mapping(flag_values["config"].value)
-    check(config, overridden(flag_values))
-    return config
-
-
-def overridden(flag_values: flags.FlagValues) -> set[str]:
-    """The fields, as `model.width`, that the command line overrides."""
-    return set(config_flags.get_override_values(flag_values["config"]))
-
-
-def check(config: RunConfig, by_hand: set[str]) -> None:
-    """Raises UserError for an impossible config.
-
-    Args: by_hand: the fields, as `model.width`, that the user set.
-    """
-    config_checks.validate(config)
-    if config.init.path != "none":
-        # A finished run may do without the model that it started from: jobs know.
-        with contextlib.suppress(NotFound):
-            starting_point.check_overrides(config, by_hand)
-
-
-def default_workdir(flag_values: flags.FlagValues) -> str:
-    """runs/pretrain-paper for experiments/pretrain.py and the word paper."""
-    file, words = _file_and_words(flag_values)
-    given = [word.strip() for word in words.split(",") if word.strip()]
-    return "-".join([f"runs/{file.stem}", *given])
-
-
-def axes(flag_values: flags.FlagValues, config: RunConfig) -> Mapping[str, Any]:
-    """What the experiment's own get_axes(config, words) gives; {} if it has none."""
-    file, words = _file_and_words(flag_values)
-    spec = importlib.util.spec_from_file_location(file.stem, locate(file))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    get_axes = getattr(module, "get_axes", None)
-    return get_axes(config, words) if get_axes else {}
-
-
-def _own_names() -> list[str]:
-    """experiments/pretrain.py and the others that come with this package."""
-    paths = sorted(SHIPPED.glob("[!_]*.py"))
-    return [f"{PACKAGE}/{path.name}" for path in paths]
-
-
-def _file_and_words(flag_values: flags.FlagValues) -> tuple[Path, str]:
-    """The file and the words of --config FILE:words."""
-    given = config_flags.get_config_filename(flag_values["config"])
-    file, _, words = given.partition(":")
-    return Path(file), words
+    return file, words

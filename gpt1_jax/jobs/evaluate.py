@@ -7,7 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import loading, task_data
 from gpt1_jax.distributed import mesh, multihost, runtime
@@ -27,7 +28,7 @@ def run(
     Raises: UserError: no fine-tuned model, no such split, or one without labels.
     """
     began = time.monotonic()
-    config = config_checks.checked(config)
+    config = config_lib.checked(config)
     starting_point.check_named(config, "a fine-tuned", "runs/finetune-rte")
     runtime.prepare(config.data.cache_dir, config.mesh)
     config = _resolved(config)

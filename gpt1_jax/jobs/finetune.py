@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import batches, loading, registry, task_data
 from gpt1_jax.data.tasks.records import Records
@@ -42,7 +43,7 @@ def run(
             training.loop.fit.
     """
     began = time.monotonic()
-    config, workdir = config_checks.checked(config), Path(workdir)
+    config, workdir = config_lib.checked(config), Path(workdir)
     task = loading.named(config.task.name)
     if not task.train:
         raise UserError(
@@ -201,7 +202,7 @@ class _FineTuning:
         fingerprint = {
             "tokenizer": self.recipe.tokenizer.fingerprint,
             "task data": task_data.fingerprint(self.train_records),
-            "config": config_checks.fingerprint(config),
+            "config": config_lib.fingerprint(config),
         } | starting_point.facts(config)
         with session.begin(
             workdir,

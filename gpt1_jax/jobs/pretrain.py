@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpt1_jax import config_checks, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text import corpus, preparation
 from gpt1_jax.distributed import mesh, multihost, preemption
@@ -36,7 +37,7 @@ def run(
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
-    config, workdir = config_checks.checked(config), Path(workdir)
+    config, workdir = config_lib.checked(config), Path(workdir)
     session.prepare(config)
     if result := session.finished_result(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
@@ -105,7 +106,7 @@ class _Pretraining:
         self.fingerprint = {
             "corpus": store.fingerprint,
             "tokenizer": store.tokenizer.fingerprint,
-            "config": config_checks.fingerprint(config),
+            "config": config_lib.fingerprint(config),
         }
 
     def train(self, workdir: Path) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks, files, terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import loading, task_data
 from gpt1_jax.data.tasks.examples import Example
@@ -47,14 +47,16 @@ def run(
     Raises: UserError, NotFound: no model, a task without a heuristic, no data.
     """
     began = time.monotonic()
-    config, workdir = config_checks.checked(config), Path(workdir)
+    config, workdir = config_lib.checked(config), Path(workdir)
     starting_point.check_named(config, "a pre-trained", "runs/pretrain")
     given = [zeroshot.named(config.task.name)] if config.task.name else []
     runtime.prepare(config.data.cache_dir, config.mesh)
     config = starting_point.with_model_settings(config)
     workdir_lib.check(workdir, config)
     model = language_model.load(
-        config.init.path, **config_lib.explicit_compute_settings(config.model)
+        config.init.path,
+        compute_dtype=config.model.compute_dtype,
+        attention=config.model.attention,
     )
     subject = f"{config.init.path}, zero-shot"
     terminal.say(mesh.describe(model.model.cfg, subject))

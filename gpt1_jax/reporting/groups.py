@@ -9,7 +9,6 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import paper
@@ -26,7 +25,7 @@ _ANY = (
     "task.lm_coef",
     "task.num_train_scored",
     "init.num_layers",
-    *config_checks.FREE_FIELDS,
+    *(p for p in config_lib.FIELDS if config_lib.role(p) in ("execution", "logging")),
 )
 # Of no effect on a run that starts from a model: its tokenizer comes from there.
 _CORPUS = (

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt1_jax import config_checks, files
+from gpt1_jax import config as config_lib
+from gpt1_jax import files
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
@@ -162,7 +163,7 @@ def _digest(params: Any) -> str:
 
 def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
     """What a checkpoint must have been saved with to be of use with these."""
-    facts = {"config": config_checks.fingerprint(config)}
+    facts = {"config": config_lib.fingerprint(config)}
     return facts | ({"tokenizer": tokenizer.fingerprint} if tokenizer else {})
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from gpt1_jax import config_checks, terminal
+from gpt1_jax import config as config_lib
+from gpt1_jax import terminal
 from gpt1_jax.config import MeshConfig, RunConfig, flatten
 from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import RunFailed, UserError
@@ -84,7 +85,7 @@ def complete(
     """
     with hold(workdir):
         workdir_lib.check(workdir, config)  # again, as others may have been in it
-        for warning in config_checks.warnings(config, total_steps):
+        for warning in config_lib.warnings(config, total_steps):
             terminal.warn(warning)
         metrics = train()
         return write_result(

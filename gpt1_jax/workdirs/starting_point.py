@@ -5,28 +5,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
-from gpt1_jax.config import STORYWORLD, RunConfig, explicit_compute_settings
+from gpt1_jax.config import STORYWORLD, Role, RunConfig
 from gpt1_jax.data.tasks import task_data
 from gpt1_jax.data.text import preparation, tokenizers
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.workdirs import checkpoint, model_store
 from gpt1_jax.workdirs import workdir as workdir_lib
-
-_SIZES = (
-    "backbone",
-    "num_layers",
-    "width",
-    "num_heads",
-    "mlp_width",
-    "lstm_width",
-    "context_length",
-)
-
-
-def sizes(config: RunConfig) -> dict[str, Any]:
-    """What a run that starts from this one's model takes over from its config."""
-    return {name: getattr(config.model, name) for name in _SIZES}
 
 
 def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
@@ -34,13 +20,14 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
 
     Args: overridden: the fields, as `model.width`, that the user set by hand.
     """
-    for name, size in sizes(model_store.read_config(config.init.path)).items():
-        given = getattr(config.model, name)
-        if f"model.{name}" in overridden and given != size:
+    given = config_lib.flatten(config)
+    source = config_lib.flatten(model_store.read_config(config.init.path))
+    for path in overridden:
+        if config_lib.role(path) == Role.ARCHITECTURE and given[path] != source[path]:
             raise UserError(
-                f"config.model.{name}={given}, but the model in config.init.path="
-                f"{config.init.path} has {size}; sizes come from there; drop the "
-                "override"
+                f"config.{path}={given[path]}, but the model in config.init.path="
+                f"{config.init.path} has {source[path]}; the architecture comes from "
+                "there; drop the override"
             )
     for name in ("tokenizer", "vocab_size"):
         if f"data.{name}" in overridden:
@@ -63,22 +50,30 @@ def check_named(config: RunConfig, kind: str, example: str) -> None:
 
 
 def with_model_settings(config: RunConfig) -> RunConfig:
-    """`config` of a job that trains nothing, with what it leaves to the model.
+    """Returns the config of a job that trains nothing, completed by the model's own.
 
-    These are the model's sizes and, where none are named, its task data.
+    It inherits the model's architecture and regularisation, what is `auto` in its group
+    model, and the task data where it names none.
     """
     own = model_store.read_config(config.init.path)
+    inherited_roles = (Role.ARCHITECTURE, Role.REGULARISATION)
+    model = config_lib.inherit(config, own, inherited_roles).model
+    from_own = {
+        name: value
+        for name, value in dataclasses.asdict(own.model).items()
+        if getattr(model, name) == "auto"
+    }
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(own.model, **explicit_compute_settings(config.model)),
+        model=dataclasses.replace(model, **from_own),
         data=task_data.chosen(own.data, config.data),
     )
 
 
 def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
-    """`config` with the sizes of the model that it starts from.
+    """Returns `config` with the architecture of the model that it starts from.
 
-    A run that has begun knows them itself, should that model be gone by now.
+    If that model is gone, the config of a run that has begun still has it.
     """
     path = config.init.path
     if path == "none":
@@ -89,7 +84,6 @@ def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
         if not workdir_lib.has_checkpoint(workdir):
             raise
         source = workdir_lib.read_config(workdir)
-    own = sizes(source)
     if config.init.num_layers > source.model.depth:
         raise UserError(
             f"config.init.num_layers={config.init.num_layers}; the model in {path} has "
@@ -97,7 +91,7 @@ def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
         )
     if source.data.corpus == STORYWORLD and task_data.is_storyworld(config.data):
         _warn_of_another_world(source.data.storyworld_seed, config)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **own))
+    return config_lib.inherit(config, source, (Role.ARCHITECTURE,))
 
 
 def _warn_of_another_world(seed: int, config: RunConfig) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text.tokenizers import Tokenizer
 from gpt1_jax.errors import NotFound, UserError
@@ -35,7 +34,7 @@ def check(workdir: Path, config: RunConfig) -> None:
         raise UserError(f"{workdir} is a file; a directory is expected; name another")
     if not has_checkpoint(workdir) and not (workdir / _RESULT_FILE).is_file():
         return
-    differing = config_checks.conflicts(read_config(workdir), config)
+    differing = config_lib.conflicts(read_config(workdir), config)
     if differing:
         raise UserError(
             f"{workdir} holds a run of another config: {'; '.join(differing)}; "

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import jax
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
 from gpt1_jax import errors
 from gpt1_jax.cli import app, experiment
 from gpt1_jax.data.text import corpus, tokenizers
 from tests.processes import Command, run_module
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FINETUNE = ["main", "--config", f"{ROOT}/experiments/finetune.py:rte"]
 PRETRAIN = ["main", "--config", str(ROOT / "experiments/pretrain.py")]
 
@@ -50,26 +49,29 @@ MISTAKES = {
     ),
     "misspelt field": (
         [*PRETRAIN, "--config.model.widht=24"],
-        "'widht'; Did you mean 'width'?",
+        "unknown config field model.widht; did you mean model.width?",
     ),
     "misspelt group": (
         [*PRETRAIN, "--config.modle.width=24"],
-        "'modle'; Did you mean 'model'?",
+        "unknown config field modle.width; did you mean model.width?",
     ),
-    "float for an int": ([*PRETRAIN, "--config.model.width=12.0"], "'12.0'"),
+    "float for an int": (
+        [*PRETRAIN, "--config.model.width=12.0"],
+        "config.model.width='12.0'; an integer is expected; write 1000",
+    ),
     "no integers": (
         [*PRETRAIN, "--config.train.keep_at_steps=a"],
-        "config.train.keep_at_steps=('a',); must be integers",
+        "config.train.keep_at_steps='a'; integers are expected; write 1000,10000",
     ),
     "no --config": (["main"], "--config is missing"),
     "no experiment": (["main", "--config", "no.py"], "no experiment file no.py"),
     "no experiment, but a field": (
         ["main", "--config=no.py:paper", "--config.model.width=24"],
-        "no experiment file: [Errno 2] No such file or directory: 'no.py'",
+        "no experiment file no.py; a Python file with get_config(words) is expected",
     ),
     "misspelt in the experiment": (
         ["main", "--config=misspelt.py"],
-        "'widht'; Did you mean 'width'?",
+        "misspelt.py, line 5: config.model.widht = 3; Did you mean",
     ),
     "no get_config": (
         ["main", "--config=no_function.py"],
@@ -88,7 +90,10 @@ MISTAKES = {
         ["main", "--config=user_error.py:tiny"],
         "error: word tiny; none is allowed; drop it",
     ),
-    "unknown flag": ([*PRETRAIN, "--wrkdir=x"], "'wrkdir'. Did you mean: workdir ?"),
+    "unknown flag": (
+        [*PRETRAIN, "--wrkdir=x"],
+        "unknown flag --wrkdir; did you mean --workdir?",
+    ),
     "field for a flag": (
         [*PRETRAIN, "--batch_size=3"],
         "unknown flag --batch_size; did you mean --config.train.batch_size?",
@@ -157,7 +162,7 @@ HELPS = ("main", "prepare")
 COMMANDS = sorted(
     path.stem
     for path in (ROOT / "gpt1_jax").glob("*.py")
-    if "\n    command.run(" in path.read_text()
+    if "\n    app.run(" in path.read_text()
 )
 
 
@@ -381,9 +386,7 @@ def test_any_other_error_of_a_device_is_a_bug_and_keeps_its_traceback(said):
         ("finetune.py", "rte, paper,", "runs/finetune-rte-paper"),
     ],
 )
-def test_default_workdir_names_the_experiment_and_its_words(
-    file, words, workdir, monkeypatch
-):
-    given = f"{file}:{words}" if words else file
-    monkeypatch.setattr(config_flags, "get_config_filename", lambda flag: given)
-    assert experiment.default_workdir({"config": None}) == workdir
+def test_default_workdir_names_the_experiment_and_its_words(file, words, workdir):
+    flag_values = experiment.ExperimentFlags()
+    flag_values(["main", f"--config={file}:{words}" if words else f"--config={file}"])
+    assert experiment.default_workdir(flag_values) == workdir

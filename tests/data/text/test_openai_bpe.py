@@ -23,7 +23,7 @@ from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.data.text import openai_bpe, preparation, tokenizers
 from gpt1_jax.errors import UserError
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden/openai_bpe.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden/openai_bpe.json").read_text())
 FIRST_MERGE = len(GOLDEN["symbols"])
 NUM_RELEASED = 40478
 

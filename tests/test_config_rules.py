@@ -5,7 +5,6 @@ import math
 import pytest
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import config_checks
 from gpt1_jax.config import RunConfig
 from tests.configs import changed
 
@@ -13,7 +12,7 @@ DEFAULTS = config_lib.flatten(RunConfig())
 
 
 def test_defaults_are_valid():
-    config_checks.validate(RunConfig())
+    config_lib.validate(RunConfig())
 
 
 @pytest.mark.parametrize(
@@ -54,19 +53,19 @@ def test_defaults_are_valid():
 )
 def test_bounds(path, allowed, refused):
     for value in allowed:
-        config_checks.validate(changed({path: value}))
+        config_lib.validate(changed({path: value}))
     for value in refused:
         with pytest.raises(ValueError, match=rf"^config\.{path}=.*; .*; .*"):
-            config_checks.validate(changed({path: value}))
+            config_lib.validate(changed({path: value}))
 
 
 def test_warmup_fraction_is_a_share():
     for value in (0.0, 0.002, 1.0):
-        config_checks.validate(
+        config_lib.validate(
             changed({"optim.warmup_steps": 0, "optim.warmup_fraction": value})
         )
     with pytest.raises(ValueError, match=r"warmup_fraction=1.5; from 0.0 to 1.0;"):
-        config_checks.validate(
+        config_lib.validate(
             changed({"optim.warmup_steps": 0, "optim.warmup_fraction": 1.5})
         )
 
@@ -82,7 +81,7 @@ def test_warmup_fraction_is_a_share():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_floats_that_are_not_finite_are_refused(path, value):
     with pytest.raises(ValueError, match=rf"config\.{path}=-?(nan|inf); from"):
-        config_checks.validate(changed({path: value}))
+        config_lib.validate(changed({path: value}))
 
 
 @pytest.mark.parametrize(
@@ -97,34 +96,34 @@ def test_floats_that_are_not_finite_are_refused(path, value):
 )
 def test_unknown_choice_lists_the_known(path, value, message):
     with pytest.raises(ValueError, match=message):
-        config_checks.validate(changed({path: value}))
+        config_lib.validate(changed({path: value}))
 
 
 def test_masks_of_attention_have_no_more_places_than_32_bits_count():
     long = {"model.context_length": 18_919}
     message = r"context_length=18919; at most 18918 with num_heads=12"
     with pytest.raises(ValueError, match=message):
-        config_checks.validate(changed(long))
-    config_checks.validate(changed(long | {"model.attention_dropout": 0.0}))
-    config_checks.validate(changed({"model.context_length": 18_918}))
+        config_lib.validate(changed(long))
+    config_lib.validate(changed(long | {"model.attention_dropout": 0.0}))
+    config_lib.validate(changed({"model.context_length": 18_918}))
 
 
 def test_heads_must_divide_the_width():
     message = r"num_heads=5; must divide config.model.width=768; try 4 or 6"
     with pytest.raises(ValueError, match=message):
-        config_checks.validate(changed({"model.num_heads": 5}))
+        config_lib.validate(changed({"model.num_heads": 5}))
 
 
 def test_accumulation_must_divide_the_batch():
     message = r"accumulation_steps=3; must divide config.train.batch_size=64;"
     with pytest.raises(ValueError, match=message):
-        config_checks.validate(changed({"train.accumulation_steps": 3}))
+        config_lib.validate(changed({"train.accumulation_steps": 3}))
 
 
 def test_two_warmups_are_refused():
     message = r"warmup_steps=2000 and .*warmup_fraction=0.002; only one may be set"
     with pytest.raises(ValueError, match=message):
-        config_checks.validate(changed({"optim.warmup_fraction": 0.002}))
+        config_lib.validate(changed({"optim.warmup_fraction": 0.002}))
 
 
 def test_run_goes_on_under_other_logging_and_keeping():
@@ -148,8 +147,8 @@ def test_run_goes_on_under_other_logging_and_keeping():
             "train.profile_steps": 7,
         }
     )
-    assert config_checks.conflicts(RunConfig(), free) == []
-    assert config_checks.fingerprint(RunConfig()) == config_checks.fingerprint(free)
+    assert config_lib.conflicts(RunConfig(), free) == []
+    assert config_lib.fingerprint(RunConfig()) == config_lib.fingerprint(free)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +165,7 @@ def test_run_goes_on_under_other_logging_and_keeping():
     ],
 )
 def test_run_does_not_go_on_under_another_trajectory(path, value):
-    found = config_checks.conflicts(RunConfig(), changed({path: value}))
+    found = config_lib.conflicts(RunConfig(), changed({path: value}))
     assert found == [f"{path}: {DEFAULTS[path]!r} -> {value!r}"]
 
 
@@ -192,33 +191,33 @@ def test_run_grows_only_where_its_schedule_does_not_know_the_end(
             "optim.warmup_fraction": fraction,
         }
     )
-    found = config_checks.conflicts(
+    found = config_lib.conflicts(
         changed({"train.max_steps": old}, base), changed({"train.max_steps": new}, base)
     )
     assert found == ([] if may_go_on else [f"train.max_steps: {old} -> {new}"])
 
 
 def test_fingerprint_covers_what_a_checkpoint_depends_on():
-    default = config_checks.fingerprint(RunConfig())
-    assert config_checks.fingerprint(changed({"train.log_every_steps": 7})) == default
+    default = config_lib.fingerprint(RunConfig())
+    assert config_lib.fingerprint(changed({"train.log_every_steps": 7})) == default
     for path, value in (
         ("seed", 1),
         ("model.width", 24),
         ("optim.eps", 1e-6),
         ("train.batch_size", 32),
     ):
-        assert config_checks.fingerprint(changed({path: value})) != default
+        assert config_lib.fingerprint(changed({path: value})) != default
 
 
 def test_warmup_that_never_ends_is_warned_of():
     config = RunConfig()
-    assert config_checks.warnings(config, 2001) == []
-    (warning,) = config_checks.warnings(config, 2000)
+    assert config_lib.warnings(config, 2001) == []
+    (warning,) = config_lib.warnings(config, 2000)
     assert "warmup_steps=2000" in warning
     assert "no shorter than the run of 2000 steps" in warning
 
 
 def test_steps_behind_the_end_are_warned_of():
     config = changed({"train.keep_at_steps": (5, 4000, 4001)})
-    (warning,) = config_checks.warnings(config, 4000)
+    (warning,) = config_lib.warnings(config, 4000)
     assert "keep_at_steps=[4001]" in warning

@@ -1,0 +1,66 @@
+"""The configuration of a run: every field, its rules, and its ways in and out.
+
+    fields      the frozen dataclasses, where each field is declared once
+    conversion  ConfigDict, JSON and command line to RunConfig and back
+    rules       validation, resuming, the fingerprint
+
+Nothing here touches a device or a file.
+"""
+
+from gpt1_jax.config.conversion import (
+    check_path,
+    experiment_words,
+    from_mapping,
+    inherit,
+    parse,
+    replace,
+    to_config_dict,
+)
+from gpt1_jax.config.fields import (
+    COMPUTE_DTYPES,
+    FIELDS,
+    SOURCES,
+    STORYWORLD,
+    DataConfig,
+    InitConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimConfig,
+    Role,
+    RunConfig,
+    TaskConfig,
+    TrainConfig,
+    flatten,
+    role,
+)
+from gpt1_jax.config.rules import checked, conflicts, fingerprint, validate, warnings
+
+__all__ = [
+    "COMPUTE_DTYPES",
+    "FIELDS",
+    "SOURCES",
+    "STORYWORLD",
+    "DataConfig",
+    "InitConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Role",
+    "RunConfig",
+    "TaskConfig",
+    "TrainConfig",
+    "check_path",
+    "checked",
+    "conflicts",
+    "experiment_words",
+    "fingerprint",
+    "flatten",
+    "from_mapping",
+    "inherit",
+    "parse",
+    "replace",
+    "role",
+    "to_config_dict",
+    "validate",
+    "warnings",
+]
