@@ -16,7 +16,7 @@ from absl import flags
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, RunConfig
-from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.tasks import registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.interop import huggingface, openai, weights
@@ -121,7 +121,7 @@ def _export(given: Path, output: Path) -> None:
 def _is_choice(found: model_store.Restored) -> bool:
     """Whether the head, if there is one, gives each of several texts a logit."""
     task = found.config.task.name
-    return loading.named(task).kind == "choice" if task else bool(found.origin)
+    return registry.named(task).kind == "choice" if task else bool(found.origin)
 
 
 def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:

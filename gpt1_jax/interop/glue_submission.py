@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gpt1_jax.data.tasks import loading
 from gpt1_jax.data.tasks.examples import HIGHEST_SCORE, LOWEST_SCORE
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.evaluation.predictions import Prediction
 
@@ -32,7 +32,7 @@ class GlueFile:
     @property
     def predicted_by(self) -> str:
         """The task whose model predicts it: its own, or MNLI for AX."""
-        return loading.TASKS[self.task].predicted_by or self.task
+        return TASKS[self.task].predicted_by or self.task
 
     @property
     def predictions_split(self) -> str:
@@ -42,7 +42,7 @@ class GlueFile:
     @property
     def num_rows(self) -> int:
         """The size of the official test set."""
-        return loading.TASKS[self.task].num_examples[self.split]
+        return TASKS[self.task].num_examples[self.split]
 
 
 _BINARY = ("0", "1")
@@ -92,7 +92,7 @@ def answers(
     Args:    source: the file of the predictions, for messages.
     Raises:  UserError: indices that are not 0, 1, 2, ...; an unknown class; no score.
     """
-    classes = loading.TASKS[file.task].classes
+    classes = TASKS[file.task].classes
     labels = {label: label for label in file.labels}
     if file.labels == _BINARY:
         labels |= dict(zip(classes, _BINARY, strict=True))

@@ -71,7 +71,7 @@ def with_model_settings(config: RunConfig) -> RunConfig:
     return dataclasses.replace(
         config,
         model=dataclasses.replace(own.model, **explicit_compute_settings(config.model)),
-        data=task_data.chosen(own.data, config.data),
+        data=task_data.select_data(own.data, config.data),
     )
 
 

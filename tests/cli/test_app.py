@@ -46,7 +46,7 @@ def get_config(words=""):
 MISTAKES = {
     "fine-tuning on no data": (
         [*FINETUNE, "--config.data.task_dir=no_such_directory"],
-        "config.data.task_dir='no_such_directory' is no directory",
+        "config.data.task_dir='no_such_directory' is not a directory",
     ),
     "misspelt field": (
         [*PRETRAIN, "--config.model.widht=24"],

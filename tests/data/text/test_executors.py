@@ -10,7 +10,7 @@ import pytest
 
 from gpt1_jax.data.text import executors
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def wait_for_json(path: Path) -> dict:

@@ -23,7 +23,7 @@ from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.data.text import openai_bpe, preparation, tokenizers
 from gpt1_jax.errors import UserError
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden/openai_bpe.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden/openai_bpe.json").read_text())
 FIRST_MERGE = len(GOLDEN["symbols"])
 NUM_RELEASED = 40478
 
@@ -257,7 +257,7 @@ def test_without_spacy_it_refuses_with_the_command(tmp_path):
     code = (
         "import sys; sys.modules['spacy'] = None\n"
         "from pathlib import Path\n"
-        "from gpt1_jax.data import tokenizers\n"
+        "from gpt1_jax.data.text import tokenizers\n"
         "from gpt1_jax.errors import UserError\n"
         f"found = tokenizers.load(Path({str(tmp_path)!r}))\n"
         "assert found.decode([1]) == '.'\n"
