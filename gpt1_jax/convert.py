@@ -64,10 +64,10 @@ def _import(given: Path, output: Path) -> None:
     else:
         found = huggingface.read(given)
     terminal.say(_describe(found))
-    if doubtful := weights.doubtful_gains(found):
+    if suspicious := weights.suspicious_norm_scale(found):
         terminal.warn(
-            f"{doubtful} is no gain of a trained model, whose mean is well above 0; if "
-            "these are trained weights, the pieces are in another order"
+            f"{suspicious} has a mean near 0; a trained norm scale is well above "
+            "0; if these are trained weights, the pieces are in another order"
         )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
@@ -119,7 +119,7 @@ def _export(given: Path, output: Path) -> None:
 
 
 def _is_choice(found: model_store.Restored) -> bool:
-    """Whether the head, if there is one, gives each of several texts a logit."""
+    """Returns whether a head of the model is one of multiple choice."""
     task = found.config.task.name
     return registry.named(task).kind == "choice" if task else bool(found.origin)
 

@@ -84,7 +84,7 @@ def _read_finished(workdir: Path) -> RunConfig:
 def _read(
     file: GlueFile, workdir: Path, config: RunConfig
 ) -> tuple[list[str | float], int]:
-    """What the run in `workdir` answers for `file`, and how many rows that must be."""
+    """Returns the answers of a run for `file`, and the expected number of rows."""
     rows = predictions.read(workdir, file.predictions_split)
     source = str(predictions.path_of(workdir, file.predictions_split))
     answers = glue_submission.answers(file, rows, source)

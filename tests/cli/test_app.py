@@ -124,7 +124,7 @@ MISTAKES = {
     ),
     "prepare into a file": (
         ["prepare", "--corpus=good/*.txt", "--output=bad_name.py"],
-        "bad_name.py exists and is no token store",
+        "bad_name.py exists and is not a token store",
     ),
     "generate from nothing": (
         ["generate", "--checkpoint=nowhere", "--prompt=once"],

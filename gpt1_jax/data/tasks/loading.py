@@ -85,7 +85,7 @@ def _find(
     """Returns path and reader of the first of the split's files that exists."""
     if not task_dir.is_dir():
         raise NotFound(
-            f"{task_dir} is no directory; the one that holds the tasks' folders is "
+            f"{task_dir} is not a directory; the one that holds the tasks' folders is "
             "expected; set it with --config.data.task_dir=DIR"
         )
     for file in task.files[split]:

@@ -25,7 +25,7 @@ FILE_NAMES = (
     ("vocab.json", "merges.txt"),
 )
 INSTALL = "pip install spacy"
-# Where newer versions of transformers keep both.
+# Newer versions of transformers keep both in this file.
 _ONE_FILE = "tokenizer.json"
 _END_OF_WORD = "</w>"
 _NEWLINE = f"\n{_END_OF_WORD}"
@@ -42,7 +42,7 @@ class OpenAITokenizer:
     Source: finetune-transformer-lm text_utils.py, `TextEncoder`.
     """
 
-    # Whose versions decide the ids; spaCy's changes how it cuts some URLs.
+    # Packages whose versions decide the ids; spaCy's splits of some URLs change.
     libraries: tuple[str, ...] = ("ftfy", "spacy", "tokenizers")
 
     def __init__(self, vocabulary: bytes, merges: bytes, origin: str = "these bytes"):
@@ -161,7 +161,7 @@ def _parse_vocabulary(content: bytes, origin: str) -> dict[str, int]:
     if not is_whole or not id_of:
         raise UserError(
             f"{origin}: the vocabulary is no JSON object of pieces and the ids 0, 1, "
-            f"...; {FILE_NAMES[0][0]} is expected; fetch it anew"
+            f"...; {FILE_NAMES[0][0]} is expected; fetch it again"
         )
     return id_of
 
@@ -176,7 +176,7 @@ def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(
             f"{origin}: the merges are no lines of two pieces after a first line; "
-            f"{FILE_NAMES[0][1]} is expected; fetch it anew"
+            f"{FILE_NAMES[0][1]} is expected; fetch it again"
         )
     return [(first, second) for first, second in rows]
 
@@ -224,6 +224,6 @@ def _split(content: bytes, origin: str) -> list[bytes]:
     except (ValueError, KeyError, TypeError):
         pass
     raise UserError(
-        f"{origin} is no tokenizer of GPT-1: byte pairs whose words end in "
+        f"{origin} is not a tokenizer of GPT-1: byte pairs whose words end in "
         f"{_END_OF_WORD} are expected; bring {' and '.join(FILE_NAMES[0])}"
     )

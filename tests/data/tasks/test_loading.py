@@ -355,7 +355,7 @@ def test_missing_file_is_refused_with_what_is_expected(tmp_path):
     )
     with pytest.raises(FileNotFoundError, match=message):
         load("mrpc", "dev", tmp_path / "glue")
-    with pytest.raises(FileNotFoundError, match=r"nowhere is no directory; the one"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a directory; the one"):
         load("mrpc", "dev", tmp_path / "nowhere")
 
 

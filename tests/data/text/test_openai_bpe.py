@@ -214,7 +214,9 @@ def test_the_one_file_of_newer_versions_is_the_same(as_pairs, tmp_path, tokenize
     assert tokenizers.load(tmp_path).fingerprint == tokenizer.fingerprint
     model["end_of_word_suffix"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
-    with pytest.raises(UserError, match=r"tokenizer.json is no tokenizer of GPT-1: b"):
+    with pytest.raises(
+        UserError, match=r"tokenizer.json is not a tokenizer of GPT-1: b"
+    ):
         tokenizers.load(tmp_path)
 
 
