@@ -4,8 +4,8 @@ All rules of GLUE are here. Workdirs are left to gpt1_jax.submit.
 """
 
 import dataclasses
+import io
 import math
-import os
 import re
 import zipfile
 import zlib
@@ -16,6 +16,7 @@ from gpt1_jax.data.tasks.examples import HIGHEST_SCORE, LOWEST_SCORE
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.evaluation.predictions import Prediction
+from gpt1_jax.files import write_bytes_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,19 +140,12 @@ def write(
         raise UserError(
             f"{output} is a directory; a file to write is expected; name one"
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name in FILES:
-                    if name in texts:
-                        _add(archive, name, texts[name])
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in FILES:
+            if name in texts:
+                _add(archive, name, texts[name])
+    write_bytes_atomically(output, content.getvalue())
 
 
 def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:

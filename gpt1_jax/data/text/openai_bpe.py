@@ -7,7 +7,6 @@ their own names or those that Hugging Face gives them.
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import tokenizers as tokenizers_lib
 
 from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import naming, parse_json
+from gpt1_jax.files import parse_json, write_bytes_atomically
 
 # Vocabulary and merges, as released and as Hugging Face names them.
 FILE_NAMES = (
@@ -101,7 +100,6 @@ class OpenAITokenizer:
         Args: as_huggingface: under transformers' names, with the config that makes its
               OpenAIGPTTokenizer of them.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         files = dict(zip(FILE_NAMES[as_huggingface], self._files, strict=True))
         if as_huggingface:
             fields = {
@@ -111,10 +109,7 @@ class OpenAITokenizer:
             }
             files["tokenizer_config.json"] = json.dumps(fields, indent=2).encode()
         for name, content in files.items():
-            part = directory / f"{name}.{os.getpid()}.part"
-            with naming(part):
-                part.write_bytes(content)
-            part.replace(directory / name)
+            write_bytes_atomically(directory / name, content)
 
 
 class _Words(dict):

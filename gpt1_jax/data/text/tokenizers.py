@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import io
 import itertools
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +19,7 @@ import sentencepiece
 from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.data.text import openai_bpe
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import naming
+from gpt1_jax.files import write_bytes_atomically
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
@@ -119,11 +118,7 @@ class SentencePieceTokenizer:
 
     def save(self, directory: Path) -> None:
         """Writes the model file, atomically."""
-        directory.mkdir(parents=True, exist_ok=True)
-        part = directory / f"{_MODEL_FILE}.{os.getpid()}.part"
-        with naming(directory / _MODEL_FILE):
-            part.write_bytes(self._model)
-        part.replace(directory / _MODEL_FILE)
+        write_bytes_atomically(directory / _MODEL_FILE, self._model)
 
 
 class _WordCache(dict[str, list[int]]):
