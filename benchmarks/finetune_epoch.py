@@ -21,7 +21,7 @@ from benchmarks import side_by_side
 from experiments import finetune as experiment
 from gpt1_jax import config, terminal
 from gpt1_jax.cli import app
-from gpt1_jax.data.tasks import batches, loading, task_data
+from gpt1_jax.data.tasks import batches, registry, task_data
 from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.inference import classifier
 from gpt1_jax.training import losses, optim, transfer
@@ -48,7 +48,7 @@ def main() -> None:
     runtime.keep_freed_memory()
     found = model_store.restore(_CHECKPOINT.value)
     run_config = _config(found)
-    task = loading.named(_TASK.value)
+    task = registry.named(_TASK.value)
     recipe = classifier.Recipe(run_config, task, found.tokenizer)
     data = task_data.open_data(run_config.data)
     train = recipe.records(data.load(task, task.train).examples)

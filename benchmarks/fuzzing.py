@@ -15,7 +15,7 @@ import numpy as np
 from gpt1_jax import config as config_lib
 from gpt1_jax import score, storyworld
 from gpt1_jax.config import ModelConfig, RunConfig
-from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.tasks import loading, registry
 from gpt1_jax.data.text import preparation, tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.interop import huggingface, openai, weights
@@ -66,7 +66,7 @@ class Corpus:
         storyworld.write_tasks(self.tasks_dir, seed=0)
         self.splits = [
             (task, split, file)
-            for task in loading.TASKS.values()
+            for task in registry.TASKS.values()
             for split in task.files
             if (file := self._file(task, split))
         ]
@@ -76,7 +76,7 @@ class Corpus:
         self.released_dir = directory / "openai"
         self._write_weights()
 
-    def _file(self, task: loading.Task, split: str) -> Path | None:
+    def _file(self, task: registry.Task, split: str) -> Path | None:
         for file in task.files[split]:
             for found in sorted(self.tasks_dir.glob(file.pattern)):
                 inside = sorted(found.rglob("*.txt")) if found.is_dir() else [found]
@@ -239,7 +239,7 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
             tokenizer.decode(ids.tolist())
 
     _one_line(scored)
-    task = rng.choice(list(loading.TASKS.values()))
+    task = rng.choice(list(registry.TASKS.values()))
     _one_line(lambda: loading.read_input(task, path))
 
 

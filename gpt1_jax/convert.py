@@ -16,7 +16,7 @@ from absl import flags
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, RunConfig
-from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.tasks import registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.interop import huggingface, openai, weights
@@ -64,10 +64,10 @@ def _import(given: Path, output: Path) -> None:
     else:
         found = huggingface.read(given)
     terminal.say(_describe(found))
-    if doubtful := weights.doubtful_gains(found):
+    if suspicious := weights.suspicious_norm_scale(found):
         terminal.warn(
-            f"{doubtful} is no gain of a trained model, whose mean is well above 0; if "
-            "these are trained weights, the pieces are in another order"
+            f"{suspicious} has a mean near 0; a trained norm scale is well above "
+            "0; if these are trained weights, the pieces are in another order"
         )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
@@ -119,9 +119,9 @@ def _export(given: Path, output: Path) -> None:
 
 
 def _is_choice(found: model_store.Restored) -> bool:
-    """Whether the head, if there is one, gives each of several texts a logit."""
+    """Returns whether a head of the model is one of multiple choice."""
     task = found.config.task.name
-    return loading.named(task).kind == "choice" if task else bool(found.origin)
+    return registry.named(task).kind == "choice" if task else bool(found.origin)
 
 
 def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:

@@ -22,6 +22,20 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Replaces `path` by a file with `content`: a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with naming(path), part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[TextIO]:
     """A text file to write over a block, which replaces `path` at its end, or never."""

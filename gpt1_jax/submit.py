@@ -14,7 +14,7 @@ from absl import flags
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data.tasks import loading, task_data
+from gpt1_jax.data.tasks import registry, task_data
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.interop import glue_submission
@@ -84,7 +84,7 @@ def _read_finished(workdir: Path) -> RunConfig:
 def _read(
     file: GlueFile, workdir: Path, config: RunConfig
 ) -> tuple[list[str | float], int]:
-    """What the run in `workdir` answers for `file`, and how many rows that must be."""
+    """Returns the answers of a run for `file`, and the expected number of rows."""
     rows = predictions.read(workdir, file.predictions_split)
     source = str(predictions.path_of(workdir, file.predictions_split))
     answers = glue_submission.answers(file, rows, source)
@@ -95,7 +95,7 @@ def _num_test_rows(file: GlueFile, config: RunConfig) -> int:
     """The size of the test set: the official one's, or storyworld's."""
     if not task_data.is_storyworld(config.data):
         return file.num_rows
-    task = loading.named(file.task)
+    task = registry.named(file.task)
     return len(task_data.open_data(config.data).load(task, file.split).examples)
 
 

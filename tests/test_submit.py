@@ -10,7 +10,7 @@ import pytest
 from gpt1_jax import submit
 from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, RunConfig, TaskConfig
-from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.tasks.rows import TASKS as ROWS
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.evaluation.predictions import Prediction
 from gpt1_jax.workdirs import workdir as workdir_lib
@@ -63,7 +63,7 @@ def write_config(workdir: Path, config: RunConfig) -> None:
 def make_rows(task: str, num_rows: int = NUM_ROWS) -> list[Prediction]:
     if task == "stsb":
         return [Prediction(i, None, 1.25 * i, ()) for i in range(num_rows)]
-    classes = loading.TASKS[task].classes
+    classes = ROWS[task].classes
     return [
         Prediction(i, None, classes[i % len(classes)], (0.5,)) for i in range(num_rows)
     ]

@@ -46,7 +46,7 @@ def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
 
     Its validation split is held out, else its test split, else nothing is. A long text
     is a book (PG-19's); short ones (the sentences of lm1b) share files, a line each.
-    Raises: UserError, NotFound: as tfds_source.texts; no training split.
+    Raises: UserError, NotFound: as tfds.texts; no training split.
     """
     identity, splits = tfds.describe(name, config.tfds_dir)
     if not splits.get("train"):

@@ -14,8 +14,8 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import batches, registry
 from gpt1_jax.data.tasks import records as records_lib
 from gpt1_jax.data.tasks.examples import Example, Split
-from gpt1_jax.data.tasks.loading import Task
 from gpt1_jax.data.tasks.records import NUM_SPECIALS, Records
+from gpt1_jax.data.tasks.rows import Task
 from gpt1_jax.data.tasks.task_data import TaskData
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
@@ -77,7 +77,7 @@ class Recipe:
 
     def records(self, examples: Iterable[Example]) -> Records:
         """The sequences of `examples`; see inputs.make_records."""
-        layout = records_lib.layout(
+        layout = records_lib.make_layout(
             self.tokenizer.vocab_size, self.config.model.context_length
         )
         return records_lib.make_records(

@@ -1,1 +1,1 @@
-"""Other systems' formats: what they read and write, made of ours and back."""
+"""Conversion to and from the formats of other systems."""

@@ -1,26 +1,27 @@
 """The zip that gluebenchmark.com scores: one table of labels for each test set.
 
-All that GLUE prescribes about it is here. It knows no workdir; gpt1_jax.submit does.
+All rules of GLUE are here. Workdirs are left to gpt1_jax.submit.
 """
 
 import dataclasses
+import io
 import math
-import os
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gpt1_jax.data.tasks import loading
 from gpt1_jax.data.tasks.examples import HIGHEST_SCORE, LOWEST_SCORE
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.evaluation.predictions import Prediction
+from gpt1_jax.files import write_bytes_atomically
 
 
 @dataclasses.dataclass(frozen=True)
 class GlueFile:
-    """A file of the zip: where its rows come from and what they may say."""
+    """A file of the zip: the source of its rows and their allowed labels."""
 
     name: str
     # The row of data.tasks and its split that the file answers.
@@ -32,17 +33,17 @@ class GlueFile:
     @property
     def predicted_by(self) -> str:
         """The task whose model predicts it: its own, or MNLI for AX."""
-        return loading.TASKS[self.task].predicted_by or self.task
+        return TASKS[self.task].predicted_by or self.task
 
     @property
     def predictions_split(self) -> str:
-        """What the predictions are called in a workdir of that model."""
+        """The name of the predictions in a workdir of that model."""
         return self.split if self.predicted_by == self.task else self.task
 
     @property
     def num_rows(self) -> int:
         """The size of the official test set."""
-        return loading.TASKS[self.task].num_examples[self.split]
+        return TASKS[self.task].num_examples[self.split]
 
 
 _BINARY = ("0", "1")
@@ -71,7 +72,7 @@ MODELS = tuple(dict.fromkeys(file.predicted_by for file in FILES.values()))
 
 _HEADER = "index\tprediction"
 _SCORE = re.compile(r"[0-9]+(\.[0-9]+)?")
-# Besides BadZipFile, what zipfile raises for an encrypted or damaged entry.
+# The exceptions of zipfile for an encrypted or damaged entry.
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -84,15 +85,14 @@ _UNREADABLE = (
 def answers(
     file: GlueFile, predictions: Iterable[Prediction], source: str
 ) -> list[str | float]:
-    """What `file` says of each prediction: a label of GLUE's, or a score.
+    """Returns the entries of `file`: a label of GLUE or a score for each prediction.
 
-    Where GLUE wants 0 and 1, these are the places of the task's classes; elsewhere it
-    wants the classes' names.
+    A label is the index of the class where GLUE expects 0 and 1, else its name.
 
     Args:    source: the file of the predictions, for messages.
     Raises:  UserError: indices that are not 0, 1, 2, ...; an unknown class; no score.
     """
-    classes = loading.TASKS[file.task].classes
+    classes = TASKS[file.task].classes
     labels = {label: label for label in file.labels}
     if file.labels == _BINARY:
         labels |= dict(zip(classes, _BINARY, strict=True))
@@ -140,19 +140,12 @@ def write(
         raise UserError(
             f"{output} is a directory; a file to write is expected; name one"
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name in FILES:
-                    if name in texts:
-                        _add(archive, name, texts[name])
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in FILES:
+            if name in texts:
+                _add(archive, name, texts[name])
+    write_bytes_atomically(output, content.getvalue())
 
 
 def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
@@ -250,7 +243,7 @@ def _check_table(file: GlueFile, text: str, num_expected: int) -> None:
     header, *rows = text.removesuffix("\n").split("\n")
     if header != _HEADER:
         raise UserError(
-            f"{file.name} line 1 is {header!r}; {_HEADER!r} is expected; mend it"
+            f"{file.name} line 1 is {header!r}; {_HEADER!r} is expected; correct it"
         )
     for index, row in enumerate(rows):
         _check_row(file, index, row)
@@ -267,21 +260,22 @@ def _check_row(file: GlueFile, index: int, row: str) -> None:
     if len(cells) != 2:
         raise UserError(
             f"{where} is {row!r}; an index, a tab and a prediction are expected; "
-            "mend it"
+            "correct it"
         )
     if cells[0] != str(index):
         raise UserError(
             f"{where} has index {cells[0]!r}; {index} is expected: each file counts "
-            "its rows from 0 and leaves none out; add the missing row or number anew"
+            "its rows from 0 and leaves none out; add the missing row or number "
+            "the rows again"
         )
     if file.labels:
         if cells[1] not in file.labels:
             raise UserError(
                 f"{where} has label {cells[1]!r}; {' or '.join(file.labels)} is "
-                "allowed; mend it"
+                "allowed; correct it"
             )
     elif not _SCORE.fullmatch(cells[1]) or float(cells[1]) > HIGHEST_SCORE:
         raise UserError(
             f"{where} has {cells[1]!r}; a number from {LOWEST_SCORE:g} to "
-            f"{HIGHEST_SCORE:g} is expected; mend it"
+            f"{HIGHEST_SCORE:g} is expected; correct it"
         )

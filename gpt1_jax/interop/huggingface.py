@@ -58,13 +58,13 @@ def read(directory: Path) -> Weights:
             )
         if not _NO_PARAMETER.fullmatch(bare):
             tensors[bare] = tensor
-    # Of tied tensors transformers stores one: of a double-heads model, the head.
+    # transformers stores one of two tied tensors; in a double-heads model, the head.
     if _TOKEN_TABLE not in tensors and _LM_HEAD in tensors:
         tensors[_TOKEN_TABLE] = tensors[_LM_HEAD]
     if model.num_layers > len(tensors):
         raise UserError(
             f"{directory}: {len(tensors)} tensors; config.json asks for a model of "
-            f"{model.num_layers:,} layers; fetch the files anew"
+            f"{model.num_layers:,} layers; fetch the files again"
         )
     names = _names(model.num_layers)
     expected = weights.expected_shapes(model, vocab_size)
@@ -73,7 +73,7 @@ def read(directory: Path) -> Weights:
         if name not in tensors:
             raise UserError(
                 f"{directory}: no tensor {name}; config.json asks for a model of "
-                f"{model.num_layers} layers that has it; fetch the files anew"
+                f"{model.num_layers} layers that has it; fetch the files again"
             )
         params[path] = _checked(directory, name, tensors.pop(name), expected[path])
     _check_tied(directory, tensors.pop(_LM_HEAD, None), params["embed/token"])
@@ -166,7 +166,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
-            f"{path} is no config of an OpenAIGPT: {error!r}; fetch it anew"
+            f"{path} is not a config of an OpenAIGPT: {error!r}; fetch it again"
         ) from None
 
 
@@ -180,7 +180,7 @@ def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
         except (safetensors.SafetensorError, OSError, TypeError) as error:
             raise UserError(
                 f"{path} can't be read: {error}; floats are expected; "
-                "fetch the file anew"
+                "fetch the file again"
             ) from None
 
 
@@ -192,7 +192,7 @@ def _shards(directory: Path) -> list[Path]:
                 parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()
             )
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{index} is no index of shards; fetch it anew") from None
+            raise UserError(f"{index} is no index of shards; fetch it again") from None
         paths = [directory / Path(name).name for name in sorted(names)]
     else:
         whole = directory / _WEIGHTS_FILE
@@ -216,7 +216,7 @@ def _shards(directory: Path) -> list[Path]:
 
 
 def _unpickling_command(pickled: Path) -> str:
-    """What writes a pickled file's tensors as safetensors beside it."""
+    """Returns the command that converts a pickled file to safetensors."""
     program = (
         "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], "
         'weights_only=True, map_location="cpu"); s.save_file({k: v.clone() for k, v in '
@@ -229,11 +229,11 @@ def _unpickling_command(pickled: Path) -> str:
 def _checked(
     directory: Path, name: str, tensor: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """`tensor` in float32, if it has the shape that config.json asks for."""
+    """Returns `tensor` in float32; raises UserError for an unexpected shape."""
     if tensor.shape != shape:
         raise UserError(
             f"{directory}: tensor {name} is {list(tensor.shape)}; {list(shape)} is "
-            "expected by config.json; fetch the files anew"
+            "expected by config.json; fetch the files again"
         )
     return np.asarray(tensor, np.float32)
 

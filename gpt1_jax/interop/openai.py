@@ -42,7 +42,7 @@ def read(directory: Path) -> tuple[Weights, dict[str, Any]]:
         if tuple(found) != wanted:
             raise UserError(
                 f"{directory / _SHAPES_FILE}: shape {number} is {found}; "
-                f"{list(wanted)} is expected there, of {path}; fetch the file anew"
+                f"{list(wanted)} is expected there, of {path}; fetch the file again"
             )
     pieces = _open_pieces(directory)
     total = sum(math.prod(shape) for shape in shapes)
@@ -102,7 +102,7 @@ def write(
 
 
 def _new_header(size: int) -> bytes:
-    """What stands before the floats of a piece in a .npy file of today."""
+    """Returns the header that the installed numpy writes before a piece's floats."""
     buffer = io.BytesIO()
     facts = {"descr": "<f4", "fortran_order": False, "shape": (size,)}
     np.lib.format.write_array_header_1_0(buffer, facts)
@@ -134,8 +134,8 @@ def _read_shapes(path: Path) -> list[list[int]]:
     count = len(shapes)
     if not is_good or count < 2 + _PER_BLOCK or (count - 2) % _PER_BLOCK:
         raise UserError(
-            f"{path} is no list of 2 + {_PER_BLOCK} n shapes, n blocks; the released "
-            "one has 146; fetch it anew"
+            f"{path} is not a list of 2 + {_PER_BLOCK} n shapes, n blocks; the "
+            "released one has 146; fetch it again"
         )
     return shapes
 
@@ -148,7 +148,7 @@ def _model_of(shapes: list[list[int]], directory: Path) -> ModelConfig:
     if len(positions) != 2 or len(tokens) != 2 or len(mlp) != 1:
         raise UserError(
             f"{directory / _SHAPES_FILE}: positions {positions}, tokens {tokens}, MLP "
-            f"bias {mlp}; two axes, two and one are expected; fetch the file anew"
+            f"bias {mlp}; two axes, two and one are expected; fetch the file again"
         )
     width = positions[1]
     return ModelConfig(
@@ -193,14 +193,14 @@ def _open_piece(path: Path) -> np.memmap:
     except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
         raise UserError(
             f"{path} can't be read: {error}; a .npy file of float32 is expected; fetch "
-            "it anew"
+            "it again"
         ) from None
     if not isinstance(piece, np.memmap):
         raise UserError(f"{path} is an archive of arrays; one is expected; fetch it")
     if piece.dtype != np.float32 or piece.ndim != 1:
         raise UserError(
             f"{path} holds {piece.dtype} of shape {list(piece.shape)}; float32 in one "
-            "axis is expected; fetch it anew"
+            "axis is expected; fetch it again"
         )
     return piece
 
@@ -214,7 +214,7 @@ def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
         raise UserError(
             f"{directory}: params_0.npy to params_{len(sizes) - 1}.npy hold "
             f"{sum(sizes):,} floats; {_SHAPES_FILE} asks for {total:,}; fetch "
-            f"{', '.join(wrong)} anew"
+            f"{', '.join(wrong)} again"
         )
     like = _like_sizes(total, len(sizes))
     if sorted(sizes) == sorted(like) and sizes != like:
@@ -222,10 +222,10 @@ def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
         raise UserError(
             f"{directory / f'params_{n}.npy'} has {sizes[n]:,} floats; "
             f"{like[n]:,} are expected, the larger pieces first; the pieces are "
-            "in another order; fetch them anew"
+            "in another order; fetch them again"
         )
 
 
 def _like_sizes(total: int, count: int) -> list[int]:
-    """`total` in `count` shares that differ by at most 1, the larger first."""
+    """Splits `total` into `count` shares that differ by at most 1, large ones first."""
     return [total // count + (number < total % count) for number in range(count)]

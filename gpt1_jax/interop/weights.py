@@ -1,4 +1,4 @@
-"""What the weight formats share: our parameters beside the names that others use."""
+"""Code that both weight formats share, and the names of parameters in each."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
 
-# Of an axis of any array; damaged files ask for more.
+# The largest allowed axis of an array; larger ones mean damaged files.
 LARGEST_SIZE = 1 << 20
 
 # Each parameter of a block, in the order of the release, and its name in transformers.
@@ -79,19 +79,19 @@ def expected_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, .
 
 
 def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
-    """Raises UserError naming a parameter that holds what is no number."""
+    """Raises UserError naming a parameter with infinite or NaN values."""
     for path, value in params.items():
         with np.errstate(all="ignore"):
             total = np.sum(value, dtype=np.float64)
         if not np.isfinite(total):
             raise UserError(
                 f"{where}: {path} holds values that are infinite or no number; intact "
-                "weights are expected; fetch the files anew"
+                "weights are expected; fetch the files again"
             )
 
 
-def doubtful_gains(found: Weights) -> str:
-    """The path of the first gain whose mean is near 0, as no trained one's is."""
+def suspicious_norm_scale(found: Weights) -> str:
+    """Returns the path of the first norm scale whose mean is near 0, or ""."""
     for path, value in found.params.items():
         if path.endswith("/scale") and np.mean(value) < 0.05:
             return path
@@ -102,7 +102,7 @@ def num_heads(width: int, where: str) -> int:
     """The heads of a model whose files don't say it: 64 features each, as released."""
     if width % 64:
         raise UserError(
-            f"{where}: width {width} is no multiple of 64, the width of a head in the "
-            "release; convert from Hugging Face's format, which names the heads"
+            f"{where}: width {width} is not a multiple of 64, the width of a head in "
+            "the release; convert from Hugging Face's format, which names the heads"
         )
     return width // 64

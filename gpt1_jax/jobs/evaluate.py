@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data.tasks import loading, task_data
+from gpt1_jax.data.tasks import registry, task_data
 from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
@@ -79,7 +79,7 @@ def _recipe(own: classifier.Recipe, config: RunConfig) -> classifier.Recipe:
     return dataclasses.replace(own, config=own_config, task=_task(own.task, config))
 
 
-def _splits(task: loading.Task, name: str) -> dict[str, str]:
+def _splits(task: registry.Task, name: str) -> dict[str, str]:
     """The splits that `name` means: all dev or test sets, or a single one."""
     splits = {"dev": task.dev, "test": task.test}.get(name, {"": name})
     if not splits:
@@ -90,9 +90,9 @@ def _splits(task: loading.Task, name: str) -> dict[str, str]:
     return dict(splits)
 
 
-def _task(own: loading.Task, config: RunConfig) -> loading.Task:
+def _task(own: registry.Task, config: RunConfig) -> registry.Task:
     """The task to score on: the model's own, or another that it predicts."""
-    task = loading.named(config.task.name)
+    task = registry.named(config.task.name)
     if own.name not in (task.name, task.predicted_by):
         raise UserError(
             f"config.task.name={task.name!r}, but the model in {config.init.path} was "

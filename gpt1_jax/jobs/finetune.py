@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data.tasks import batches, loading, registry, task_data
+from gpt1_jax.data.tasks import batches, registry, task_data
 from gpt1_jax.data.tasks.records import Records
 from gpt1_jax.distributed import mesh, multihost
 from gpt1_jax.errors import UserError
@@ -44,7 +44,7 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
-    task = loading.named(config.task.name)
+    task = registry.named(config.task.name)
     if not task.train:
         raise UserError(
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
@@ -84,7 +84,7 @@ def run(
     return result
 
 
-def _what_instead(task: loading.Task) -> str:
+def _what_instead(task: registry.Task) -> str:
     if task.predicted_by:
         return f"fine-tune {task.predicted_by}, whose model predicts it"
     return "it is for zero-shot evaluation only"
@@ -92,7 +92,7 @@ def _what_instead(task: loading.Task) -> str:
 
 def _predict_missing(config: RunConfig, workdir: Path) -> None:
     """Predicts test splits of a finished run that were not there when it ended."""
-    task = loading.named(config.task.name)
+    task = registry.named(config.task.name)
     missing = [
         found
         for found in task_data.test_splits(task)
@@ -104,18 +104,18 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
     there = [found for found in missing if data.has(*found[:2])]
     if there:
         model = classifier.load(workdir)
-        for rider, split, name in there:
+        for test_task, split, name in there:
             terminal.say(f"{name} is there now: predicting it")
-            records = _test_records(model.recipe, data, rider, split)
+            records = _test_records(model.recipe, data, test_task, split)
             _write(model.recipe, model.params, workdir, {name: records})
 
 
 def _test_records(
-    recipe: classifier.Recipe, data: task_data.TaskData, task: loading.Task, split: str
+    recipe: classifier.Recipe, data: task_data.TaskData, task: registry.Task, split: str
 ) -> Records:
-    """The records of a test split, of the recipe's own task or one that rides along."""
-    rider = dataclasses.replace(recipe, task=task)
-    return rider.load_records(data, split, must_have_labels=False)
+    """Returns the records of a test split, of the own task or an auxiliary one."""
+    test_recipe = dataclasses.replace(recipe, task=task)
+    return test_recipe.load_records(data, split, must_have_labels=False)
 
 
 def _write(
@@ -301,7 +301,7 @@ class _FineTuning:
         return {f"train_eval/{name}": score for name, score in scores.items()}
 
     def _write_predictions(self, workdir: Path, params: Any) -> None:
-        """predictions/SPLIT.jsonl of dev and test, and of a task that rides along."""
+        """Writes predictions/SPLIT.jsonl of dev, test and auxiliary test sets."""
         dev_splits = self.recipe.task.dev
         named = {dev_splits[infix]: found for infix, found in self.dev_records.items()}
         _write(self.recipe, params, workdir, named | self.test_records)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import files, terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data.tasks import loading, task_data
+from gpt1_jax.data.tasks import registry, task_data
 from gpt1_jax.data.tasks.examples import Example
 from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import NotFound, UserError
@@ -94,7 +94,7 @@ def _with_data(data: task_data.TaskData) -> list[Heuristic]:
     missing: list[Heuristic] = []
     for heuristic in zeroshot.HEURISTICS:
         is_there = all(
-            data.has(loading.named(heuristic.task), split)
+            data.has(registry.named(heuristic.task), split)
             for splits in _splits_of(heuristic).values()
             for split in splits
         )
@@ -115,7 +115,7 @@ def _splits_of(heuristic: Heuristic) -> dict[str, list[str]]:
 
     Training data is read where a threshold is fitted on it only.
     """
-    dev = list(loading.named(heuristic.task).dev.values())
+    dev = list(registry.named(heuristic.task).dev.values())
     train = {"train": ["train"]} if heuristic.is_threshold else {}
     return {"scored": dev or ["test"]} | train
 
@@ -194,7 +194,7 @@ class _Scorer:
         encode: zeroshot.Encode,
         names: Sequence[str],
     ) -> _Split:
-        task = loading.named(heuristic.task)
+        task = registry.named(heuristic.task)
         examples: list[Example] = []
         for name in names:
             loaded = data.load(task, name)

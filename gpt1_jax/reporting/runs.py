@@ -94,7 +94,7 @@ def _resolved(run: Run, others: Sequence[Run]) -> Run:
     trained = source(run, others)
     if trained is None:
         return run
-    data = task_data.chosen(trained.data, run.config.data)
+    data = task_data.select_data(trained.data, run.config.data)
     return dataclasses.replace(run, config=dataclasses.replace(run.config, data=data))
 
 

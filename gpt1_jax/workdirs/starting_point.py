@@ -66,7 +66,7 @@ def with_model_settings(config: RunConfig) -> RunConfig:
     return dataclasses.replace(
         config,
         model=dataclasses.replace(model, **from_own),
-        data=task_data.chosen(own.data, config.data),
+        data=task_data.select_data(own.data, config.data),
     )
 
 

@@ -45,7 +45,7 @@ def get_config(words=""):
 MISTAKES = {
     "fine-tuning on no data": (
         [*FINETUNE, "--config.data.task_dir=no_such_directory"],
-        "config.data.task_dir='no_such_directory' is no directory",
+        "config.data.task_dir='no_such_directory' is not a directory",
     ),
     "misspelt field": (
         [*PRETRAIN, "--config.model.widht=24"],
@@ -129,7 +129,7 @@ MISTAKES = {
     ),
     "prepare into a file": (
         ["prepare", "--corpus=good/*.txt", "--output=bad_name.py"],
-        "bad_name.py exists and is no token store",
+        "bad_name.py exists and is not a token store",
     ),
     "generate from nothing": (
         ["generate", "--checkpoint=nowhere", "--prompt=once"],

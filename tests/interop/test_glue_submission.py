@@ -174,7 +174,7 @@ DEFECTS = {
     "no header": (
         "CoLA.tsv",
         lambda text: without(text, 1),
-        r"CoLA.tsv line 1 is '0\\t1'; 'index\\tprediction' is expected; mend",
+        r"CoLA.tsv line 1 is '0\\t1'; 'index\\tprediction' is expected; correct",
     ),
     "another header": (
         "CoLA.tsv",
@@ -189,7 +189,7 @@ DEFECTS = {
     "a name for a number": (
         "SST-2.tsv",
         lambda text: text.replace("1\t0", "1\tnegative"),
-        "SST-2.tsv line 3 has label 'negative'; 0 or 1 is allowed; mend it",
+        "SST-2.tsv line 3 has label 'negative'; 0 or 1 is allowed; correct it",
     ),
     "a number for a name": (
         "RTE.tsv",

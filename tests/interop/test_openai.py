@@ -171,18 +171,18 @@ def put_nan(directory):
         (lambda d: (d / "params_3.npy").unlink(), "no params_3.npy in"),
         (
             lambda d: (d / "params_shapes.json").write_text("{"),
-            "is no list of 2 [+] 12",
+            "is not a list of 2 [+] 12",
         ),
-        (spoil_shapes(lambda s: s[:-1]), "is no list of 2 [+] 12 n shapes"),
-        (spoil_shapes(lambda s: [*s[:2], [0], *s[3:]]), "is no list of 2 [+] 12"),
+        (spoil_shapes(lambda s: s[:-1]), "is not a list of 2 [+] 12 n shapes"),
+        (spoil_shapes(lambda s: [*s[:2], [0], *s[3:]]), "is not a list of 2 [+] 12"),
         (
             spoil_shapes(lambda s: [*s[:2], s[4], s[3], s[2], *s[5:]]),
             r"shape 2 is \[1, 64, 64\]; \[1, 64, 192\] is expected there, of "
             "block_00/attention/qkv/kernel",
         ),
-        (spoil_shapes(lambda s: [[7, 60], *s[1:]]), "width 60 is no multiple of 64"),
-        (truncate, r"params_4.npy can't be read: .*; fetch it anew"),
-        (shorten, r"hold 43,951 floats; .*asks for 43,952; fetch params_9.npy anew"),
+        (spoil_shapes(lambda s: [[7, 60], *s[1:]]), "width 60 is not a multiple of 64"),
+        (truncate, r"params_4.npy can't be read: .*; fetch it again"),
+        (shorten, r"hold 43,951 floats; .*asks for 43,952; fetch params_9.npy again"),
         (
             lambda d: (d / "params_9.npy").unlink(),
             r"params_8.npy hold .* params_9.npy a",

@@ -241,7 +241,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tune, tmp_path, make_config
         ({"task__name": "ax"}, "'ax' has no training data.*fine-tune mnli"),
         ({"task__name": "dpr"}, "'dpr' has no training data.*zero-shot"),
         ({"data__task_dir": ""}, "config.data.task_dir is empty"),
-        ({"data__task_dir": "/nowhere"}, "'/nowhere' is no directory"),
+        ({"data__task_dir": "/nowhere"}, "'/nowhere' is not a directory"),
         ({"init__path": "/nowhere"}, "no run in /nowhere"),
         (
             {"init__path": "none", "data__corpus": ""},
@@ -344,7 +344,7 @@ def test_evaluation_reads_the_data_that_it_names(score, tmp_path, make_config):
 )
 def test_the_models_own_data_is_read_unless_another_is_named(given, expected):
     own = DataConfig(source="tfds", tfds_dir="/own")
-    found = task_data.chosen(own, DataConfig(**given))
+    found = task_data.select_data(own, DataConfig(**given))
     for name, value in expected.items():
         assert getattr(found, name) == value
     assert found.cache_dir == DataConfig(**given).cache_dir
@@ -352,7 +352,7 @@ def test_the_models_own_data_is_read_unless_another_is_named(given, expected):
 
 def test_a_model_of_storyworlds_books_has_storyworlds_tasks():
     own = DataConfig(corpus="storyworld", storyworld_seed=5)
-    found = task_data.chosen(own, DataConfig())
+    found = task_data.select_data(own, DataConfig())
     assert (found.task_dir, found.storyworld_seed) == ("storyworld", 5)
 
 

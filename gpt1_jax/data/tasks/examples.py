@@ -1,6 +1,6 @@
-"""What a task's file comes to: `Example`s, and how the columns of a table make one.
+"""Examples of tasks, and the columns of a table that make one.
 
-It opens no file: `data.readers` and `data.tfds_source` do.
+Nothing here opens a file: `readers` and `tfds` do.
 """
 
 import collections
@@ -40,12 +40,12 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Where a file has its labels, and what they mean."""
+    """The column of the labels, and their meaning."""
 
     column: Column
     # From the name in the file to the index; empty: labels are scores as in STS-B.
     classes: Mapping[str, int]
-    # The name that stands for no label; rows that have it are skipped and counted.
+    # The name of a missing label; rows that have it are skipped and counted.
     absent: str = ""
 
     def parse(self, name: str, where: str) -> int | float:
@@ -82,7 +82,7 @@ class Columns:
 
     @property
     def needed(self) -> tuple[Column, ...]:
-        """All columns that must be there."""
+        """All columns that a table must have."""
         labels = (self.labels.column,) if self.labels else ()
         return (*self.context, *self.question, *self.parts, *labels)
 

@@ -1,31 +1,17 @@
-"""The loading of the tasks' splits, whatever their format and source.
+"""Loading of the tasks' splits, in any format and from any source.
 
-It asks a task's row for everything. It reads text; `data.inputs` makes tokens of it.
+The task's row decides everything. The result is text; `records` encodes it.
 """
 
 import collections
-import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpt1_jax.config import SOURCES
-from gpt1_jax.data.tasks import readers, tfds
+from gpt1_jax.data.tasks import readers, tfds, validation
 from gpt1_jax.data.tasks.examples import Columns, Example, Split
-from gpt1_jax.data.tasks.rows import TASKS, Task
+from gpt1_jax.data.tasks.rows import Task
 from gpt1_jax.errors import NotFound, UserError
-
-
-def named(name: str) -> Task:
-    """The row of a task.
-
-    Raises: UserError: there is none of that name.
-    """
-    if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        others = "name one of these, or run the experiment file that registers it"
-        hint = f"did you mean {near[0]}?" if near else others
-        raise UserError(f"unknown task {name!r}; {', '.join(TASKS)}; {hint}")
-    return TASKS[name]
 
 
 def load(
@@ -37,14 +23,14 @@ def load(
     tfds_dir: str = "",
     check_counts: bool = True,
 ) -> Split:
-    """The examples of a split, in the order of its files.
+    """Returns the examples of a split, in the order of its files.
 
     Args:
       task_dir: the root of the official folders (CoLA, snli_1.0, RACE ...).
       source: files, or tfds: what the user prepared in `tfds_dir`.
-      check_counts: whether another number of examples than the official is noted;
-        False for data that is not the official.
-    Raises: UserError, NotFound: see the messages.
+      check_counts: adds a note if the number of examples is not the official one;
+        False for data that is not official.
+    Raises: UserError, NotFound: a missing or damaged file, an invalid example.
     """
     if source not in SOURCES:
         raise UserError(
@@ -72,6 +58,7 @@ def load(
             f"{path} holds no example for split {split} of {task.name}; at least one "
             "is expected; use the official file"
         )
+    validation.check_examples(task, examples, split)
     notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
     official = task.num_examples.get(split, len(examples))
     if check_counts and official != len(examples):
@@ -85,7 +72,7 @@ def load(
 def is_there(
     task: Task, split: str, *, task_dir: Path, source: str, tfds_dir: str
 ) -> bool:
-    """Whether `load` would find files, or prepared data, of a split."""
+    """Returns whether `load` would find files, or prepared data, of a split."""
     if source == "files":
         return any(any(task_dir.glob(file.pattern)) for file in task.files[split])
     names = task.tfds.splits[split]
@@ -95,10 +82,10 @@ def is_there(
 def _find(
     task: Task, split: str, task_dir: Path
 ) -> tuple[Path, Callable[..., Iterator[Example]]]:
-    """The path of a split and what reads it: the first of the task's files there is."""
+    """Returns path and reader of the first of the split's files that exists."""
     if not task_dir.is_dir():
         raise NotFound(
-            f"{task_dir} is no directory; the one that holds the tasks' folders is "
+            f"{task_dir} is not a directory; the one that holds the tasks' folders is "
             "expected; set it with --config.data.task_dir=DIR"
         )
     for file in task.files[split]:

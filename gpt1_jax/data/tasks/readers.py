@@ -1,8 +1,8 @@
 """The file formats of the tasks: one generator each, from a file to `Example`s.
 
-It knows no task: `data.task_rows` says which file of which task is in which format. It
-neither tokenises nor shuffles. A generator counts what it skips in the `skipped` that
-it is given, by reason; it skips nothing else but blank lines.
+No reader knows a task: `rows` says which file of which task has which format. Readers
+neither tokenise nor shuffle. A generator counts each row that it skips in its argument
+`skipped`, by reason; other than that it skips only blank lines.
 """
 
 import collections

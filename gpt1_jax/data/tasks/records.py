@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from gpt1_jax.data.tasks import validation
 from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.data.tasks.loading import Task
+from gpt1_jax.data.tasks.rows import Task
 from gpt1_jax.errors import UserError
 
 NUM_SPECIALS = 3
@@ -19,7 +20,7 @@ NUM_SPECIALS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The ids of the specials, and how long a sequence may be, in tokens."""
+    """The ids of the special tokens, and the greatest length of a sequence."""
 
     start: int
     delimiter: int
@@ -27,8 +28,8 @@ class Layout:
     max_length: int
 
 
-def layout(vocab_size: int, context_length: int) -> Layout:
-    """The layout after a tokenizer of `vocab_size` ids, in the released order."""
+def make_layout(vocab_size: int, context_length: int) -> Layout:
+    """Returns the layout whose specials follow the vocabulary, in released order."""
     return Layout(vocab_size, vocab_size + 1, vocab_size + 2, context_length)
 
 
@@ -56,11 +57,11 @@ class Records:
 
     @functools.cached_property
     def lengths_RA(self) -> np.ndarray:
-        """The tokens of each sequence."""
+        """The number of tokens of each sequence."""
         return np.diff(self.bounds_RA1, axis=1)
 
     def take(self, indices_R: np.ndarray) -> "Records":
-        """The records of these indices."""
+        """Returns the records of these indices."""
         return dataclasses.replace(
             self,
             bounds_RA1=self.bounds_RA1[indices_R],
@@ -74,12 +75,16 @@ def make_records(
     encode: Callable[[str], np.ndarray],
     layout: Layout,
 ) -> Records:
-    """The sequences of `examples`, in order.
+    """Returns the token sequences of `examples`, in order.
 
-    Raises: UserError: a text that must stay whole does not fit.
+    Raises: UserError: a text that is never cut does not fit; examples differ in their
+            number of sequences.
     """
-    all_sequences, labels, num_truncated = [], [], 0
+    all_sequences, labels, num_truncated, num_parts = [], [], 0, 0
     for number, example in enumerate(examples):
+        name = f"{task.name}, example {number}"
+        validation.check_parts(task, example, name, num_parts)
+        num_parts = len(example.parts)
         parts = [encode(text) for text in example.parts]
         sequences, is_truncated = arrange(
             task.kind,
@@ -87,7 +92,7 @@ def make_records(
             layout,
             context=encode(example.context),
             question=encode(example.question),
-            name=f"{task.name}, example {number}",
+            name=name,
         )
         all_sequences.append(sequences)
         labels.append(np.nan if example.label is None else example.label)
@@ -110,11 +115,11 @@ def arrange(
     question: np.ndarray,
     name: str = "example",
 ) -> tuple[list[np.ndarray], bool]:
-    """The token sequences of an example, and whether tokens of it were left out.
+    """Returns the token sequences of an example, and whether it was truncated.
 
-    Where a sequence is too long: a single text loses its end. Of two texts each keeps
-    at least half of the room, and its end goes first. Of a choice only the context is
-    cut, at its end, to the same length for all answers.
+    A sequence that is too long is cut. A single text loses its end. Each of two texts
+    keeps at least half of the tokens that are left, and loses its end. For a choice
+    only the context loses its end, and keeps the same length for all answers.
     Source: Radford et al. 2018, Figure 1. Differs: the released code gives each part
     254 tokens, whatever the other needs; with that, RACE would lose its questions.
     Example: kind        parts   sequences ($ delimiter, S start, E classify)

@@ -1,16 +1,16 @@
-"""Tasks of the user's own: rows that an experiment file adds, and their models' facts.
+"""The tasks that can be named: the official rows, and the user's own.
 
-The code of a row's readers stays in the user's file; what a model needs to be loaded
-and asked without it lies in the workdir, as facts.
+An experiment file registers the row of an own task. The code of its readers stays in
+that file; the workdir of a fine-tuned model keeps the facts that the model needs.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from gpt1_jax.data.tasks import loading
-from gpt1_jax.data.tasks.rows import KINDS, TASKS, Task
-from gpt1_jax.errors import UserError
+from gpt1_jax.data.tasks import validation
+from gpt1_jax.data.tasks.rows import TASKS, Task
+from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import write_atomically
 
 _OFFICIAL = frozenset(TASKS)
@@ -26,58 +26,59 @@ _FACTS = (
 )
 
 
-def register(task: Task) -> None:
-    """Makes `task` one of TASKS, in this process.
+def named(name: str) -> Task:
+    """Returns the row of a task.
 
-    Raises: UserError: an official task has that name, or the row can't be of use.
+    Raises: UserError: no official or registered task has that name.
+    """
+    if name not in TASKS:
+        others = "use one of these, or run the experiment file that registers it"
+        hint = suggestion(name, TASKS, others)
+        raise UserError(f"unknown task {name!r}; {', '.join(TASKS)}; {hint}")
+    return TASKS[name]
+
+
+def register(task: Task) -> None:
+    """Adds `task` to TASKS, in this process.
+
+    Raises: UserError: an official task has that name, or the row is invalid.
     """
     if task.name in _OFFICIAL:
         raise UserError(
             f"own task {task.name!r}; a name other than {', '.join(sorted(_OFFICIAL))} "
             "is expected; rename it"
         )
-    if task.kind not in KINDS:
-        raise UserError(
-            f"own task {task.name!r}: kind={task.kind!r}; {'|'.join(KINDS)}; use one "
-            "of these"
-        )
-    used = {*filter(None, [task.train]), *task.dev.values(), *task.test.values()}
-    if missing := sorted(used - set(task.files)):
-        raise UserError(
-            f"own task {task.name!r}: no files of {', '.join(missing)}; each split "
-            "that train, dev and test name needs some; add them, or leave the split "
-            "out, as by test={}"
-        )
+    validation.check_task(task)
     TASKS[task.name] = task
 
 
 def save(task: Task, workdir: Path) -> None:
-    """Writes the facts of a task that is no official one into its model's workdir."""
+    """Writes the facts of an own task into its model's workdir."""
     if task.name not in _OFFICIAL:
         text = json.dumps(_facts(task), indent=1)
         write_atomically(workdir / _FILE, text + "\n")
 
 
 def load(name: str, workdir: Path) -> Task:
-    """The task that the model in `workdir` was fine-tuned on.
+    """Returns the task that the model in `workdir` was fine-tuned on.
 
-    An own task that no experiment file has registered here is known by its facts: it
-    has no splits to read.
-    Raises: UserError: the row here differs from the model's; an unknown task.
+    An own task that is not registered in this process is made from the facts in the
+    workdir; it has no splits to read.
+    Raises: UserError: the registered row differs from the model's; an unknown task.
     """
     path = workdir / _FILE
     if not path.is_file():
-        return loading.named(name)
+        return named(name)
     facts = json.loads(path.read_text(encoding="utf-8"))
     if name not in TASKS:
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()
         }
         return Task(**values, train="", dev={}, test={})
-    here = json.loads(json.dumps(_facts(TASKS[name])))
-    differing = [k for k in _FACTS if here[k] != facts[k]]
+    registered = json.loads(json.dumps(_facts(TASKS[name])))
+    differing = [k for k in _FACTS if registered[k] != facts[k]]
     if differing:
-        changes = "; ".join(f"{k}: {facts[k]} -> {here[k]}" for k in differing)
+        changes = "; ".join(f"{k}: {facts[k]} -> {registered[k]}" for k in differing)
         raise UserError(
             f"{workdir} was fine-tuned on another task {name!r}: {changes}; the row it "
             "was trained with is expected; restore it, or fine-tune anew"
@@ -86,5 +87,5 @@ def load(name: str, workdir: Path) -> Task:
 
 
 def _facts(task: Task) -> dict[str, str | tuple[str, ...]]:
-    """What a model of `task` needs to be asked."""
+    """Returns the facts that a model of `task` needs for predictions."""
     return {fact: getattr(task, fact) for fact in _FACTS}

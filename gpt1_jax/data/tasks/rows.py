@@ -1,6 +1,6 @@
 """The tasks of the paper and of GLUE, a row each.
 
-A row says all that is particular about a task; nothing else asks for its name.
+A row holds everything that is specific to a task; no other code tests its name.
 Source of counts and layouts: the official files, or the catalog of TFDS 4.9.10.
 """
 
@@ -19,7 +19,7 @@ from gpt1_jax.data.tasks.tfds import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """Where a split may lie below task_dir, and what reads it."""
+    """A possible path of a split below task_dir, and the reader of its format."""
 
     pattern: str  # a path; a glob where official names vary
     read: Callable[[Path, collections.Counter[str]], Iterator[Example]]
@@ -51,7 +51,7 @@ KINDS = ("single", "pair", "similarity", "choice")
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """All that is particular about a task."""
+    """Everything that is specific to a task."""
 
     name: str
     kind: str  # one of KINDS
@@ -68,12 +68,12 @@ class Task:
     train: str = "train"
     dev: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"": "dev"})
     test: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"": "test"})
-    # Of each split that can be loaded: files in order of preference.
+    # The files of each split that can be loaded, in order of preference.
     files: Mapping[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
     tfds: Dataset = dataclasses.field(
         default_factory=lambda: Dataset(splits={}, columns=Columns(()))
     )
-    # Of each split in the official files, after rows without a gold label are skipped.
+    # The size of each official split, without the rows that have no gold label.
     num_examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
     paper: tuple[PaperScore, ...] = ()
     predicted_by: str = ""  # the task whose model predicts this one; "": its own

@@ -1,4 +1,4 @@
-"""Where a run's task data comes from: official files, TFDS or storyworld."""
+"""The source of a run's task data: official files, TFDS or storyworld."""
 
 import dataclasses
 import hashlib
@@ -9,22 +9,22 @@ from gpt1_jax.config import STORYWORLD, DataConfig
 from gpt1_jax.data import cached
 from gpt1_jax.data.tasks import loading
 from gpt1_jax.data.tasks.examples import Split
-from gpt1_jax.data.tasks.loading import Task
 from gpt1_jax.data.tasks.records import Records
+from gpt1_jax.data.tasks.rows import TASKS, Task
 from gpt1_jax.errors import NotFound, UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskData:
-    """A root of task data, and how its splits are read."""
+    """Task data of one source; it loads the splits of any task."""
 
     config: DataConfig
     directory: Path
 
     def load(self, task: Task, split: str) -> Split:
-        """The examples of a split of `task`.
+        """Returns the examples of a split of `task`.
 
-        Raises: UserError, NotFound: as tasks.load.
+        Raises: UserError, NotFound: as loading.load.
         """
         return loading.load(
             task,
@@ -36,7 +36,7 @@ class TaskData:
         )
 
     def has(self, task: Task, split: str) -> bool:
-        """Whether there is a file, or prepared data, of a split."""
+        """Returns whether files, or prepared data, of a split exist."""
         return loading.is_there(
             task,
             split,
@@ -47,18 +47,22 @@ class TaskData:
 
 
 def is_storyworld(config: DataConfig) -> bool:
-    """Whether the task data that `config` names is the built-in, synthetic one."""
+    """Returns whether `config` names the built-in, synthetic task data."""
     return config.source == "files" and config.task_dir == STORYWORLD
 
 
-def chosen(own: DataConfig, given: DataConfig) -> DataConfig:
-    """The task data that an evaluation names; if it names none, the model's own.
+# The fields that name task data.
+_LOCATION_FIELDS = ("task_dir", "source", "tfds_dir")
 
-    A model that was pre-trained on storyworld has its tasks for its own.
+
+def select_data(own: DataConfig, given: DataConfig) -> DataConfig:
+    """Returns the data config of an evaluation.
+
+    That is `given` if it names task data, else the model's `own`. A model that was
+    pre-trained on storyworld is evaluated on the tasks of storyworld.
     """
     default = DataConfig()
-    names = ("task_dir", "source", "tfds_dir")
-    if any(getattr(given, name) != getattr(default, name) for name in names):
+    if any(getattr(given, f) != getattr(default, f) for f in _LOCATION_FIELDS):
         return given
     if own.corpus == STORYWORLD and not own.task_dir:
         own = dataclasses.replace(own, task_dir=STORYWORLD)
@@ -66,9 +70,9 @@ def chosen(own: DataConfig, given: DataConfig) -> DataConfig:
 
 
 def open_data(config: DataConfig) -> TaskData:
-    """The task data that `config` names, storyworld's written if need be.
+    """Opens the task data that `config` names; writes that of storyworld first.
 
-    Raises: UserError, NotFound: none is named, or it is not there.
+    Raises: UserError, NotFound: no data is named, or it does not exist.
     """
     if is_storyworld(config):
         return TaskData(config, cached.storyworld_tasks(config))
@@ -83,27 +87,28 @@ def open_data(config: DataConfig) -> TaskData:
     directory = Path(config.task_dir).expanduser()
     if not directory.is_dir():
         raise NotFound(
-            f"config.data.task_dir={config.task_dir!r} is no directory; the root of "
+            f"config.data.task_dir={config.task_dir!r} is not a directory; the root of "
             "the official folders (CoLA, snli_1.0, ...) is expected; check the path"
         )
     return TaskData(config, directory)
 
 
 def test_splits(task: Task) -> Iterator[tuple[Task, str, str]]:
-    """What a model of `task` predicts at the end: (task, split, name of the result).
+    """Yields (task, split, name of the predictions) of what a model of `task` predicts.
 
-    Its own test splits, and all of the tasks that it predicts: AX for MNLI's.
+    These are its own test splits and its auxiliary test sets: those of tasks that have
+    no model of their own, as AX, which the model of MNLI predicts.
     """
     for split in task.test.values():
         yield task, split, split
-    for other in loading.TASKS.values():
+    for other in TASKS.values():
         if other.predicted_by == task.name:
             for split in other.test.values():
                 yield other, split, other.name
 
 
 def fingerprint(records: Records) -> str:
-    """A sha256 of the sequences and labels: equal means the same training data."""
+    """Returns a sha256 of the sequences and labels."""
     digest = hashlib.sha256(records.tokens.tobytes())
     digest.update(records.bounds_RA1.tobytes())
     digest.update(records.labels_R.tobytes())

@@ -62,7 +62,7 @@ def race_examples(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Where TFDS keeps a task, and which of its features make an Example."""
+    """The data set of a task in TFDS, and the features that make an Example."""
 
     # From the task's split to TFDS's, one or several: "race/middle:train".
     splits: Mapping[str, tuple[str, ...]]
@@ -71,7 +71,7 @@ class Dataset:
     first_label: int = 0
     # The feature that restores the files' order, which TFDS shuffles.
     order: str = ""
-    # Of which splits only the released part is taken (Story Cloze), and what to say.
+    # Splits of which only the released part is taken (Story Cloze), and a note on it.
     released: Mapping[str, str] = dataclasses.field(default_factory=dict)
     released_note: str = ""
     # Examples without a label are skipped and counted, not kept: SNLI.
@@ -143,7 +143,7 @@ def texts(name: str, split: str, tfds_dir: str) -> Iterator[str]:
 
 
 def has(name: str, tfds_dir: str) -> bool:
-    """Whether "name:split" was prepared in `tfds_dir`."""
+    """Returns whether "name:split" was prepared in `tfds_dir`."""
     try:
         _open(name, tfds_dir)
     except NotFound:
@@ -152,9 +152,9 @@ def has(name: str, tfds_dir: str) -> bool:
 
 
 def describe(name: str, tfds_dir: str) -> tuple[str, dict[str, int]]:
-    """What names a prepared data set and its content, and its splits' sizes.
+    """Returns the identity of a prepared data set, and the sizes of its splits.
 
-    The first is NAME/VERSION-HASH, other where TFDS prepared other data. Sizes are
+    The identity is NAME/VERSION-HASH; the hash is that of its content. Sizes are
     numbers of records.
     Raises: UserError, NotFound: see the messages.
     """

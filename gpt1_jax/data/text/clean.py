@@ -22,14 +22,14 @@ _DASHES_AND_QUOTES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "
 _NEWLINES = re.compile(r" ?\n[ \n]*")
 _SPACES = re.compile(r"[^\S\n]+")
 
-# What ftfy leaves as it is: printable ASCII without the & of HTML entities.
+# Text that ftfy never changes: printable ASCII without the & of HTML entities.
 _UNTOUCHED_BY_FTFY = re.compile(r"[\t\x20-\x25\x27-\x7e]*")
 
 _BLOCK_BYTES = 1 << 20
 
 
 def standardize(text: str) -> str:
-    r"""`text` with its encoding mended, and punctuation and white space made uniform.
+    r"""Returns `text` with repaired encoding, uniform punctuation and white space.
 
     ftfy.fix_text, then the rules of the released `text_standardize`.
     Example: 'He said “no”...\n\n\nWell,yes' -> 'He said " no " ... \n Well , yes'
@@ -41,7 +41,7 @@ def standardize(text: str) -> str:
 
 
 def _fix_text(text: str) -> str:
-    """ftfy.fix_text(text), five times faster: plain lines need no look."""
+    """Returns ftfy.fix_text(text), five times faster: plain lines are skipped."""
     if _UNTOUCHED_BY_FTFY.fullmatch(text.replace("\n", "")):
         return text
     fixed = []

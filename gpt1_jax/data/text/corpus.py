@@ -61,7 +61,7 @@ class TokenStore:
 
 
 def is_store(directory: Path) -> bool:
-    """Whether `directory` is a prepared token store."""
+    """Returns whether `directory` is a prepared token store."""
     return (directory / META_FILE).is_file()
 
 
@@ -103,7 +103,7 @@ def open_store(directory: Path) -> TokenStore:
 
 
 def windows_per_epoch(num_tokens: int, context_length: int) -> int:
-    """How many training windows an epoch has, whatever its phase.
+    """Returns the number of training windows of an epoch; it is the same for any phase.
 
     Raises: UserError if the corpus is too short for one.
     """
@@ -119,7 +119,7 @@ def windows_per_epoch(num_tokens: int, context_length: int) -> int:
 def window_starts(
     num_tokens: int, *, context_length: int, batch_size: int, seed: int, step: int
 ) -> np.ndarray:
-    """Where the windows of training step `step` start: starts_B, in tokens.
+    """Returns the starts of the windows of training step `step`: starts_B, in tokens.
 
     An epoch cuts the tokens, from a random phase on, into windows that overlap by one
     token (a window's last is only predicted), and visits them in random order; steps
@@ -182,7 +182,7 @@ def eval_batches(
 def num_eval_batches(
     books: tuple[np.ndarray, ...], length: int, batch_size: int
 ) -> int:
-    """How many batches `eval_batches` yields."""
+    """Returns the number of batches that `eval_batches` yields."""
     windows = sum(-(-(len(book) - 1) // length) for book in books)
     return -(-windows // batch_size)
 

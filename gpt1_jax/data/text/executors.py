@@ -1,4 +1,4 @@
-"""Where independent work runs: this thread, processes beside it, or a Dask cluster."""
+"""Executors of independent work: one thread, local processes, or a Dask cluster."""
 
 import concurrent.futures
 import contextlib

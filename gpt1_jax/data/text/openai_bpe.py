@@ -7,7 +7,6 @@ their own names or those that Hugging Face gives them.
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import tokenizers as tokenizers_lib
 
 from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import naming, parse_json
+from gpt1_jax.files import parse_json, write_bytes_atomically
 
 # Vocabulary and merges, as released and as Hugging Face names them.
 FILE_NAMES = (
@@ -25,7 +24,7 @@ FILE_NAMES = (
     ("vocab.json", "merges.txt"),
 )
 INSTALL = "pip install spacy"
-# Where newer versions of transformers keep both.
+# Newer versions of transformers keep both in this file.
 _ONE_FILE = "tokenizer.json"
 _END_OF_WORD = "</w>"
 _NEWLINE = f"\n{_END_OF_WORD}"
@@ -42,7 +41,7 @@ class OpenAITokenizer:
     Source: finetune-transformer-lm text_utils.py, `TextEncoder`.
     """
 
-    # Whose versions decide the ids; spaCy's changes how it cuts some URLs.
+    # Packages whose versions decide the ids; spaCy's splits of some URLs change.
     libraries: tuple[str, ...] = ("ftfy", "spacy", "tokenizers")
 
     def __init__(self, vocabulary: bytes, merges: bytes, origin: str = "these bytes"):
@@ -101,7 +100,6 @@ class OpenAITokenizer:
         Args: as_huggingface: under transformers' names, with the config that makes its
               OpenAIGPTTokenizer of them.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         files = dict(zip(FILE_NAMES[as_huggingface], self._files, strict=True))
         if as_huggingface:
             fields = {
@@ -111,10 +109,7 @@ class OpenAITokenizer:
             }
             files["tokenizer_config.json"] = json.dumps(fields, indent=2).encode()
         for name, content in files.items():
-            part = directory / f"{name}.{os.getpid()}.part"
-            with naming(part):
-                part.write_bytes(content)
-            part.replace(directory / name)
+            write_bytes_atomically(directory / name, content)
 
 
 class _Words(dict):
@@ -161,7 +156,7 @@ def _parse_vocabulary(content: bytes, origin: str) -> dict[str, int]:
     if not is_whole or not id_of:
         raise UserError(
             f"{origin}: the vocabulary is no JSON object of pieces and the ids 0, 1, "
-            f"...; {FILE_NAMES[0][0]} is expected; fetch it anew"
+            f"...; {FILE_NAMES[0][0]} is expected; fetch it again"
         )
     return id_of
 
@@ -176,7 +171,7 @@ def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(
             f"{origin}: the merges are no lines of two pieces after a first line; "
-            f"{FILE_NAMES[0][1]} is expected; fetch it anew"
+            f"{FILE_NAMES[0][1]} is expected; fetch it again"
         )
     return [(first, second) for first, second in rows]
 
@@ -224,6 +219,6 @@ def _split(content: bytes, origin: str) -> list[bytes]:
     except (ValueError, KeyError, TypeError):
         pass
     raise UserError(
-        f"{origin} is no tokenizer of GPT-1: byte pairs whose words end in "
+        f"{origin} is not a tokenizer of GPT-1: byte pairs whose words end in "
         f"{_END_OF_WORD} are expected; bring {' and '.join(FILE_NAMES[0])}"
     )

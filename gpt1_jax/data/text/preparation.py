@@ -32,18 +32,18 @@ from gpt1_jax.data.text.documents import Book
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import exclusive, naming, write_atomically
 
-# Counts up when the same books would give other tokens than before.
+# Increased whenever the same books would give other tokens than before.
 _RULES_VERSION = 2
 _GROUP_BYTES = 4 << 20
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
-# What a corpus begins with that TFDS has prepared, before its name.
+# The prefix of a corpus that TFDS has prepared.
 _TFDS = "tfds:"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that decides the bytes of a store."""
+    """Everything that determines the bytes of a store."""
 
     books: tuple[Book, ...]  # training books first
     tokenizer: str  # sentencepiece, or a directory
@@ -92,7 +92,7 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
 def recipe_of(config: DataConfig) -> Recipe:
     """The recipe of the books that `config` names, written as files if need be.
 
-    Raises: UserError, NotFound: as books.find and cached.tfds_books.
+    Raises: UserError, NotFound: as documents.find and cached.tfds_books.
     """
     pattern, eval_pattern = config.corpus, config.eval_corpus
     if pattern == STORYWORLD:
@@ -111,9 +111,9 @@ def recipe_of(config: DataConfig) -> Recipe:
 
 
 def tokenizer_source(config: DataConfig) -> str:
-    """`sentencepiece`, which is learnt, or the directory that brings one.
+    """Returns `sentencepiece`, which is trained, or the directory of a tokenizer.
 
-    Raises: UserError: the released one is wanted, but not where its files are.
+    Raises: UserError: `openai` without the directory of its files.
     """
     if config.tokenizer != "openai":
         return config.tokenizer
@@ -140,9 +140,9 @@ def make_recipe(
     tokenizer: str,
     vocab_size: int,
 ) -> Recipe:
-    """The recipe of a corpus whose books are found and split by books.find.
+    """The recipe of a corpus whose books are found and split by documents.find.
 
-    Raises: UserError, NotFound: as books.find.
+    Raises: UserError, NotFound: as documents.find.
     """
     found = documents.find(pattern, eval_pattern, holdout_fraction)
     return Recipe(found, tokenizer, vocab_size)
@@ -169,7 +169,7 @@ def prepare(
             _assemble(recipe, tokenizer, counts, partial)
             (partial / "store").replace(directory)
         shutil.rmtree(partial, ignore_errors=True)
-        # Who waits for it finds the store prepared.
+        # A process that waits for the lock finds the store prepared.
         lock.unlink(missing_ok=True)
     return corpus.open_store(directory)
 
@@ -184,7 +184,7 @@ def _is_prepared(recipe: Recipe, directory: Path) -> bool:
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(
-            f"{directory} exists and is no token store; name another directory"
+            f"{directory} exists and is not a token store; name another directory"
         )
     return False
 
@@ -266,7 +266,7 @@ def _part(parts: Path, number: int, ending: str) -> Path:
 
 
 def _is_whole(parts: Path, number: int, dtype: str) -> bool:
-    """Whether a part is done: its counts are there, and as many tokens."""
+    """Returns whether a part is complete: it has counts, and as many tokens."""
     tokens, counts = _part(parts, number, "bin"), _part(parts, number, "json")
     if not (tokens.is_file() and counts.is_file()):
         return False

@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import io
 import itertools
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,11 +19,11 @@ import sentencepiece
 from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.data.text import openai_bpe
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import naming
+from gpt1_jax.files import write_bytes_atomically
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
-# A longer run without white space is cut: it is no word of a language.
+# A longer run without white space is cut: it is not a word of any language.
 _MAX_WORD_CHARS = 1000
 _MAX_CACHED_WORDS = 500_000
 # SentencePiece drops longer sentences from its training data.
@@ -32,9 +31,9 @@ _MAX_SENTENCE_BYTES = 4000
 
 
 class Tokenizer(Protocol):
-    """What the rest of the system knows of a tokenizer.
+    """Interface of all tokenizers.
 
-    libraries: the packages whose versions, beside its files, decide its ids.
+    libraries: the packages whose versions, with its files, determine its ids.
     """
 
     libraries: tuple[str, ...]
@@ -77,15 +76,15 @@ class SentencePieceTokenizer:
             self._processor.LoadFromSerializedProto(model)
         except (RuntimeError, ValueError):  # ValueError: its message is no UTF-8
             raise UserError(
-                f"{origin} is no SentencePiece model; a file written by this project "
-                "is expected; restore it or learn the tokenizer anew"
+                f"{origin} is not a SentencePiece model; a file of this project is "
+                "expected; restore it or train the tokenizer again"
             ) from None
         self.vocab_size: int = self._processor.get_piece_size()
         self.newline_id: int = self._processor.piece_to_id(_NEWLINE_PIECE)
         if self._processor.id_to_piece(self.newline_id) != _NEWLINE_PIECE:
             raise UserError(
                 f"{origin} has no byte pieces; a SentencePiece model learnt with "
-                "byte_fallback is expected; learn the tokenizer anew"
+                "byte_fallback is expected; train the tokenizer again"
             )
         self.fingerprint = hashlib.sha256(model).hexdigest()
         self._ids_of_word = _WordCache(self._processor)
@@ -119,11 +118,7 @@ class SentencePieceTokenizer:
 
     def save(self, directory: Path) -> None:
         """Writes the model file, atomically."""
-        directory.mkdir(parents=True, exist_ok=True)
-        part = directory / f"{_MODEL_FILE}.{os.getpid()}.part"
-        with naming(directory / _MODEL_FILE):
-            part.write_bytes(self._model)
-        part.replace(directory / _MODEL_FILE)
+        write_bytes_atomically(directory / _MODEL_FILE, self._model)
 
 
 class _WordCache(dict[str, list[int]]):
@@ -143,12 +138,12 @@ class _WordCache(dict[str, list[int]]):
 
 
 def _uncased(text: str) -> str:
-    """`text` cleaned and lower-cased, without the mark that stands for a space."""
+    """Returns `text` cleaned and lower-cased, without SentencePiece's space mark."""
     return text_rules.standardize(text).lower().replace("\u2581", "_")
 
 
 def is_tokenizer(directory: Path) -> bool:
-    """Whether `directory` holds what `load` opens."""
+    """Returns whether `directory` holds a tokenizer."""
     return (directory / _MODEL_FILE).is_file() or bool(openai_bpe.find(directory))
 
 
@@ -214,7 +209,7 @@ def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
 
 
 def _cut(line: str) -> list[str]:
-    """`line` cut at spaces into sentences that SentencePiece does not drop."""
+    """Splits `line` at spaces into sentences that SentencePiece does not drop."""
     if len(line.encode()) <= _MAX_SENTENCE_BYTES:
         return [line] if line else []
     sentences: list[list[str]] = [[]]
@@ -230,7 +225,7 @@ def _cut(line: str) -> list[str]:
 
 
 def _learning_failed(error: str, vocab_size: int) -> str:
-    """What a failed training of SentencePiece means for the user."""
+    """Returns the message for a failed training of SentencePiece."""
     limit = re.search(r"value <= (\d+)", error)
     least = re.search(r"required_chars\.size\(\)\D+(\d+)|than required\D*(\d+)", error)
     if limit:

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.tasks import loading, registry
 from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.data.tasks.loading import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 
 METRICS = {"accuracy", "f1", "matthews", "pearson", "spearman"}
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
@@ -355,7 +355,7 @@ def test_missing_file_is_refused_with_what_is_expected(tmp_path):
     )
     with pytest.raises(FileNotFoundError, match=message):
         load("mrpc", "dev", tmp_path / "glue")
-    with pytest.raises(FileNotFoundError, match=r"nowhere is no directory; the one"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a directory; the one"):
         load("mrpc", "dev", tmp_path / "nowhere")
 
 
@@ -405,11 +405,11 @@ def test_split_without_examples_is_refused(tmp_path):
 
 
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
-    assert loading.named("sst2") is TASKS["sst2"]
+    assert registry.named("sst2") is TASKS["sst2"]
     with pytest.raises(ValueError, match=r"'sst-2'; cola, sst2, .*; did you mean sst2"):
-        loading.named("sst-2")
-    with pytest.raises(ValueError, match=r"'imdb'; cola, .*, dpr; name one of these"):
-        loading.named("imdb")
+        registry.named("sst-2")
+    with pytest.raises(ValueError, match=r"'imdb'; cola, .*, dpr; use one of these"):
+        registry.named("imdb")
     message = r"split 'dev' of mnli; train, dev_matched, dev_mismatched, test_matched, "
     with pytest.raises(ValueError, match=message):
         load("mnli", "dev", tmp_path)

@@ -18,7 +18,7 @@ def ids(*values: int) -> np.ndarray:
 
 
 def arranged(kind, parts, length=20, context=EMPTY, question=EMPTY):
-    layout = records_lib.layout(100, length)
+    layout = records_lib.make_layout(100, length)
     sequences, is_cut = records_lib.arrange(
         kind, parts, layout, context=context, question=question, name="race, example 3"
     )
@@ -26,7 +26,7 @@ def arranged(kind, parts, length=20, context=EMPTY, question=EMPTY):
 
 
 def test_specials_follow_the_vocabulary_in_the_released_order():
-    assert records_lib.layout(100, 20) == records_lib.Layout(S, D, E, 20)
+    assert records_lib.make_layout(100, 20) == records_lib.Layout(S, D, E, 20)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def encode(text: str) -> np.ndarray:
 def test_records_hold_every_sequence_its_bounds_and_its_label():
     examples = [Example(("ab", "c"), 2.5), Example(("defgh", "ijklm"), None)]
     records = records_lib.make_records(
-        TASKS["stsb"], examples, encode, records_lib.layout(100, 9)
+        TASKS["stsb"], examples, encode, records_lib.make_layout(100, 9)
     )
     assert (len(records), records.num_sequences, records.num_truncated) == (2, 2, 1)
     found = [

@@ -17,7 +17,7 @@ from gpt1_jax.config import DataConfig
 from gpt1_jax.data.tasks import loading
 from gpt1_jax.data.tasks import tfds as tfds_lib
 from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.data.tasks.loading import TASKS
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.data.text import preparation
 
 CLOZE = (
@@ -108,10 +108,10 @@ def test_tensorflow_is_not_imported(prepare):
     files = {f"cloze_test_{s}__spring2016.csv": content for s in ("val", "test")}
     tfds_dir = prepare("story_cloze/2016", files)
     code = (
-        "import sys; from gpt1_jax.data import tasks, tfds_source\n"
+        "import sys; from gpt1_jax.data.tasks import loading, registry\n"
         "assert 'tensorflow_datasets' not in sys.modules\n"
-        "task = tasks.named('storycloze')\n"
-        "found = tasks.load(task, 'test', task_dir='', source='tfds', "
+        "task = registry.named('storycloze')\n"
+        "found = loading.load(task, 'test', task_dir='', source='tfds', "
         f"tfds_dir={tfds_dir!r})\n"
         "assert found.examples[0].label == 1\n"
         "assert 'tensorflow_datasets' in sys.modules\n"

@@ -214,7 +214,9 @@ def test_the_one_file_of_newer_versions_is_the_same(as_pairs, tmp_path, tokenize
     assert tokenizers.load(tmp_path).fingerprint == tokenizer.fingerprint
     model["end_of_word_suffix"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
-    with pytest.raises(UserError, match=r"tokenizer.json is no tokenizer of GPT-1: b"):
+    with pytest.raises(
+        UserError, match=r"tokenizer.json is not a tokenizer of GPT-1: b"
+    ):
         tokenizers.load(tmp_path)
 
 
@@ -257,7 +259,7 @@ def test_without_spacy_it_refuses_with_the_command(tmp_path):
     code = (
         "import sys; sys.modules['spacy'] = None\n"
         "from pathlib import Path\n"
-        "from gpt1_jax.data import tokenizers\n"
+        "from gpt1_jax.data.text import tokenizers\n"
         "from gpt1_jax.errors import UserError\n"
         f"found = tokenizers.load(Path({str(tmp_path)!r}))\n"
         "assert found.decode([1]) == '.'\n"

@@ -333,7 +333,9 @@ def test_directory_with_something_else_is_not_overwritten(stories, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
     for name in ("file", "full"):
-        with pytest.raises(ValueError, match=f"{name} exists and is no token store;"):
+        with pytest.raises(
+            ValueError, match=f"{name} exists and is not a token store;"
+        ):
             preparation.prepare(recipe_of(stories), tmp_path / name)
     assert contents(tmp_path) == {"file": b"mine", "full/mine": b"mine"}
 

@@ -175,7 +175,9 @@ def test_damaged_model_is_refused(tokenizer, tmp_path, damage):
             "text": b"a line of text",
         }[damage]
     )
-    with pytest.raises(ValueError, match=r"sentencepiece.model is no .*; restore it"):
+    with pytest.raises(
+        ValueError, match=r"sentencepiece.model is not a .*; restore it"
+    ):
         tokenizers.load(tmp_path)
 
 

@@ -1,0 +1,132 @@
+"""Checks of a task's row and of its examples, before any training.
+
+A reader checks the form of a file; here the content is checked against the row.
+"""
+
+import numbers
+from collections.abc import Iterable, Mapping
+
+from gpt1_jax.data.tasks.examples import (
+    HIGHEST_SCORE,
+    LOWEST_SCORE,
+    Columns,
+    Example,
+)
+from gpt1_jax.data.tasks.rows import KINDS, Task
+from gpt1_jax.errors import UserError
+
+# The texts of an example; a choice has as many as answers.
+_NUM_PARTS = {"single": 1, "pair": 2, "similarity": 2}
+
+
+def check_task(task: Task) -> None:
+    """Checks all that the row alone tells.
+
+    Raises: UserError naming the task and the first contradiction in its row.
+    """
+    if task.kind not in KINDS:
+        raise UserError(
+            f"task {task.name!r}: kind={task.kind!r}; {'|'.join(KINDS)}; use one of "
+            "these"
+        )
+    used = {*filter(None, [task.train]), *task.dev.values(), *task.test.values()}
+    if missing := sorted(used - set(task.files)):
+        raise UserError(
+            f"task {task.name!r}: no files of {', '.join(missing)}; each split that "
+            "train, dev and test name needs files; add them, or leave the split out, "
+            "as with test={}"
+        )
+    num_parts = _NUM_PARTS.get(task.kind, len(task.columns))
+    if task.columns and len(task.columns) != num_parts:
+        raise UserError(
+            f"task {task.name!r}: columns={task.columns}; kind {task.kind} has "
+            f"{num_parts}, one for each part; correct columns or kind"
+        )
+    if task.classes and (
+        task.kind == "choice"
+        or len(task.classes) < 2
+        or len(set(task.classes)) < len(task.classes)
+    ):
+        allowed = "none for a choice" if task.kind == "choice" else "two or more names"
+        raise UserError(
+            f"task {task.name!r}: classes={task.classes}; {allowed}, each once; "
+            "correct classes or kind"
+        )
+    for files in task.files.values():
+        for file in files:
+            columns = getattr(file.read, "keywords", {}).get("columns")
+            if isinstance(columns, Columns) and columns.labels and task.classes:
+                _check_label_names(task, columns.labels.classes)
+
+
+def _check_label_names(task: Task, index_of: Mapping[str, int]) -> None:
+    """Raises UserError where a file's labels contradict the order of the classes."""
+    allowed = ", ".join(f"{name}: {n}" for n, name in enumerate(task.classes))
+    if not index_of:
+        raise UserError(
+            f"task {task.name!r}: the labels of its files are scores; its classes are "
+            f"{', '.join(task.classes)}; give Labels the index of each, as {allowed}"
+        )
+    for name, index in index_of.items():
+        if index not in range(len(task.classes)) or (
+            name in task.classes and task.classes[index] != name
+        ):
+            raise UserError(
+                f"task {task.name!r}: Labels gives {name!r} the index {index}; the "
+                f"classes are {allowed}; give both the same order"
+            )
+
+
+def check_examples(task: Task, examples: Iterable[Example], split: str) -> None:
+    """Checks the parts and labels of a split.
+
+    Raises: UserError naming task, split and number of the first invalid example.
+    """
+    num_choices = 0
+    for number, example in enumerate(examples):
+        where = f"task {task.name!r}, split {split}, example {number}"
+        check_parts(task, example, where, num_choices)
+        num_choices = len(example.parts)
+        if example.label is not None:
+            _check_label(task, example, where)
+
+
+def check_parts(task: Task, example: Example, where: str, num_choices: int = 0) -> None:
+    """Checks how many texts an example has.
+
+    Args:   num_choices: the answers of the examples before it; 0: it is the first.
+    Raises: UserError naming `where`.
+    """
+    found = len(example.parts)
+    expected = _NUM_PARTS.get(task.kind, num_choices)
+    if task.kind == "choice" and not num_choices:
+        if found < 2:
+            raise UserError(
+                f"{where}: {found} choices; at least 2 are expected; correct the "
+                "example"
+            )
+    elif found != expected:
+        noun = "choices" if task.kind == "choice" else "parts"
+        raise UserError(
+            f"{where}: {found} {noun}; {expected} are expected, the same number in "
+            "every example; correct the example"
+        )
+
+
+def _check_label(task: Task, example: Example, where: str) -> None:
+    """Raises UserError for a label that is no class, choice or score of the task."""
+    label = example.label
+    if task.classes or task.kind == "choice":
+        count = len(task.classes or example.parts)
+        is_valid = isinstance(label, numbers.Integral) and 0 <= label < count
+        allowed = f"an integer from 0 to {count - 1}"
+    else:
+        is_valid = (
+            isinstance(label, numbers.Real) and LOWEST_SCORE <= label <= HIGHEST_SCORE
+        )
+        allowed = f"a number from {LOWEST_SCORE:g} to {HIGHEST_SCORE:g}"
+    if not is_valid:
+        raise UserError(
+            f"{where}: label {label!r}; {allowed} is expected; correct the label, or "
+            "the classes of the task"
+        )
