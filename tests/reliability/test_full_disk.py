@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up_while_training_stops_the_run_which_goes_on_later(
         assert f"error: {workdir}" in output or f"while writing {workdir}" in output
         assert "No space left" in output or "RESOURCE_EXHAUSTED" in output
         # orbax's own threads may print a traceback; this package prints none. The
-        # environment may lie in the clone, so the clone's path does not tell them apart.
+        # environment may lie in the clone, so its path alone does not tell which it is.
         assert f'File "{ROOT}/gpt1_jax/' not in output
         assert {path: path.read_bytes() for path in before} == before
 
