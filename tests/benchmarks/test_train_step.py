@@ -1,4 +1,4 @@
-"""The comparison on an accelerator, run on a CPU, where its numbers say little."""
+"""The comparison of training steps, on a CPU and with sides that need no torch."""
 
 import json
 import subprocess
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import accelerator, jax_side, steps, techniques
+from benchmarks import jax_side, steps, techniques
 from gpt1_jax import config as config_lib
-from gpt1_jax import errors as errors_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.distributed import mesh
+from gpt1_jax.errors import RunFailed
 from gpt1_jax.models import attention, flash_attention
 from tests.processes import ROOT, run_module
 
@@ -30,7 +30,7 @@ TINY = {
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
     return run_module(
-        "benchmarks.accelerator",
+        "benchmarks.train_step",
         [
             "--rounds=2",
             *("--config", str(ROOT / "experiments/pretrain.py")),
@@ -40,19 +40,23 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_sides_are_compiled_at_once_and_measured_in_turn(tmp_path):
+def test_sides_are_measured_in_turn_and_written(tmp_path):
     done = run("--sides=jax,jax_naive,jax_no_dropout", f"--output={tmp_path}/a.json")
     assert done.returncode == 0, done.stderr
     lines = [line.split(":")[0] for line in done.stdout.splitlines()]
     sides = ["jax", "jax_naive", "jax_no_dropout"]
-    in_turn = [f"round {number}, {side}" for number in (1, 2) for side in sides]
+    in_turn = [f"round {number}/2, {side}" for number in (1, 2) for side in sides]
     assert [line for line in lines if line.startswith("round")] == in_turn
     found = json.loads((tmp_path / "a.json").read_text())
-    assert (list(found["sides"]), found["left_out"]) == (sides, {})
-    losses = [row["rounds"][0]["loss"] for row in found["sides"].values()]
+    assert list(found["sides"]) == sides
+    rounds = [row["rounds"] for row in found["sides"].values()]
+    losses = [runs[0]["first_loss"] for runs in rounds]
     # Other masks, or none: other losses, near those of guessing among 300.
     assert len(set(losses)) == 3
     assert all(5.5 < loss < 5.9 for loss in losses)
+    assert losses == [runs[1]["first_loss"] for runs in rounds]
+    assert all(run["bytes"] > 0 for runs in rounds for run in runs)
+    assert "| jax_naive " in done.stdout
 
 
 @pytest.mark.parametrize("sides", ["jax_naive,jax", "jax,jax_typo"])
@@ -64,60 +68,49 @@ def test_sides_must_be_known_and_jax_the_first(sides):
 
 def test_each_side_differs_from_jax_in_what_its_name_says():
     config = RunConfig()
-    plain = techniques.variant("jax", config)
-    assert plain.model.compute_dtype == "bfloat16"
+    assert techniques.variant("jax", config) == config
     assert techniques.variant("jax_plain_attention", config).model.attention == "xla"
-    without = techniques.variant("torch_compile_no_dropout_bf16", config).model
+    without = techniques.variant("torch_compile_no_dropout", config).model
     assert without.embedding_dropout == without.attention_dropout == 0.0
-    padded = techniques.variant("torch_compile_padded_bf16", config)
-    assert padded.data.vocab_size == 40_576
-    assert plain.data.vocab_size == 40_478
+    padded = techniques.variant("torch_compile_padded", config)
+    assert (padded.data.vocab_size, config.data.vocab_size) == (40_576, 40_478)
 
 
-class FakeLibrary:
-    """Sides that take a second a step, but `failing`, which fails the second time."""
+def test_steps_are_started_without_waiting_and_a_loss_must_be_finite():
+    done = []
+    step = steps.Step(5, lambda tokens_BL: done.append("started") or 2.0, float, "cpu")
+    seconds, loss = steps.run(step, None, 7)
+    assert (done, loss) == (["started"] * 7, 2.0)
+    assert seconds < 0.1
+    broken = steps.Step(5, lambda tokens_BL: "nan", float, "cpu")
+    given = config_lib.to_config_dict(RunConfig(job="pretrain"))
+    given.update_from_flattened_dict(TINY)
+    with pytest.raises(RunFailed, match="the loss is nan after 1000 steps"):
+        steps.measure(broken, steps.check(given))
 
-    def __init__(self, failing: str):
-        self._failing, self._asked = failing, []
 
-    def measure(self, side: str) -> dict:
-        self._asked.append(side)
-        if side == self._failing and self._asked.count(side) == 2:
-            return {"error": "too little memory"}
-        return {"seconds": 1.0}
-
-
-def test_a_side_that_fails_is_left_out_and_costs_no_other(capsys):
-    sides = ["jax", "jax_naive", "jax_unpadded"]
-    rounds, errors = accelerator._in_turn({"jax": FakeLibrary("jax_naive")}, sides, 3)
-    measured = {side: len(runs) for side, runs in rounds.items()}
-    assert measured == {"jax": 3, "jax_unpadded": 3}
-    assert errors == {"jax_naive": "too little memory"}
-    assert "round 2, jax_naive: too little memory" in capsys.readouterr().out
-    with pytest.raises(
-        errors_lib.RunFailed, match="jax failed: too little memory; the oth"
-    ):
-        accelerator._in_turn({"jax": FakeLibrary("jax")}, sides, 3)
+class Lowered(Exception):
+    """Ends a benchmark's step once it is lowered, before it is compiled."""
 
 
 def program(monkeypatch, side: str) -> tuple[str, object]:
-    """What a tiny step of `side` is lowered to, as on a GPU, and with which options.
+    """Returns the program of a tiny step of a side as on a GPU, and XLA's options.
 
-    A kernel is lowered for GPUs alone: here a sine stands for it.
+    A kernel can be lowered for GPUs only: here a sine stands for it.
     """
     given = config_lib.to_config_dict(RunConfig(job="pretrain"))
-    given.update_from_flattened_dict(TINY)
-    jit_step, lowered = mesh.jit_step, []
+    given.update_from_flattened_dict(TINY | {"model.compute_dtype": "bfloat16"})
+    jit_step = mesh.jit_step
 
-    def spy(*arguments):
+    def stop(*arguments):
         def lower(*inputs):
-            lowered.append(jit_step(*arguments).lower(*inputs).as_text())
+            raise Lowered(jit_step(*arguments).lower(*inputs).as_text())
 
         return types.SimpleNamespace(lower=lower)
 
     with monkeypatch.context() as patches:
         patches.setattr(jax, "default_backend", lambda: "gpu")
-        patches.setattr(mesh, "jit_step", spy)
+        patches.setattr(mesh, "jit_step", stop)
         patches.setattr(mesh, "_compiler_options", lambda: mesh._GPU_OPTIONS)
         patches.setattr(attention, "_has_kernel", lambda *_: True)
         patches.setattr(
@@ -125,11 +118,12 @@ def program(monkeypatch, side: str) -> tuple[str, object]:
         )
         with techniques.patched(side):
             jax.clear_caches()
-            config = techniques.variant(side, steps.checked(given))
-            jax_side.traced(config, techniques.chunk_elements(side))
+            config = techniques.variant(side, steps.check(given))
+            with pytest.raises(Lowered) as lowered:
+                jax_side.make(config, techniques.chunk_elements(side))
             options = mesh._compiler_options()
     jax.clear_caches()
-    return lowered[0], options
+    return str(lowered.value), options
 
 
 def test_each_side_of_jax_is_another_program(monkeypatch):
