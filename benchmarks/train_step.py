@@ -88,6 +88,9 @@ def _make(side: str, config: RunConfig) -> steps.Step:
 
 
 def _publish(config: RunConfig, rounds: side_by_side.Rounds) -> None:
+    padded = "torch_compile_padded"
+    counts = {runs[0]["num_parameters"] for n, runs in rounds.items() if n != padded}
+    assert len(counts) == 1, f"the sides have {counts} parameters"
     tokens = config.train.batch_size * config.model.context_length
     flop = tokens * steps.flop_per_token(config.model, config.data.vocab_size)
     device = rounds["jax"][0]["device"]
@@ -100,6 +103,7 @@ def _publish(config: RunConfig, rounds: side_by_side.Rounds) -> None:
         sides,
         _COLUMNS,
         device=device,
+        num_parameters=counts.pop(),
         peak_tflop_per_second=peak,
         tokens_per_step=tokens,
         tflop_per_step=flop / 1e12,
