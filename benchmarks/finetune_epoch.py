@@ -48,15 +48,15 @@ def main() -> None:
     """Runs the command."""
     runtime.keep_freed_memory()
     found = model_store.restore(_CHECKPOINT.value)
-    run_config = _config(found)
     task = loading.named(_TASK.value)
-    recipe = classifier.Recipe(run_config, task, found.tokenizer)
-    data = task_data.open_data(run_config.data)
-    train = recipe.records(data.load(task, task.train).examples)
-    (dev_split, *_) = task.dev.values()
-    dev = recipe.records(data.load(task, dev_split).examples)
-    lengths_R = train.lengths_RA.max(axis=1)
-    buckets = batches.bucket_lengths(lengths_R, _LENGTH.value)
+    recipe = classifier.Recipe(_config(found), task, found.tokenizer)
+    data = task_data.open_data(recipe.config.data)
+    dev_split = next(iter(task.dev.values()))
+    train, dev = (
+        recipe.records(data.load(task, split).examples)
+        for split in (task.train, dev_split)
+    )
+    buckets = batches.bucket_lengths(train.lengths_RA.max(axis=1), _LENGTH.value)
     sides = {"buckets": buckets, "padded": (_LENGTH.value,)}
     run, untrained = _make_run(recipe, train, buckets, found.params)
 

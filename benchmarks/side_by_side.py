@@ -190,25 +190,30 @@ def publish(
 
     Args: facts: further entries of the JSON file, such as the config.
     """
-    found = {
-        "benchmark": comparison.name,
-        "command": shlex.join(
-            ["python", "-m", f"benchmarks.{comparison.name}", *sys.argv[1:]]
-        ),
-        "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
-        "rounds": comparison.rounds.value,
-        "machine": _machine(),
-        "versions": _versions(),
-        **facts,
-        "sides": sides,
-    }
+    found = origin(comparison.name) | {"rounds": comparison.rounds.value}
+    found |= facts | {"sides": sides}
     terminal.say(table(sides, columns))
     terminal.say(_describe(found))
-    if comparison.output.value:
-        path = Path(comparison.output.value)
-        files.write_atomically(path, json.dumps(found, indent=1) + "\n")
-        terminal.say(f"written: {path}")
+    write(comparison.output.value, found)
+
+
+def origin(name: str) -> dict[str, Any]:
+    """Returns the command, date, commit, machine and versions of a measurement."""
+    return {
+        "benchmark": name,
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "machine": _machine(),
+        "versions": _versions(),
+    }
+
+
+def write(output: str, found: dict[str, Any]) -> None:
+    """Writes a JSON file, and says so; an empty `output` writes nothing."""
+    if output:
+        files.write_atomically(Path(output), json.dumps(found, indent=1) + "\n")
+        terminal.say(f"written: {output}")
 
 
 def table(sides: Mapping[str, Run], columns: Columns) -> str:
