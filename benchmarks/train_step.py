@@ -59,6 +59,7 @@ def main() -> None:
         own = techniques.variant(side, config)
         print(json.dumps(steps.measure(_make(side, own), own)))
         return
+    side_by_side.check_sides(_COMPARISON)
     needs_torch = not all(side.startswith("jax") for side in _COMPARISON.sides.value)
     if needs_torch and not importlib.util.find_spec("torch"):
         raise errors.RunFailed(

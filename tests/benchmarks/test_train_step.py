@@ -59,13 +59,6 @@ def test_sides_are_measured_in_turn_and_written(tmp_path):
     assert "| jax_naive " in done.stdout
 
 
-@pytest.mark.parametrize("sides", ["jax_naive,jax", "jax,jax_typo"])
-def test_sides_must_be_known_and_jax_the_first(sides):
-    done = run(f"--sides={sides}")
-    assert done.returncode == 2
-    assert f"error: --sides={sides}; jax, and any of jax_plain" in done.stderr
-
-
 def test_each_side_differs_from_jax_in_what_its_name_says():
     config = RunConfig()
     assert techniques.variant("jax", config) == config
