@@ -31,10 +31,6 @@ python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
 srun() { "$@"; }
 SLURM_ARRAY_TASK_ID=1
 """
-# What needs packages that the tests' environment has not.
-NEEDS_TORCH = tuple(
-    f"benchmarks.{name}" for name in ("train_step", "generate", "accelerator")
-)
 
 
 def by_page(values) -> list:
@@ -125,9 +121,6 @@ def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     if not argv[0].startswith(("gpt1_jax.", "benchmarks.")):
         assert importlib.util.find_spec(argv[0])
         return "other"
-    if argv[0] in NEEDS_TORCH:
-        assert importlib.util.find_spec(argv[0])
-        return "torch"
     is_abbreviated = len(argv) == 1 or argv[-1] == "--config"
     if is_abbreviated:
         assert importlib.util.find_spec(argv[0])
