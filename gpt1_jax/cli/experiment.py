@@ -18,7 +18,7 @@ from gpt1_jax.workdirs import starting_point
 
 # The experiments that come with this package lie beside it, in a clone as in a wheel.
 PACKAGE = "experiments"
-SHIPPED = Path(__file__).parents[1] / PACKAGE
+SHIPPED = Path(__file__).parents[2] / PACKAGE
 
 
 def define_config(flag_values: flags.FlagValues) -> flags.FlagHolder[ConfigDict]:
