@@ -1,16 +1,28 @@
 """A task of the user's own: docs/own_task.md as it stands there, and its mistakes."""
 
+import functools
 import json
 import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpt1_jax import errors
-from gpt1_jax.data.tasks import loading, registry
-from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.data.tasks.rows import TASKS, File, Task
+from gpt1_jax.data.tasks import (
+    Columns,
+    Example,
+    File,
+    Labels,
+    Task,
+    loading,
+    readers,
+    records,
+    registry,
+    validation,
+)
+from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.inference import classifier
 from gpt1_jax.jobs import finetune
 from gpt1_jax.workdirs import model_store
@@ -26,6 +38,13 @@ def row(**fields) -> Task:
     files = {split: (File(f"{split}.txt", None),) for split in ("train", "dev")}
     defaults = {"name": "tone", "kind": "single", "classes": ("a", "b"), "test": {}}
     return Task(**defaults | {"metrics": ("accuracy",), "files": files} | fields)
+
+
+def labelled(index_of: dict[str, int]) -> dict[str, tuple[File, ...]]:
+    """Files whose reader gives these indices to the names of labels."""
+    columns = Columns(("text",), Labels("label", index_of))
+    read = functools.partial(readers.read_csv, columns=columns)
+    return {split: (File(f"{split}.csv", read),) for split in ("train", "dev")}
 
 
 @pytest.fixture
@@ -122,8 +141,17 @@ def test_the_pages_table_is_read_as_it_stands(
     [
         ({"name": "rte"}, r"own task 'rte'; a name other than ax, cola, .*; rename it"),
         ({"kind": "triple"}, r"kind='triple'; single\|pair\|similarity\|choice; use"),
-        ({"test": {"": "test"}}, r"no files of test; .* as by test=\{\}"),
+        ({"test": {"": "test"}}, r"no files of test; .* as with test=\{\}"),
         ({"train": "training"}, r"no files of training; each split"),
+        ({"columns": ("a", "b")}, r"columns=.*; kind single has 1, one for each part"),
+        ({"classes": ("a", "a")}, r"classes=.*; two or more names, each once; correct"),
+        ({"kind": "choice"}, r"classes=\('a', 'b'\); none for a choice"),
+        (
+            {"files": labelled({"b": 0, "a": 1})},
+            r"Labels gives 'b' the index 0; the classes are a: 0, b: 1; give both the",
+        ),
+        ({"files": labelled({"x": 0, "y": 2})}, r"Labels gives 'y' the index 2; the"),
+        ({"files": labelled({})}, r"labels of its files are scores; its classes are a"),
     ],
 )
 def test_row_that_is_of_no_use_is_refused(fields, message, no_own_tasks):
@@ -131,6 +159,55 @@ def test_row_that_is_of_no_use_is_refused(fields, message, no_own_tasks):
         registry.register(row(**fields))
     assert "tone" not in TASKS
     assert TASKS["rte"].kind == "pair"
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_official_rows_pass_the_checks_of_own_tasks(task):
+    validation.check_task(task)
+
+
+CHOICE = {"kind": "choice", "classes": ()}
+GRADES = {"kind": "similarity", "classes": ()}
+
+
+@pytest.mark.parametrize(
+    ("fields", "bad", "message"),
+    [
+        (CHOICE, Example(("a", "b", "c"), 0), r"3 choices; 2 are expected, the same"),
+        ({}, Example(("a",), 2), r"label 2; an integer from 0 to 1 is expected; corr"),
+        ({}, Example(("a",), -1), r"label -1; an integer from 0 to 1 is expected"),
+        ({}, Example(("a",), 0.5), r"label 0.5; an integer from 0 to 1 is expected"),
+        ({}, Example(("a", "b"), 0), r"2 parts; 1 are expected"),
+        (CHOICE, Example(("a", "b"), 2), r"label 2; an integer from 0 to 1 is"),
+        (GRADES, Example(("a", "b"), 5.5), r"label 5.5; a number from 0 to 5 is exp"),
+        (GRADES, Example(("a", "b"), float("nan")), r"label nan; a number from 0 to 5"),
+    ],
+)
+def test_invalid_example_is_refused_when_its_split_is_loaded(
+    fields, bad, message, tmp_path
+):
+    good = Example(("a",) if not fields else ("a", "b"), 1)
+    (tmp_path / "train.txt").write_text("")
+
+    def read(path, skipped):
+        yield from (good, bad)
+
+    task = row(files={"train": (File("train.txt", read),)}, dev={}, **fields)
+    expected = rf"task 'tone', split train, example 1: {message}"
+    with pytest.raises(errors.UserError, match=expected):
+        loading.load(task, "train", task_dir=tmp_path)
+
+
+def test_choices_of_unequal_numbers_make_no_records():
+    def encode(text):
+        return np.zeros(len(text), np.uint32)
+
+    # 2 + 4 sequences: a number that can be regrouped as three examples of 2.
+    examples = [Example(("a", "b"), 0), Example(("a", "b", "c", "d"), 0)]
+    with pytest.raises(errors.UserError, match=r"example 1: 4 choices; 2 are expected"):
+        records.make_records(
+            row(**CHOICE), examples, encode, records.make_layout(100, 20)
+        )
 
 
 def test_official_tasks_leave_no_facts_behind(tmp_path):
