@@ -1,9 +1,9 @@
-"""Ways to break a run, for benchmarks/soak.py and tests/reliability.
+"""Kills runs and damages files, for benchmarks/soak.py and tests/reliability.
 
     python -m benchmarks.breaking PLACE COUNT MODULE [ARGUMENT ...]
 
-runs a command of gpt1_jax which kills itself, by SIGKILL, at the COUNT-th call of the
-function that stands for PLACE. The package itself knows nothing of it.
+runs a command of gpt1_jax that kills itself with SIGKILL at the COUNT-th call of the
+function of PLACE. The package has no code for this.
 """
 
 import functools
@@ -31,7 +31,7 @@ from gpt1_jax.workdirs.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 
-# What holds the function, its name, and whether to let it end first.
+# A module or class, the name of a function in it, and True to kill after the call.
 PLACES: dict[str, tuple[Any, str, bool]] = {
     "a group of books is encoded": (preparation, "encode_group", True),
     "a store is put together": (preparation, "_assemble", False),
@@ -63,7 +63,7 @@ TINY = {
 
 
 def kill_at(place: str, count: int) -> None:
-    """Lets this process kill itself at the `count`-th call of a place's function."""
+    """Makes this process kill itself at the `count`-th call of a place's function."""
     holder, name, is_after = PLACES[place]
     function, calls = getattr(holder, name), 0
 
@@ -88,7 +88,7 @@ def start(
     kill: tuple[str, int] | None = None,
     **fields: Any,
 ) -> subprocess.Popen:
-    """A run of TINY in `workdir`; `a__b=c` stands for --config.a.b=c."""
+    """Starts a run of TINY in `workdir`; `a__b=c` stands for --config.a.b=c."""
     config = TINY | {"data.cache_dir": cache_dir}
     config |= {name.replace("__", "."): value for name, value in fields.items()}
     by = ["benchmarks.breaking", kill[0], str(kill[1]), module] if kill else [module]
@@ -104,7 +104,7 @@ def start(
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": compiled,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        # The programs that users run, whatever the suite does.
+        # The optimised programs that users run, unlike the test suite.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
     }
     return subprocess.Popen(
@@ -117,15 +117,15 @@ def start(
     )
 
 
-def ended(process: subprocess.Popen, code: int) -> str:
-    """What a process printed that has ended with `code`, within five minutes."""
+def finish(process: subprocess.Popen, code: int) -> str:
+    """Waits five minutes at most for exit code `code`; returns what was printed."""
     output, _ = process.communicate(timeout=300)
     assert process.returncode == code, (process.returncode, output)
     return output
 
 
 def rows(workdir: Path) -> list[dict[str, float]]:
-    """metrics.jsonl without the keys that depend on the clock; each line is JSON."""
+    """Returns the rows of metrics.jsonl without the keys that depend on the clock."""
     clock = ("seconds", "per_second", "time")
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
@@ -136,7 +136,7 @@ def rows(workdir: Path) -> list[dict[str, float]]:
 
 
 def last_state(workdir: Path) -> dict[str, tuple[str, bytes]]:
-    """Each array of the newest checkpoint by path: its dtype and its bytes."""
+    """Returns the dtype and bytes of each array in the newest checkpoint, by path."""
     directory = workdir / workdir_lib.CHECKPOINTS_DIR
     on_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
@@ -160,8 +160,8 @@ def last_state(workdir: Path) -> dict[str, tuple[str, bytes]]:
     }
 
 
-def check_alike(workdir: Path, unbroken: Path) -> None:
-    """Asserts that two finished runs have the very same state and metrics."""
+def check_bit_equal(workdir: Path, unbroken: Path) -> None:
+    """Asserts that two finished runs have bit-equal states and equal metrics."""
     ours, theirs = last_state(workdir), last_state(unbroken)
     assert ours.keys() == theirs.keys()
     different = [path for path in ours if ours[path] != theirs[path]]
@@ -176,7 +176,7 @@ def _flip(data: bytes, rng: random.Random) -> bytes:
     )
 
 
-# Bytes of a file -> what is left of them; None: no file.
+# Functions from a file's bytes to damaged bytes; None removes the file.
 DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
     "flipped": _flip,
     "truncated": lambda data, rng: data[: rng.randrange(len(data))],
@@ -186,7 +186,7 @@ DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
 
 
 def damage(path: Path, how: str, rng: random.Random) -> None:
-    """Damages a file in one of the ways of DAMAGES."""
+    """Damages a file in a way of DAMAGES."""
     data = DAMAGES[how](path.read_bytes(), rng)
     if data is None:
         path.unlink()
@@ -195,12 +195,12 @@ def damage(path: Path, how: str, rng: random.Random) -> None:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """All files under a directory, in order."""
+    """Returns all files under a directory, sorted."""
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
 def copy(directory: Path, to: Path) -> Path:
-    """A fresh copy of a directory."""
+    """Replaces `to` with a copy of a directory."""
     shutil.rmtree(to, ignore_errors=True)
     return shutil.copytree(directory, to)
 

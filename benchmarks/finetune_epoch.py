@@ -1,15 +1,16 @@
-"""What length buckets save: fine-tuning steps padded to few lengths, and all to one.
+"""Compares fine-tuning steps padded to a few lengths with steps padded to one.
 
     python -m benchmarks.finetune_epoch --checkpoint runs/pretrain --task sst2 \
         --task_dir /data/glue_data
 
 Both sides train the same model on the same examples in the same order, at a constant
-rate, and evaluate on dev; one pads to at most six lengths, as the job does, the other
-all to --length. They take turns, --rounds times, over a part of an epoch: --batches.
-As both are this project's, they share one process, and what it compiled.
+learning rate. `buckets` pads to at most six lengths, as the job does; `padded` pads all
+to --length. They share one process and its compiled programs, and train on --batches
+batches of 32.
 """
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ from absl import flags
 
 from benchmarks import side_by_side
 from experiments import finetune as experiment
-from gpt1_jax import config, terminal
+from gpt1_jax import config
 from gpt1_jax.cli import app
 from gpt1_jax.data.tasks import batches, registry, task_data
 from gpt1_jax.distributed import mesh, runtime
@@ -37,9 +38,9 @@ _TASK_DIR = flags.DEFINE_string(
     "task_dir", "storyworld", "The root of the official folders.", flag_values=_FLAGS
 )
 _LENGTH = flags.DEFINE_integer(
-    "length", 512, "What the other side pads to, in tokens.", 8, flag_values=_FLAGS
+    "length", 512, "Tokens that `padded` pads to.", 8, flag_values=_FLAGS
 )
-_BATCHES = flags.DEFINE_integer("batches", 20, "Of 32.", 1, flag_values=_FLAGS)
+_NUM_BATCHES = flags.DEFINE_integer("batches", 20, "Batches.", 1, flag_values=_FLAGS)
 _COMPARISON = side_by_side.define("finetune_epoch", _FLAGS)
 
 
@@ -47,58 +48,60 @@ def main() -> None:
     """Runs the command."""
     runtime.keep_freed_memory()
     found = model_store.restore(_CHECKPOINT.value)
-    run_config = _config(found)
     task = registry.named(_TASK.value)
-    recipe = classifier.Recipe(run_config, task, found.tokenizer)
-    data = task_data.open_data(run_config.data)
-    train = recipe.records(data.load(task, task.train).examples)
-    (dev_split, *_) = task.dev.values()
-    dev = recipe.records(data.load(task, dev_split).examples)
-    lengths_R = train.lengths_RA.max(axis=1)
-    buckets = batches.bucket_lengths(lengths_R, _LENGTH.value)
+    recipe = classifier.Recipe(_config(found), task, found.tokenizer)
+    data = task_data.open_data(recipe.config.data)
+    dev_split = next(iter(task.dev.values()))
+    train, dev = (
+        recipe.records(data.load(task, split).examples)
+        for split in (task.train, dev_split)
+    )
+    buckets = batches.bucket_lengths(train.lengths_RA.max(axis=1), _LENGTH.value)
     sides = {"buckets": buckets, "padded": (_LENGTH.value,)}
-    rounds: side_by_side.Rounds = {side: [] for side in sides}
-    scores: dict[str, dict[str, float]] = {}
-    run, start = _make_run(recipe, train, buckets, found.params)
-    results = {"untrained": start} | {  # compiles, and gives the scores
-        side: run(lengths) for side, lengths in sides.items()
+    run, untrained = _make_run(recipe, train, buckets, found.params)
+
+    def measure(lengths: tuple[int, ...]) -> side_by_side.Run:
+        began = time.perf_counter()
+        run(lengths)
+        return {"seconds": time.perf_counter() - began}
+
+    # Training each side once compiles, and gives the scores.
+    params = {"untrained": untrained} | {side: run(sides[side]) for side in sides}
+    logits = {
+        side: recipe.classifier.logits(its, dev, batches.eval_buckets(_LENGTH.value))
+        for side, its in params.items()
     }
-    logits = {}
-    for side, params in results.items():
-        answers = recipe.answers(params, dev)
-        scores[side] = recipe.scores({"": dev}, {"": answers})
-        logits[side] = recipe.classifier.logits(
-            params, dev, batches.eval_buckets(_LENGTH.value)
-        )
-    num_rounds = _COMPARISON.rounds.value
-    for number in range(1, num_rounds + 1):
-        for side, lengths in sides.items():
-            began = time.perf_counter()
-            run(lengths)
-            elapsed = time.perf_counter() - began
-            rounds[side].append({"seconds": elapsed})
-            terminal.say(f"round {number}/{num_rounds}, {side}: {elapsed:.1f} s")
+    rounds = side_by_side.run_rounds(
+        _COMPARISON,
+        {side: functools.partial(measure, sides[side]) for side in sides},
+        lambda run: f"{run['seconds']:.1f} s",
+    )
     summaries = side_by_side.summary(rounds)
     for side, row in summaries.items():
-        row["dev_scores"] = scores[side]
+        answers = recipe.answers(params[side], dev)
+        row["dev_scores"] = recipe.scores({"": dev}, {"": answers})
         row["padding"] = batches.padding(train, sides[side])
-    report = side_by_side.report(
+    side_by_side.publish(
         _COMPARISON,
         summaries,
+        {
+            "s": lambda row: f"{row['median_seconds']:.2f}",
+            "padding": lambda row: f"{row['padding']:.0%}",
+            "over buckets": side_by_side.ratio,
+            "dev": lambda row: str(row["dev_scores"]),
+        },
         largest_change_of_a_dev_logit={
             "by padding": float(abs(logits["buckets"] - logits["padded"]).max()),
             "by training": float(abs(logits["buckets"] - logits["untrained"]).max()),
         },
         buckets=buckets,
-        batches=_BATCHES.value,
+        batches=_NUM_BATCHES.value,
         device=jax.devices()[0].device_kind,
     )
-    terminal.say(_render(report))
-    side_by_side.write(_COMPARISON, report)
 
 
 def _config(found: model_store.Restored) -> config.RunConfig:
-    """The experiment's, with the checkpoint's sizes and room for the padded length."""
+    """Returns the experiment's config, with the checkpoint's sizes and --length."""
     experiment_config = experiment.get_config(_TASK.value)
     experiment_config.data.task_dir = _TASK_DIR.value
     experiment_config.train.batch_size = 32
@@ -112,9 +115,9 @@ def _config(found: model_store.Restored) -> config.RunConfig:
 def _make_run(
     recipe: classifier.Recipe, train: Any, buckets: tuple[int, ...], trained: Any
 ) -> tuple[Any, Any]:
-    """(lengths to pad to -> the parameters after the first batches), and before them.
+    """Returns a function from lengths to trained parameters, and untrained ones.
 
-    The order of the batches is that of `buckets` on both sides.
+    The batches have the order of `buckets` on both sides.
     """
     cfg = recipe.config
     lengths_R = train.lengths_RA.max(axis=1)
@@ -135,7 +138,7 @@ def _make_run(
     )
     found = {name: leaf for name, leaf in trained.items() if name != "head"}
     found["embed"] = found["embed"] | {
-        "position": _room(found["embed"]["position"], cfg.model.context_length)
+        "position": _resized(found["embed"]["position"], cfg.model.context_length)
     }
 
     def begin() -> step_lib.TrainState:
@@ -146,7 +149,7 @@ def _make_run(
 
     def run(lengths: tuple[int, ...]) -> Any:
         now = begin()
-        for number in range(min(_BATCHES.value, len(lengths_R) // 32)):
+        for number in range(min(_NUM_BATCHES.value, len(lengths_R) // 32)):
             batch = batches.make_batch(
                 train, indices(number), lengths, batch_size=cfg.train.batch_size
             )
@@ -156,22 +159,9 @@ def _make_run(
     return run, begin().params
 
 
-def _room(position_LD: Any, length: int) -> Any:
-    """A table of `length` positions: the trained ones over and over."""
+def _resized(position_LD: Any, length: int) -> Any:
+    """Returns a table of `length` positions that repeats the trained ones."""
     return np.resize(np.asarray(position_LD), (length, position_LD.shape[1]))
-
-
-def _render(report: dict[str, Any]) -> str:
-    """The report as lines for the terminal."""
-    lines = [
-        f"{side:<8} {row['median_seconds']:8.2f} s for {report['batches']} batches, "
-        f"{row['padding']:.0%} padding, dev {row['dev_scores']}"
-        for side, row in report["sides"].items()
-    ]
-    for cause, change in report["largest_change_of_a_dev_logit"].items():
-        lines.append(f"largest change of a dev logit {cause}: {change:.2g}")
-    lines += side_by_side.ratio_lines(report["sides"])
-    return "\n".join([*lines, side_by_side.machine_line(report)])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Inputs that nobody meant: what is read from users, by random and by damaged bytes.
+"""Feeds random and damaged files to all that reads a user's input.
 
-Each target takes the random source of a case and a directory, feeds the package, and
-lets through what it should not raise: all but a UserError in one line. The same targets
-serve tests/reliability/test_fuzz.py, few cases each, and benchmarks/soak.py, many.
+A target takes valid files, a random generator and an empty directory, and calls the
+package. A UserError with a message is allowed; any other exception is a fault. The
+targets serve tests/reliability/test_fuzz.py and, with more cases, benchmarks/soak.py.
 """
 
 import json
@@ -31,7 +31,7 @@ _TOKENS = (
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """`data` after one to four accidents: bytes lost, doubled, changed, put in."""
+    """Returns `data` with one to four random cuts, repeats, changes or insertions."""
     for _ in range(rng.randint(1, 4)):
         start = rng.randrange(len(data) + 1)
         end = min(len(data), start + int(rng.expovariate(1 / 20)))
@@ -50,7 +50,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def anything(rng: random.Random) -> bytes:
-    """Random pieces of text, of JSON and of no text at all."""
+    """Returns a random mixture of text, JSON and other bytes."""
     pieces = [rng.choice(_TOKENS) for _ in range(rng.randrange(30))]
     return b"".join(
         piece if rng.random() < 0.9 else rng.randbytes(9) for piece in pieces
@@ -58,7 +58,7 @@ def anything(rng: random.Random) -> bytes:
 
 
 class Corpus:
-    """Small valid files of every format, made once, to damage."""
+    """Small valid files of every format, written once, for the targets to damage."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -97,18 +97,18 @@ class Corpus:
         huggingface.write(found, self.directory / "huggingface")
 
 
-def _one_line(call: Callable[[], object]) -> None:
-    """Calls; lets a UserError pass that says something, in a bearable line."""
-    said = "a result"
+def _check(call: Callable[[], object]) -> None:
+    """Calls; a UserError must have a message, and not too long a one."""
+    message = "a result"
     try:
         call()
     except UserError as error:
-        said = str(error)
-    assert 0 < len(said) < 20_000, said[:1000]
+        message = str(error)
+    assert 0 < len(message) < 20_000, message[:1000]
 
 
 def config_overrides(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """--config.PATH=TEXT, as a sweep's axes parse it, and what a file may hold."""
+    """Checks configs with one random field, as --axis parses it."""
     flat = config_lib.flatten(RunConfig())
     path = rng.choice([*flat, "model", "model.widht", ""])
     text = anything(rng).decode(errors="replace")[:200]
@@ -122,11 +122,11 @@ def config_overrides(corpus: Corpus, rng: random.Random, directory: Path) -> Non
         config.update_from_flattened_dict(fields)
         config_lib.checked(config)
 
-    _one_line(call)
+    _check(call)
 
 
 def corpus_bytes(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """Books of any bytes: a store of tokens of its vocabulary, or an error."""
+    """Prepares books of any bytes; each token must be in the vocabulary."""
     for number in range(3):
         text = b"the boat sank . " * rng.randrange(9)
         data = rng.choice([anything(rng), mutated(text, rng), text])
@@ -145,11 +145,11 @@ def corpus_bytes(corpus: Corpus, rng: random.Random, directory: Path) -> None:
         assert sum(map(len, store.eval_books)) + len(store.train_tokens) > 0
         assert int(store.train_tokens.max(initial=0)) < store.tokenizer.vocab_size
 
-    _one_line(call)
+    _check(call)
 
 
 def task_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """Every task's reader: examples of texts and allowed labels, or an error."""
+    """Reads task files; examples must have texts and allowed labels."""
     task, split, original = rng.choice(corpus.splits)
     lines = original.read_bytes().splitlines(keepends=True)[:8]
     whole = b"".join(lines) if len(lines) > 1 else original.read_bytes()
@@ -168,11 +168,11 @@ def task_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
             most = len(task.classes) or 5
             assert label is None or 0 <= label <= max(most, 5), example
 
-    _one_line(call)
+    _check(call)
 
 
 def tokenizer_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """Files of both kinds of tokenizer: ids of the vocabulary, or an error."""
+    """Loads tokenizers of both kinds; their ids must be in the vocabulary."""
     symbols = [chr(97 + n) for n in range(26)]
     symbols += [f"{symbol}</w>" for symbol in symbols]
     pieces = [*symbols, "<unk>", "th", "the</w>", "\n</w>"]
@@ -194,13 +194,11 @@ def tokenizer_files(corpus: Corpus, rng: random.Random, directory: Path) -> None
         assert all(0 <= number < tokenizer.vocab_size for number in ids.tolist())
         tokenizer.decode(ids.tolist())
 
-    _one_line(call)
+    _check(call)
 
 
-def weights_of_others(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """Files of .npy, JSON and safetensors: finite arrays of the right shapes, or an
-    error that names what is wrong.
-    """
+def foreign_weights(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Reads released and Hugging Face weights; arrays must be finite and fit."""
     name, reader = rng.choice(
         [("openai", openai.read), ("huggingface", huggingface.read)]
     )
@@ -221,11 +219,11 @@ def weights_of_others(corpus: Corpus, rng: random.Random, directory: Path) -> No
         assert shapes == expected
         weights.check_finite(found.params, "here")
 
-    _one_line(call)
+    _check(call)
 
 
 def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """Input of score and predict, and prompts: each line's ids, and no line lost."""
+    """Reads the input of score and predict; no line may be lost."""
     path = directory / "input.txt"
     path.write_bytes(anything(rng))
     tokenizer = tokenizers.load(corpus.tokenizer_dir)
@@ -238,13 +236,13 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
             assert all(0 <= number < tokenizer.vocab_size for number in ids.tolist())
             tokenizer.decode(ids.tolist())
 
-    _one_line(scored)
+    _check(scored)
     task = rng.choice(list(registry.TASKS.values()))
-    _one_line(lambda: loading.read_input(task, path))
+    _check(lambda: loading.read_input(task, path))
 
 
 def workdir_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
-    """config.json, result.json and metrics.jsonl, damaged."""
+    """Reads a damaged config.json, result.json or metrics.jsonl."""
     workdir_lib.write_config(directory, RunConfig())
     workdir_lib.write_result(directory, {"job": "pretrain", "steps": 3, "metrics": {}})
     rows = "".join(
@@ -254,9 +252,9 @@ def workdir_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
     metrics.write_text(rows)
     path = rng.choice([directory / "config.json", directory / "result.json", metrics])
     path.write_bytes(mutated(path.read_bytes(), rng))
-    _one_line(lambda: workdir_lib.read_config(directory))
-    _one_line(lambda: workdir_lib.read_result(directory))
-    _one_line(lambda: metrics_log.read(metrics))
+    _check(lambda: workdir_lib.read_config(directory))
+    _check(lambda: workdir_lib.read_result(directory))
+    _check(lambda: metrics_log.read(metrics))
 
 
 TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
@@ -266,7 +264,7 @@ TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
         corpus_bytes,
         task_files,
         tokenizer_files,
-        weights_of_others,
+        foreign_weights,
         user_texts,
         workdir_files,
     )
@@ -274,7 +272,7 @@ TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
 
 
 def directories(parent: Path) -> Iterator[Path]:
-    """Fresh directories, one after the other."""
+    """Yields new empty directories."""
     number = 0
     while True:
         path = parent / f"{number:06d}"

@@ -1,13 +1,10 @@
-"""Generation beside transformers: its OpenAIGPT, and its GPT-2 of the same size.
+"""Compares greedy generation with transformers' OpenAIGPT and its GPT-2.
 
-    pip install -e '.[benchmarks]'
-    python -m benchmarks.generate --new_tokens 256
+    python -m benchmarks.generate
 
-Each continues the same prompt greedily, in a process of its own, with random weights of
-the paper's size (transformers' OpenAIGPT has no cache; its GPT-2 has one). They take
-turns, --rounds times; medians, and their ratios to this project, are printed. First
-the time from the start of `gpt1_jax.generate` to its first token, without and with
-programs compiled before.
+All have the paper's size and random weights. Transformers' OpenAIGPT has no cache of
+keys and values; its GPT-2 has one. Before that, the start of `gpt1_jax.generate` to its
+first token is timed. Needs the extra: pip install -e '.[benchmarks]'
 """
 
 import itertools
@@ -29,11 +26,13 @@ from gpt1_jax.cli import app
 _FLAGS = flags.FlagValues()
 _SIDES = ("gpt1_jax", "transformers OpenAIGPT", "transformers GPT-2")
 _COMPARISON = side_by_side.define("generate", _FLAGS, _SIDES)
-_NEW_TOKENS = flags.DEFINE_integer("new_tokens", 256, "To add.", 1, flag_values=_FLAGS)
+_NEW_TOKENS = flags.DEFINE_integer(
+    "new_tokens", 256, "New tokens.", 1, flag_values=_FLAGS
+)
 _PROMPT_LENGTH = flags.DEFINE_integer(
     "prompt_length", 16, "Tokens.", 1, flag_values=_FLAGS
 )
-_LAYERS = flags.DEFINE_integer("num_layers", 12, "Of all.", 1, flag_values=_FLAGS)
+_LAYERS = flags.DEFINE_integer("num_layers", 12, "Layers.", 1, flag_values=_FLAGS)
 
 _VOCAB = 40478
 
@@ -46,32 +45,28 @@ def main() -> None:
     first_token = _first_token()
     for name, seconds in first_token.items():
         terminal.say(f"start to first token, {name}: {seconds:.1f} s")
-    rounds = side_by_side.in_turn(
-        _COMPARISON, lambda run: f"{run['seconds']:.1f} s", side_by_side.CPU_ONLY
-    )
-    sides = side_by_side.summary(rounds)
-    for row in sides.values():
-        row["tokens_per_second"] = _NEW_TOKENS.value / row["median_seconds"]
-    found = side_by_side.report(
+    rounds = side_by_side.run_rounds(
         _COMPARISON,
-        sides,
+        side_by_side.in_processes(_COMPARISON, side_by_side.CPU_ONLY),
+        lambda run: f"{run['seconds']:.1f} s",
+    )
+    side_by_side.publish(
+        _COMPARISON,
+        side_by_side.summary(rounds),
+        {
+            "s": lambda row: f"{row['median_seconds']:.2f}",
+            "tokens/s": lambda row: f"{_NEW_TOKENS.value / row['median_seconds']:.1f}",
+            "over ours": side_by_side.ratio,
+        },
         start_to_first_token_seconds=first_token,
         new_tokens=_NEW_TOKENS.value,
         prompt_length=_PROMPT_LENGTH.value,
         num_layers=_LAYERS.value,
     )
-    lines = [
-        f"{side:<24} {row['median_seconds']:7.2f} s, "
-        f"{row['tokens_per_second']:6.1f} tokens/s"
-        for side, row in sides.items()
-    ]
-    lines += side_by_side.ratio_lines(sides)
-    terminal.say("\n".join([*lines, side_by_side.machine_line(found)]))
-    side_by_side.write(_COMPARISON, found)
 
 
 def _seconds(side: str) -> float:
-    """The time of one generation, after one that compiles or warms up."""
+    """Times one generation after another that compiles or warms up."""
     if side == _SIDES[0]:
         generate = _ours()
         generate(_NEW_TOKENS.value)
@@ -131,9 +126,9 @@ def _theirs(side: str):
 
 
 def _first_token() -> dict[str, float]:
-    """Seconds from the start of the command to the end of one that asks for one token.
+    """Returns the seconds that the command takes to generate one token.
 
-    The model is a workdir of random weights, its tokenizer as large as the released.
+    The model has random weights and a tokenizer as large as the released one.
     """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -170,7 +165,7 @@ def _make_workdir(workdir: Path) -> None:
         path: 0.02 * rng.standard_normal(shape, dtype=np.float32)
         for path, shape in weights.expected_shapes(model, _VOCAB).items()
     }
-    # Letters, none of them white space.
+    # 238 letters; their pairs make a vocabulary as large as the released one.
     characters = [*string.ascii_lowercase, *map(chr, range(0x100, 0x100 + 212))]
     merges = list(itertools.product(characters[:200], repeat=2))
     pieces = ["<unk>", *characters, *(f"{c}</w>" for c in characters)]

@@ -1,16 +1,14 @@
-"""Held-out perplexity of n-gram models, counted on what a run's model has seen.
+"""Computes the held-out perplexity of n-gram models counted on a run's tokens.
 
     python -m benchmarks.ngrams --workdir runs/pretrain --output ngrams.json
 
-An add-one unigram and interpolated modified Kneser-Ney bigrams and trigrams: what
-counting alone makes of the same text. Counted are the training tokens that lay in a
-window of any step of the finished run; one that several epochs saw counts once.
-Predicted are the tokens that the model is evaluated on, with all of the book before
-them as history, where the model sees its own window only.
+The models are an add-one unigram and interpolated modified Kneser-Ney bigrams and
+trigrams. They count the training tokens in the windows of a finished run; a token that
+several epochs saw counts once. They predict the tokens that the model is evaluated on,
+with the whole book before them as history; the model sees its own window only.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,20 +17,20 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from benchmarks import side_by_side
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text import corpus, preparation
 from gpt1_jax.errors import UserError
-from gpt1_jax.files import write_atomically
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 # Axes, beside those of models/transformer.py:
 # T positions of the corpus, G distinct n-grams, P distinct n-grams' prefixes,
 # Q predictions, O tokens of an n-gram.
 
-# Where counts of counts give no usable discounts: KenLM, lm/builder, the default of
-# --discount_fallback.
+# Used where the counts of counts give no valid discounts. Source: KenLM, lm/builder,
+# the default of --discount_fallback.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 _FLAGS = flags.FlagValues()
@@ -46,7 +44,7 @@ _OUTPUT = flags.DEFINE_string(
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """What n-grams of one length add to the probability of their last token.
+    """The n-grams of one length and their share in the probability of a token.
 
     p(w | prefix) = mass(prefix w) + backoff(prefix) p(w | prefix less its first).
     Keys are sorted; an absent n-gram has mass 0, an absent prefix backoff 1.
@@ -61,15 +59,15 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class KneserNey:
-    """An interpolated modified Kneser-Ney model; levels[i] is of i + 1 tokens."""
+    """An interpolated modified Kneser-Ney model; levels[i] has i + 1 tokens."""
 
     vocab_size: int
     levels: tuple[Level, ...]
 
     def logp(self, grams_QO: np.ndarray) -> np.ndarray:
-        """logp_Q, in nats, of each row's last token after the tokens before it.
+        """Returns logp_Q in nats: each row's last token given the tokens before it.
 
-        Rows shorter than the model's order are shorter histories.
+        Rows may be shorter than the model's order.
         """
         p_Q = np.full(len(grams_QO), 1 / self.vocab_size)
         for length, level in enumerate(self.levels[: grams_QO.shape[1]], start=1):
@@ -81,9 +79,9 @@ class KneserNey:
         return np.log(p_Q)
 
     def logp_of_books(self, books: Iterable[np.ndarray]) -> np.ndarray:
-        """logp_Q of every token but each book's first; histories start with the book.
+        """Returns logp_Q of every token but each book's first.
 
-        Example: a trigram model predicts of a book a b c d: b | a, c | a b, d | b c.
+        Example: for a book a b c d a trigram model predicts b | a, c | a b, d | b c.
         """
         order = len(self.levels)
         logp = []
@@ -99,7 +97,7 @@ class KneserNey:
 def fit(
     tokens_T: np.ndarray, is_seen_T: np.ndarray, *, vocab_size: int, order: int
 ) -> KneserNey:
-    """The Kneser-Ney model of the n-grams in the runs of seen tokens.
+    """Returns the Kneser-Ney model of the n-grams whose tokens are all seen.
 
     With c(h w) the count of an n-gram of length `order`, and for shorter ones the
     number of distinct tokens that precede them,
@@ -110,7 +108,7 @@ def fit(
     1 / vocab_size.  Source: Chen & Goodman 1998 (TR-10-98), Sec. 2.7 and 3.
     Differs: n-grams cross the seams of books, as the model's windows do.
     Args:   order: at least 2.
-    Raises: UserError: a vocabulary whose n-grams don't fit into 63 bits.
+    Raises: UserError: the n-grams of this vocabulary don't fit into 63 bits.
     """
     if vocab_size**order >= 2**63:
         raise UserError(
@@ -130,7 +128,7 @@ def fit(
 def count_ngrams(
     tokens_T: np.ndarray, is_seen_T: np.ndarray, length: int, vocab_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct n-grams all of whose tokens are seen: keys_G, sorted, and counts_G.
+    """Counts n-grams whose tokens are all seen; returns sorted keys_G and counts_G.
 
     The key of an n-gram a b c is (a V + b) V + c.
     Example: bigrams, V = 10, tokens  1 2 1 2 3 4
@@ -144,7 +142,7 @@ def count_ngrams(
 
 
 def estimate_discounts(counts_G: np.ndarray) -> tuple[float, float, float]:
-    """What n-grams counted once, twice and more often give away: (D1, D2, D3+).
+    """Returns the discounts of n-grams counted once, twice and more: (D1, D2, D3+).
 
     D_k = k - (k + 1) Y n_{k+1} / n_k, with Y = n_1 / (n_1 + 2 n_2) and n_k the number
     of n-grams counted k times; FALLBACK_DISCOUNTS if an n_k is 0 or not 0 < D_k <= k.
@@ -159,7 +157,7 @@ def estimate_discounts(counts_G: np.ndarray) -> tuple[float, float, float]:
 
 
 def _make_level(grams_G: np.ndarray, counts_G: np.ndarray, vocab_size: int) -> Level:
-    """The level of counted n-grams, which are sorted and so grouped by prefix."""
+    """Returns the level of n-grams, which are sorted and so grouped by prefix."""
     discounts = estimate_discounts(counts_G)
     discount_G = np.asarray(discounts)[np.minimum(counts_G, 3) - 1]
     prefix_G = grams_G // vocab_size
@@ -176,7 +174,7 @@ def _make_level(grams_G: np.ndarray, counts_G: np.ndarray, vocab_size: int) -> L
 
 
 def _keys(columns: Sequence[np.ndarray], vocab_size: int) -> np.ndarray:
-    """One integer for each n-gram, of the n columns of their tokens."""
+    """Returns an integer for each n-gram, from one column for each of its tokens."""
     keys = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         keys *= vocab_size
@@ -185,7 +183,7 @@ def _keys(columns: Sequence[np.ndarray], vocab_size: int) -> np.ndarray:
 
 
 def _count_distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct keys, sorted, and how often each occurs; sorts `keys` in place."""
+    """Returns the distinct keys, sorted, and their counts; sorts `keys` in place."""
     keys.sort()  # np.unique would copy
     starts_G = np.flatnonzero(np.diff(keys, prepend=-1))
     return keys[starts_G], np.diff(starts_G, append=len(keys))
@@ -194,7 +192,7 @@ def _count_distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _lookup(
     keys: np.ndarray, values: np.ndarray, wanted_Q: np.ndarray, default: float
 ) -> np.ndarray:
-    """The values at sorted keys; `default` where a key is absent."""
+    """Returns the values of the wanted keys, `default` for absent ones."""
     place_Q = np.searchsorted(keys, wanted_Q)
     np.minimum(place_Q, len(keys) - 1, out=place_Q)
     return np.where(keys[place_Q] == wanted_Q, values[place_Q], default)
@@ -203,13 +201,13 @@ def _lookup(
 def add_one_logp(
     tokens_T: np.ndarray, is_seen_T: np.ndarray, vocab_size: int
 ) -> np.ndarray:
-    """logp_V of every token: add-one frequencies of the seen tokens."""
+    """Returns logp_V by add-one frequencies of the seen tokens."""
     counts_V = 1 + np.bincount(tokens_T[is_seen_T], minlength=vocab_size)
     return np.log(counts_V / counts_V.sum())
 
 
 def seen_positions(num_tokens: int, config: RunConfig, steps: int) -> np.ndarray:
-    """is_seen_T: whether a window of the first `steps` steps holds the token."""
+    """Returns is_seen_T, true for tokens in a window of the first `steps` steps."""
     is_seen_T = np.zeros(num_tokens, bool)
     window = np.arange(config.model.context_length + 1)
     for step in range(steps):
@@ -225,7 +223,7 @@ def seen_positions(num_tokens: int, config: RunConfig, steps: int) -> np.ndarray
 
 
 def compare(workdir: Path) -> dict[str, Any]:
-    """The n-gram models beside the model of a finished run: what --output holds.
+    """Compares the n-gram models with the model of a finished run.
 
     Raises: UserError, NotFound: no finished run there, or its corpus changed.
     """
@@ -273,7 +271,7 @@ def _check_same_corpus(store: corpus.TokenStore, expected: float) -> None:
 
 
 def describe(comparison: dict[str, Any]) -> str:
-    """A comparison, for the terminal."""
+    """Returns a comparison as lines for the terminal."""
     model = comparison["model_perplexity"]
     lines = [
         f"counted: {comparison['tokens_seen']:,} distinct training tokens; the model "
@@ -301,9 +299,7 @@ def main() -> None:
     """Runs the command."""
     comparison = compare(Path(_WORKDIR.value))
     terminal.say(describe(comparison))
-    if _OUTPUT.value:
-        text = json.dumps(comparison, indent=1)
-        write_atomically(Path(_OUTPUT.value), text + "\n")
+    side_by_side.write(_OUTPUT.value, side_by_side.origin("ngrams") | comparison)
 
 
 if __name__ == "__main__":

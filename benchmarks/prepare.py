@@ -1,14 +1,13 @@
-"""Preparing a corpus beside encoding alone by other libraries, in MB of text a second.
+"""Compares preparing a corpus with encoding alone by other libraries.
 
-    python -m benchmarks.prepare --megabytes 16
+    python -m benchmarks.prepare
     python -m benchmarks.prepare --corpus '/data/books/*.txt'
 
-`1 worker` and `2 workers` do all that gpt1_jax.prepare does with a vocabulary that is
-there: read, clean, encode, write the token store. The others get more: text that has
-been cleaned already, and each its own vocabulary of the same size, learnt on it.
-`tokenizers` is the library below transformers' fast OpenAIGPT tokenizer, with its kind
-of byte-pair encoding, on all cores; `sentencepiece` encodes line by line on all cores,
-without our memory of words. Both write ids as two bytes each. Learning is not timed.
+`1 worker` and `2 workers` do what gpt1_jax.prepare does once there is a vocabulary:
+read, clean, encode, write the token store. The other sides get text that is already
+cleaned, and vocabularies of the same size learnt on it. `tokenizers` is the library of
+transformers' OpenAIGPT tokenizer; `sentencepiece` encodes line by line, without our
+cache of words. Both use all cores and write two bytes an id. Learning is not timed.
 """
 
 import json
@@ -39,12 +38,12 @@ _CORPUS = flags.DEFINE_string(
     "corpus", STORYWORLD, "Glob (quote it), or storyworld.", flag_values=_FLAGS
 )
 _MEGABYTES = flags.DEFINE_float(
-    "megabytes", 16.0, "Of storyworld.", 0.1, flag_values=_FLAGS
+    "megabytes", 16.0, "Size of storyworld's books.", 0.1, flag_values=_FLAGS
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
-    "vocab_size", 2000, "Of all vocabularies.", 300, flag_values=_FLAGS
+    "vocab_size", 2000, "Size of all vocabularies.", 300, flag_values=_FLAGS
 )
-# Where the processes of the sides find what they share.
+# The variable that names the directory that all sides' processes share.
 _SHARED = "GPT1_JAX_BENCHMARK_DIR"
 _OURS, _THEIRS, _CLEANED = "tokenizer", "bpe.json", "cleaned"
 
@@ -58,19 +57,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         num_bytes = _make_shared(Path(name))
         terminal.say(f"{num_bytes / 1e6:.1f} MB of text")
-        rounds = side_by_side.in_turn(
-            _COMPARISON,
-            lambda run: f"{num_bytes / 1e6 / run['seconds']:.2f} MB/s",
-            side_by_side.CPU_ONLY | {_SHARED: name},
+        measures = side_by_side.in_processes(
+            _COMPARISON, side_by_side.CPU_ONLY | {_SHARED: name}
+        )
+        rounds = side_by_side.run_rounds(
+            _COMPARISON, measures, lambda run: f"{run['seconds']:.2f} s"
         )
     sides = side_by_side.summary(rounds)
     for row in sides.values():
         row["megabytes_per_second"] = num_bytes / 1e6 / row["median_seconds"]
-    found = side_by_side.report(
-        _COMPARISON, sides, megabytes=num_bytes / 1e6, vocab_size=_VOCAB_SIZE.value
+    side_by_side.publish(
+        _COMPARISON,
+        sides,
+        {
+            "MB/s": lambda row: f"{row['megabytes_per_second']:.2f}",
+            "tokens": lambda row: f"{row['rounds'][0]['tokens']:,}",
+            "time over 1 worker's": side_by_side.ratio,
+        },
+        megabytes=num_bytes / 1e6,
+        vocab_size=_VOCAB_SIZE.value,
     )
-    terminal.say(_render(found))
-    side_by_side.write(_COMPARISON, found)
 
 
 def _config(shared: Path, tokenizer: str = DataConfig.tokenizer) -> DataConfig:
@@ -84,10 +90,7 @@ def _config(shared: Path, tokenizer: str = DataConfig.tokenizer) -> DataConfig:
 
 
 def _make_shared(shared: Path) -> int:
-    """What all sides need: cleaned books, vocabularies. Returns the bytes of the books.
-
-    Bytes are those of the books as they are, also for sides that see them cleaned.
-    """
+    """Writes cleaned books and vocabularies; returns the size of the original books."""
     recipe = preparation.recipe_of(_config(shared))
     (shared / _CLEANED).mkdir()
     for number, book in enumerate(recipe.books):
@@ -112,13 +115,13 @@ def _make_shared(shared: Path) -> int:
 
 
 def _cleaned(shared: Path) -> Iterable[str]:
-    """The cleaned books in turn."""
+    """Yields the cleaned books."""
     for path in sorted((shared / _CLEANED).iterdir()):
         yield path.read_text(encoding="utf-8")
 
 
 def _measure(side: str, shared: Path) -> dict[str, Any]:
-    """The seconds of preparing all books, and how many tokens they are."""
+    """Returns the seconds to prepare all books, and the number of their tokens."""
     output = shared / "output"
     shutil.rmtree(output, ignore_errors=True)
     if side.endswith(("worker", "workers")):
@@ -156,19 +159,6 @@ def _sentencepiece(shared: Path) -> Callable[[list[str]], Iterable[list[int]]]:
         model_file=str(path), num_threads=os.cpu_count()
     )
     return model.encode
-
-
-def _render(found: dict[str, Any]) -> str:
-    """The report as lines for the terminal."""
-    sides = found["sides"]
-    lines = [
-        f"{side:<14} {row['megabytes_per_second']:6.2f} MB/s, "
-        f"{row['rounds'][0]['tokens']:,} tokens"
-        for side, row in sides.items()
-    ]
-    lines += side_by_side.ratio_lines(sides)
-    lines.append("the last two encode only: their text has been cleaned before")
-    return "\n".join([*lines, side_by_side.machine_line(found)])
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""Sides measured in turn, each in a process of its own; medians, ratios, JSON.
+"""What all benchmarks share: rounds, medians and ratios, tables, and the JSON file.
 
-What all benchmarks have in common. A benchmark measures one side in `measure_side`,
-which gives at least `seconds`; it knows what its sides are and what is shown of them.
+A side is one of the things that a benchmark compares. A measurement of it returns a
+mapping with at least `seconds`. Each benchmark defines its sides, and the columns of
+the table that it prints.
 """
 
 import dataclasses
+import datetime
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +24,23 @@ from absl import flags
 from gpt1_jax import errors, files, terminal
 
 RESULTS_DIR = Path(__file__).parent / "results"
-# What decides how fast matrix products are on a CPU.
+# The instructions that decide how fast a CPU multiplies matrices.
 _CPU_FLAGS = ("avx", "avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 _LIBRARIES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "numpy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "sentencepiece",
+    *("jax", "jaxlib", "flax", "numpy"),
+    *("torch", "transformers", "tokenizers", "sentencepiece"),
 )
-# Of processes that are measured: without an accelerator, should there be one.
+# The environment of a process that must not use an accelerator.
 CPU_ONLY = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
-Rounds = dict[str, list[dict[str, Any]]]
+Run = dict[str, Any]
+Rounds = dict[str, list[Run]]
+Columns = Mapping[str, Callable[[Run], str]]  # heading: a side's row -> its cell
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A benchmark's name, as python -m benchmarks.NAME, and its flags."""
+    """A benchmark's name, as in python -m benchmarks.NAME, and its flags."""
 
     name: str
     known: tuple[str, ...]
@@ -59,11 +58,11 @@ def define(
     default: Sequence[str] = (),
     rounds: int = 5,
 ) -> Comparison:
-    """The flags --rounds and --output of the benchmark `name`; --sides and --side.
+    """Defines --rounds and --output, and with `known` also --sides and --side.
 
-    Args: known: sides, the first being what the others are compared with; none where
-          all are measured in one process.
-          default: those that are measured unless others are named; (): all.
+    Args: known: the sides that can be named; the others are compared with the first.
+          Empty where all sides are measured in one process.
+          default: the sides that are measured by default; empty: all.
     """
     found = Comparison(
         name,
@@ -90,14 +89,14 @@ def define(
         "side",
         None,
         list(known),
-        "Measure one side here; print a JSON line.",
+        "Measure this side only, in this process, and print a JSON line.",
         flag_values=flag_values,
     )
     return dataclasses.replace(found, sides=sides, side=side)
 
 
 def check_sides(comparison: Comparison) -> None:
-    """Raises UserError unless --sides names known ones, the first of them first."""
+    """Raises UserError unless --sides names known sides, beginning with the first."""
     known, given = comparison.known, comparison.sides.value
     if given[:1] != [known[0]] or not set(given) <= set(known):
         raise errors.UserError(
@@ -106,107 +105,141 @@ def check_sides(comparison: Comparison) -> None:
         )
 
 
-def in_turn(
+def run_rounds(
     comparison: Comparison,
-    shown: Callable[[dict[str, Any]], str],
-    environment: dict[str, str] | None = None,
+    measures: Mapping[str, Callable[[], Run]],
+    shown: Callable[[Run], str],
 ) -> Rounds:
-    """Each side's measurements in order: A B A B, each in a new process.
+    """Returns the measurements of each side, which take turns: A B A B.
 
-    Args:   shown: of a measurement, what the terminal is told. environment: of the
-            processes, beside this one's.
-    Raises: UserError: sides that aren't known. RunFailed: one that ended badly.
+    Args: measures: side -> a function that measures it once.
+          shown: a measurement -> what the terminal shows of it.
     """
-    check_sides(comparison)
-    rounds: Rounds = {side: [] for side in comparison.sides.value}
+    rounds: Rounds = {side: [] for side in measures}
     for number in range(1, comparison.rounds.value + 1):
-        for side, runs in rounds.items():
-            runs.append(_measure_in_process(comparison, side, environment or {}))
+        for side, measure in measures.items():
+            run = measure()
+            rounds[side].append(run)
             terminal.say(
-                f"round {number}/{comparison.rounds.value}, {side}: {shown(runs[-1])}"
+                f"round {number}/{comparison.rounds.value}, {side}: {shown(run)}"
             )
     return rounds
 
 
-def _measure_in_process(
-    comparison: Comparison, side: str, environment: dict[str, str]
-) -> dict[str, Any]:
-    """What the command prints with --side."""
-    module = f"benchmarks.{comparison.name}"
-    done = subprocess.run(
-        [sys.executable, "-m", module, *sys.argv[1:], f"--side={side}"],
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise errors.RunFailed(
-            f"the {side} side ended with exit code {done.returncode}; 0 is success; "
-            "its message is above; -9 without one means too little memory"
+def in_processes(
+    comparison: Comparison, environment: Mapping[str, str]
+) -> dict[str, Callable[[], Run]]:
+    """Returns for each of --sides a function that measures it in a new process.
+
+    Args:   environment: variables to set in these processes.
+    Raises: UserError: unknown sides. RunFailed, from the functions: a process failed.
+    """
+    check_sides(comparison)
+
+    def measure(side: str) -> Run:
+        module = f"benchmarks.{comparison.name}"
+        done = subprocess.run(
+            [sys.executable, "-m", module, *sys.argv[1:], f"--side={side}"],
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
         )
-    return json.loads(done.stdout.splitlines()[-1])
+        if done.returncode:
+            raise errors.RunFailed(
+                f"the side {side} ended with exit code {done.returncode}; 0 is "
+                "success; its message is above, or there was too little memory (-9); "
+                "leave it out of --sides to measure the others"
+            )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return {side: lambda side=side: measure(side) for side in comparison.sides.value}
 
 
-def summary(rounds: Rounds, measure: str = "seconds") -> dict[str, Any]:
-    """Of each side: median, least, and the ratio to the first side.
+def summary(rounds: Rounds) -> dict[str, Run]:
+    """Returns each side's median, minimum, and ratio of its median to the first's.
 
-    Ratios are of medians; `over_first_rounds` has them round by round, for their range.
+    `over_first_rounds` has the ratio in each round, which shows how much it varies.
     """
     first = next(iter(rounds.values()))
+    base = statistics.median(run["seconds"] for run in first)
     sides = {}
     for side, runs in rounds.items():
-        numbers = [run[measure] for run in runs]
+        seconds = [run["seconds"] for run in runs]
+        pairs = zip(runs, first, strict=True)
         sides[side] = {
-            f"median_{measure}": statistics.median(numbers),
-            f"min_{measure}": min(numbers),
-            "over_first": statistics.median(numbers)
-            / statistics.median(run[measure] for run in first),
-            "over_first_rounds": [
-                run[measure] / base[measure]
-                for run, base in zip(runs, first, strict=True)
-            ],
+            "median_seconds": statistics.median(seconds),
+            "min_seconds": min(seconds),
+            "over_first": statistics.median(seconds) / base,
+            "over_first_rounds": [a["seconds"] / b["seconds"] for a, b in pairs],
             "rounds": runs,
         }
     return sides
 
 
-def report(comparison: Comparison, sides: dict[str, Any], **facts: Any) -> dict:
-    """All that is written: how it was measured, where, and what came out."""
+def ratio(row: Run) -> str:
+    """The cell of a side's ratio to the first: `1.50 (0.50 to 3.50)`."""
+    ratios = row["over_first_rounds"]
+    return f"{row['over_first']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def publish(
+    comparison: Comparison, sides: dict[str, Run], columns: Columns, **facts: Any
+) -> None:
+    """Prints the table of the sides and writes everything to --output.
+
+    Args: facts: further entries of the JSON file, such as the config.
+    """
+    found = origin(comparison.name) | {"rounds": comparison.rounds.value}
+    found |= facts | {"sides": sides}
+    terminal.say(table(sides, columns))
+    terminal.say(_describe(found))
+    write(comparison.output.value, found)
+
+
+def origin(name: str) -> dict[str, Any]:
+    """Returns the command, date, commit, machine and versions of a measurement."""
     return {
-        "benchmark": comparison.name,
-        "arguments": sys.argv[1:],
-        "rounds": comparison.rounds.value,
-        "machine": machine(),
-        "versions": versions(),
-        **facts,
-        "sides": sides,
+        "benchmark": name,
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "machine": _machine(),
+        "versions": _versions(),
     }
 
 
-def write(comparison: Comparison, found: dict[str, Any]) -> None:
-    """Writes the report to --output, and says so."""
-    if comparison.output.value:
-        path = Path(comparison.output.value)
-        files.write_atomically(path, json.dumps(found, indent=1) + "\n")
-        terminal.say(f"written: {path}")
+def write(output: str, found: dict[str, Any]) -> None:
+    """Writes a JSON file, and says so; an empty `output` writes nothing."""
+    if output:
+        files.write_atomically(Path(output), json.dumps(found, indent=1) + "\n")
+        terminal.say(f"written: {output}")
 
 
-def ratio_lines(sides: dict[str, Any]) -> list[str]:
-    """A line for each side but the first: how often the first's time it takes."""
-    first, *others = sides
+def table(sides: Mapping[str, Run], columns: Columns) -> str:
+    """Returns a Markdown table with a row for each side, its columns aligned.
+
+    Example: | side   | s   |
+             |--------|----:|
+             | ours   | 1.0 |
+             | theirs | 9.5 |
+    """
+    rows = [["side", *columns]]
+    rows += [
+        [side, *(cell(row) for cell in columns.values())] for side, row in sides.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for side in others:
-        ratios = sides[side]["over_first_rounds"]
-        lines.append(
-            f"{side} / {first}: {sides[side]['over_first']:.2f} ({min(ratios):.2f} to "
-            f"{max(ratios):.2f} over {len(ratios)} rounds)"
-        )
-    return lines
+    for name, *cells in rows:
+        padded = [text.rjust(n) for text, n in zip(cells, widths[1:], strict=True)]
+        lines.append(f"| {' | '.join([name.ljust(widths[0]), *padded])} |")
+    rule = "".join(f"{'-' * (n + 1)}:|" for n in widths[1:])
+    lines.insert(1, f"|{'-' * (widths[0] + 2)}|{rule}")
+    return "\n".join(lines)
 
 
-def machine_line(found: dict[str, Any]) -> str:
-    """Where it was measured, with which libraries."""
+def _describe(found: dict[str, Any]) -> str:
+    """One line about the machine and the versions of the libraries."""
     where = found["machine"]
     names = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return (
@@ -215,28 +248,39 @@ def machine_line(found: dict[str, Any]) -> str:
     )
 
 
-def machine() -> dict[str, Any]:
-    """The processor, its instructions that matter, cores, memory, load and Python.
+def _commit() -> str:
+    """Returns the commit that was measured, with `+` where files differ from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--exclude=*", "--dirty=+"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
 
-    A load above what the benchmark itself makes says that others ran beside it.
+
+def _machine() -> dict[str, Any]:
+    """Returns the processor, its instructions, cores, memory, load, system and Python.
+
+    A load above what the benchmark itself makes means that other programs ran too.
     """
-    facts = _cpuinfo()
+    facts = _cpu_facts()
     named = set(facts.get("flags", facts.get("Features", "")).split())
+    num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": facts.get("model name") or platform.processor() or platform.machine(),
         "flags": [name for name in _CPU_FLAGS if name in named],
         "cores": os.cpu_count(),
-        "memory_gb": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1
-        ),
+        "memory_gb": round(num_bytes / 1e9, 1),
         "load": os.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
     }
 
 
-def _cpuinfo() -> dict[str, str]:
-    """What the system says of its first processor; {} where it says nothing."""
+def _cpu_facts() -> dict[str, str]:
+    """Returns what /proc/cpuinfo says of the first processor; {} without that file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
@@ -245,8 +289,8 @@ def _cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def versions() -> dict[str, str]:
-    """Those of the libraries that are measured, as far as they are installed."""
+def _versions() -> dict[str, str]:
+    """Returns the versions of the libraries that are installed."""
     found = {}
     for name in _LIBRARIES:
         try:

@@ -1,17 +1,16 @@
-r"""Breaks runs for as long as wanted, and counts what they survived.
+"""Breaks runs for minutes or hours, and counts the failures that they survived.
 
-    python -m benchmarks.soak --output results.json
+    python -m benchmarks.soak
 
-Kills runs at seeded moments, damages checkpoints, feeds random input, and trains 20,000
-tiny steps with logging, evaluation, checkpoints and resumes. Ends with an error at the
-first thing that went wrong; else prints, and writes as JSON, how much was tried.
+Kills runs at random moments, damages checkpoints, feeds random input, and trains 20,000
+tiny steps with logging, evaluation, checkpoints and resumes. It ends with an error at
+the first fault; otherwise it prints and writes how much was tried.
 """
 
 import contextlib
 import functools
 import io
 import json
-import platform
 import random
 import shutil
 import signal
@@ -25,19 +24,19 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import fuzzing
+from benchmarks import fuzzing, side_by_side
 from benchmarks.breaking import (
     DAMAGES,
     PLACES,
-    check_alike,
+    check_bit_equal,
     copy,
     damage,
-    ended,
     files_of,
+    finish,
     last_state,
     start,
 )
-from gpt1_jax import files, terminal
+from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.errors import RunFailed
 from gpt1_jax.workdirs import checksums, metrics_log
@@ -45,14 +44,17 @@ from gpt1_jax.workdirs.checkpoint import Checkpoints
 
 _FLAGS = flags.FlagValues()
 _int = functools.partial(flags.DEFINE_integer, lower_bound=0, flag_values=_FLAGS)
-_KILLS = _int("kills", 40, "Kills, half of them at places, half at moments.")
-_FLIPS = _int("flips", 300, "Files of checkpoints to damage.")
-_CASES = _int("cases", 3000, "Inputs for each target of the fuzzing.")
+_KILLS = _int("kills", 40, "Kills: half in chosen functions, half at random moments.")
+_FLIPS = _int("flips", 300, "Checkpoint files to damage.")
+_CASES = _int("cases", 3000, "Inputs for each target of benchmarks.fuzzing.")
 _STEPS = _int("steps", 20_000, "Steps of the long run.")
 _STOPS = _int("stops", 4, "Times that the long run is stopped and resumed.")
-_SEED = _int("seed", 0, "Decides moments, places, damages and inputs.")
+_SEED = _int("seed", 0, "Seed of moments, places, damages and inputs.")
 _OUTPUT = flags.DEFINE_string(
-    "output", "", "A JSON file to write; empty: none.", flag_values=_FLAGS
+    "output",
+    str(side_by_side.RESULTS_DIR / "soak.json"),
+    "JSON file for all numbers; empty: none.",
+    flag_values=_FLAGS,
 )
 
 
@@ -61,9 +63,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gpt1_jax-soak-") as name:
         directory = Path(name)
-        found = {
-            "machine": platform.platform(),
-            "python": platform.python_version(),
+        found = side_by_side.origin("soak") | {
             "seed": _SEED.value,
             "kills": kills(directory / "kills", _KILLS.value),
             "damages": damages(directory / "kills" / "unbroken", _FLIPS.value),
@@ -71,10 +71,8 @@ def main() -> None:
             "long_run": long_run(directory / "long", _STEPS.value, _STOPS.value),
         }
     found["seconds"] = round(time.monotonic() - began)
-    text = json.dumps(found, indent=1)
-    terminal.say(text)
-    if _OUTPUT.value:
-        files.write_atomically(Path(_OUTPUT.value), f"{text}\n")
+    terminal.say(json.dumps(found, indent=1))
+    side_by_side.write(_OUTPUT.value, found)
 
 
 def _rng(what: str) -> random.Random:
@@ -82,11 +80,11 @@ def _rng(what: str) -> random.Random:
 
 
 def kills(directory: Path, count: int) -> dict[str, Any]:
-    """Kills runs and sweeps by turns until each has ended, and compares them."""
+    """Kills runs and sweeps, lets each finish, and compares it with an unbroken run."""
     rng, cache_dir = _rng("kills"), directory / "cache"
     unbroken = directory / "unbroken"
     began = time.monotonic()
-    ended(start(unbroken, cache_dir), 0)
+    finish(start(unbroken, cache_dir), 0)
     usual = time.monotonic() - began
     killed: dict[str, int] = {}
     runs = 0
@@ -108,8 +106,8 @@ def kills(directory: Path, count: int) -> dict[str, Any]:
             if process.returncode not in (0, -signal.SIGKILL):
                 raise RunFailed(f"{place}: {process.returncode}: {output}")
             killed[place] = killed.get(place, 0) + (process.returncode != 0)
-        ended(begin(), 0)
-        check_alike(workdir / "seed=0" if is_sweep else workdir, unbroken)
+        finish(begin(), 0)
+        check_bit_equal(workdir / "seed=0" if is_sweep else workdir, unbroken)
         shutil.rmtree(workdir)
         shutil.rmtree(own_cache)
         terminal.say(f"kills: {sum(killed.values())} of {count}")
@@ -124,7 +122,7 @@ def _kill_later(process: subprocess.Popen, seconds: float) -> None:
 
 
 def damages(finished: Path, count: int) -> dict[str, Any]:
-    """Damages a file of the newest checkpoint, each time another, and restores."""
+    """Damages one file of the newest checkpoint at a time, and restores."""
     rng = _rng("damages")
     expected = last_state(finished)
     newest, before = None, 0
@@ -155,7 +153,7 @@ def damages(finished: Path, count: int) -> dict[str, Any]:
 
 
 def inputs(directory: Path, count: int) -> dict[str, Any]:
-    """Feeds each target of benchmarks.fuzzing `count` inputs, and times the slowest."""
+    """Feeds `count` inputs to each target of benchmarks.fuzzing; times the slowest."""
     directory.mkdir()
     corpus = fuzzing.Corpus(directory / "corpus")
     slowest: dict[str, float] = {}
@@ -175,12 +173,12 @@ def inputs(directory: Path, count: int) -> dict[str, Any]:
         terminal.say(f"inputs: {name}: {count}")
     peak = _status(Path("/proc/self"))["VmHWM"]
     if peak > 2 << 30:
-        raise RunFailed(f"{peak:,} bytes were needed at most; 2 GB are allowed")
+        raise RunFailed(f"reading inputs took {peak:,} bytes; 2 GB are allowed")
     return {"each": count, "slowest_seconds": slowest, "peak_bytes": peak}
 
 
 def long_run(directory: Path, steps: int, stops: int) -> dict[str, Any]:
-    """Trains many tiny steps, stopped and resumed now and then, and watches it."""
+    """Trains many tiny steps with stops and resumes; records memory and open files."""
     workdir = directory / "run"
     fields = {
         "train__max_steps": steps,
@@ -202,31 +200,31 @@ def long_run(directory: Path, steps: int, stops: int) -> dict[str, Any]:
             raise RunFailed(f"the long run: {process.returncode}: {output}")
         if process.returncode == 0:
             break
+    return _check_long_run(workdir, steps) | {"steps": steps, "parts": watched}
+
+
+def _check_long_run(workdir: Path, steps: int) -> dict[str, Any]:
+    """Returns what a finished run left; raises RunFailed if something is missing."""
     saved = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
     if len(saved) != 3 or saved[-1] != steps:
         raise RunFailed(f"checkpoints {saved} are left, not the last 3")
-    rates = [
-        row["train/tokens_per_second"]
-        for row in metrics_log.read(workdir / "metrics.jsonl")
-    ]
-    if len(rates) != -(-steps // 10):
-        raise RunFailed(f"{len(rates)} rows for {steps} steps")
+    rows = metrics_log.read(workdir / "metrics.jsonl")
+    if len(rows) != -(-steps // 10):
+        raise RunFailed(f"{len(rows)} rows for {steps} steps")
+    rates = [row["train/tokens_per_second"] for row in rows]
     quarter = len(rates) // 4
+    second, last = rates[quarter : 2 * quarter], rates[-quarter:]
     return {
-        "steps": steps,
-        "parts": watched,
         "checkpoints_left": saved,
-        "tokens_per_second_second_quarter": round(
-            statistics.median(rates[quarter : 2 * quarter])
-        ),
-        "tokens_per_second_last_quarter": round(statistics.median(rates[-quarter:])),
+        "tokens_per_second_second_quarter": round(statistics.median(second)),
+        "tokens_per_second_last_quarter": round(statistics.median(last)),
     }
 
 
 def _watch(
     process: subprocess.Popen, is_over: Callable[[], bool]
 ) -> list[dict[str, float]]:
-    """Memory and open files of a process, once it is warm and at its end."""
+    """Returns memory and open files of a process, half-way and at its end."""
     seen: list[dict[str, float]] = []
     proc = Path("/proc") / str(process.pid)
     while process.poll() is None and not is_over():
@@ -239,25 +237,25 @@ def _watch(
         seen.append({"bytes": memory, "files": handles})
     if len(seen) < 8:
         return []
-    warm, last = seen[len(seen) // 2 :][:4], seen[-4:]
+    halfway, last = seen[len(seen) // 2 :][:4], seen[-4:]
     return [
         {
-            "bytes_halfway": statistics.median(x["bytes"] for x in warm),
+            "bytes_halfway": statistics.median(x["bytes"] for x in halfway),
             "bytes_at_end": statistics.median(x["bytes"] for x in last),
-            "files_halfway": statistics.median(x["files"] for x in warm),
+            "files_halfway": statistics.median(x["files"] for x in halfway),
             "files_at_end": statistics.median(x["files"] for x in last),
         }
     ]
 
 
 def _status(proc: Path) -> dict[str, int]:
-    """The sizes that the system tells of a process, in bytes."""
+    """Returns the memory sizes of a process by the system's names, in bytes."""
     lines = [line.split() for line in (proc / "status").read_text().splitlines()]
     return {w[0][:-1]: int(w[1]) << 10 for w in lines if w[-1] == "kB"}
 
 
 def _last_step(workdir: Path) -> int:
-    """The step of the last whole row of metrics.jsonl."""
+    """Returns the step of the last complete row of metrics.jsonl."""
     path = workdir / "metrics.jsonl"
     if not path.is_file():
         return 0

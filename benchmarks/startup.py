@@ -1,12 +1,9 @@
-"""From the start of a command to the end of its first training step, and imports.
+"""Times a training command from its start to the end of its first step.
 
     python -m benchmarks.startup --config experiments/pretrain.py
 
-`cold` and `warm` are `gpt1_jax.main` with the config given, on a corpus that is
-prepared, without and with the programs that an earlier run compiled. `transformers`
-is a script with torch and its OpenAIGPT, of the same sizes on the same tokens, eager
-(benchmarks/startup_peer.py). The other two sides only import what these import.
-Needs the extra: pip install -e '.[benchmarks]'
+`warm` and `cold` run gpt1_jax.main on a prepared corpus, with and without programs that
+an earlier run compiled. `import` only imports what the command imports.
 """
 
 import json
@@ -18,31 +15,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import flags
-
 from benchmarks import side_by_side
 from gpt1_jax import errors, terminal
 from gpt1_jax.cli import app, experiment
-from gpt1_jax.data.text import corpus
 from gpt1_jax.workdirs import workdir as workdir_lib
 
-_FLAGS = flags.FlagValues()
-_CONFIG = experiment.define_config(_FLAGS)
-_COMPARISON = side_by_side.define(
-    "startup", _FLAGS, ("warm", "cold", "transformers", "import", "import transformers")
-)
-_IMPORTS = {
-    "import": "import gpt1_jax.main, gpt1_jax.jobs.pretrain",
-    "import transformers": "from transformers import OpenAIGPTLMHeadModel",
-}
-# Where the processes of the sides find what they share.
+_FLAGS = experiment.ExperimentFlags()
+_COMPARISON = side_by_side.define("startup", _FLAGS, ("warm", "cold", "import"))
+# The variable that names the directory that all sides' processes share.
 _SHARED = "GPT1_JAX_BENCHMARK_DIR"
 _POLL_SECONDS = 0.005
 
 
 def main() -> None:
     """Runs the command."""
-    experiment.resolve(_FLAGS)  # mistakes in it are told now
+    experiment.resolve(_FLAGS)  # reports mistakes in it before anything runs
     if side := _COMPARISON.side.value:
         seconds = _measure(side, Path(os.environ[_SHARED]))
         print(json.dumps({"seconds": seconds}))
@@ -50,61 +37,47 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         terminal.say("a first run prepares the corpus and compiles")
         _first_step(Path(name))
-        rounds = side_by_side.in_turn(
-            _COMPARISON,
-            lambda run: f"{run['seconds']:.2f} s",
-            side_by_side.CPU_ONLY | {_SHARED: name},
+        measures = side_by_side.in_processes(
+            _COMPARISON, side_by_side.CPU_ONLY | {_SHARED: name}
         )
-    sides = side_by_side.summary(rounds)
-    found = side_by_side.report(_COMPARISON, sides)
-    lines = [f"{of:<20} {row['median_seconds']:6.2f} s" for of, row in sides.items()]
-    lines += side_by_side.ratio_lines(sides)
-    terminal.say("\n".join([*lines, side_by_side.machine_line(found)]))
-    side_by_side.write(_COMPARISON, found)
+        rounds = side_by_side.run_rounds(
+            _COMPARISON, measures, lambda run: f"{run['seconds']:.2f} s"
+        )
+    side_by_side.publish(
+        _COMPARISON,
+        side_by_side.summary(rounds),
+        {
+            "s": lambda row: f"{row['median_seconds']:.2f}",
+            "over warm": side_by_side.ratio,
+        },
+    )
 
 
 def _measure(side: str, shared: Path) -> float:
-    """The seconds of one side, in new processes."""
-    if side in _IMPORTS:
-        return _seconds([sys.executable, "-c", _IMPORTS[side]])
-    if side == "transformers":
-        peer = [sys.executable, "-m", "benchmarks.startup_peer"]
-        return _seconds([*peer, f"--store={_store(shared)}", *_config_flags()])
-    compiled = shared / "cache" / "compiled"
+    """Returns the seconds that a side takes in a new process."""
+    if side == "import":
+        began = time.perf_counter()
+        script = "import gpt1_jax.main, gpt1_jax.jobs.pretrain"
+        subprocess.run([sys.executable, "-c", script], check=True)
+        return time.perf_counter() - began
+    compiled, aside = shared / "cache" / "compiled", shared / "kept"
     if side == "cold":
-        kept = compiled.rename(shared / "kept")
+        compiled.rename(aside)
     seconds = _first_step(shared)
     if side == "cold":
         shutil.rmtree(compiled)
-        kept.rename(compiled)
+        aside.rename(compiled)
     return seconds
 
 
-def _store(shared: Path) -> Path:
-    """The prepared tokens that the runs train on."""
-    given = Path(_CONFIG.value.data.corpus).expanduser()
-    if corpus.is_store(given):
-        return given
-    (prepared,) = (shared / "cache" / "stores").glob("[0-9a-f]*")
-    return prepared
-
-
 def _config_flags() -> list[str]:
-    """--config and what of it was overridden."""
-    given = sys.argv[1:]
-    starts = [n for n, flag in enumerate(given) if flag.startswith("--config")]
-    taken = [given[n : n + 1 + ("=" not in given[n])] for n in starts]
-    return [word for words in taken for word in words]
-
-
-def _seconds(command_line: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    """Returns --config and its overrides as given."""
+    overrides = [f"--config.{path}={text}" for path, text in _FLAGS.overrides.items()]
+    return [f"--config={_FLAGS.config}", *overrides]
 
 
 def _first_step(shared: Path) -> float:
-    """From the start of gpt1_jax.main until it has logged its first step."""
+    """Returns the seconds from the start of gpt1_jax.main to its first logged step."""
     workdir = shared / "run"
     shutil.rmtree(workdir, ignore_errors=True)
     rows = workdir / workdir_lib.METRICS_FILE
@@ -123,7 +96,8 @@ def _first_step(shared: Path) -> float:
             if process.poll() is not None:
                 raise errors.RunFailed(
                     f"{' '.join(command_line)} ended with exit code "
-                    f"{process.returncode} before its first step; its message is above"
+                    f"{process.returncode}; it must reach its first step; its message "
+                    "is above"
                 )
             time.sleep(_POLL_SECONDS)
         return time.perf_counter() - began

@@ -1,8 +1,7 @@
-"""A training step that is ready to run, of whichever library, and its time."""
+"""A training step of some library that is ready to run, and how long it takes."""
 
 import dataclasses
 import math
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,73 +11,98 @@ from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import errors
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import ModelConfig, RunConfig
 
-_WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 2, 3, 5.0
+FLOP_CONVENTION = (
+    "per token, forward and backward: 6 x weights in matrix products (tied output "
+    "included, embedding look-ups not) + 12 x layers x context x width for attention, "
+    "masked positions included"
+)
+_WARM_UP_STEPS, _LEAST_STEPS, _LEAST_SECONDS = 3, 3, 5.0
+_MOST_STEPS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
-    """`step` maps tokens_BL, one more than the context, to the loss.
+class Step:
+    """A compiled training step with its state.
 
-    memory: bytes that it needs at once, where that is known. start: as `step`, but
-    returns at once, what is to become the loss. program: the compiled step's text.
+    start: tokens_BL, one more than the context -> a loss that may still be computed.
+    finish: waits for that loss and returns it as a number.
+    num_bytes: the memory that the step needs at once; 0: unknown.
+    program: returns the compiled program's text.
     """
 
     num_parameters: int
-    step: Callable[[np.ndarray], float]
-    memory: int = 0
-    start: Callable[[np.ndarray], Any] | None = None
+    start: Callable[[np.ndarray], Any]
+    finish: Callable[[Any], float]
+    device: str
+    num_bytes: int = 0
     program: Callable[[], str] | None = None
 
 
-def checked(given: ConfigDict) -> RunConfig:
-    """`given`, checked, in float32 and without what trades speed for memory.
+def check(given: RunConfig | ConfigDict) -> RunConfig:
+    """Returns the config as all libraries can run it: no accumulation, no remat.
 
-    Raises: UserError: an impossible config, or no Transformer.
+    Raises: UserError: an impossible config, or not a Transformer.
     """
     config = config_lib.checked(given)
     if config.model.backbone != "transformer":
         raise errors.UserError(
-            f"config.model.backbone={config.model.backbone}; the other sides are "
+            f"config.model.backbone={config.model.backbone}; the benchmark measures "
             "Transformers; leave it out"
         )
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, compute_dtype="float32"),
-        train=dataclasses.replace(config.train, accumulation_steps=1, remat=False),
-    )
+    train = dataclasses.replace(config.train, accumulation_steps=1, remat=False)
+    return dataclasses.replace(config, train=train)
 
 
-def measure(side: Side, config: RunConfig) -> dict[str, Any]:
-    """The median seconds of a step on random tokens after warm-up.
+def flop_per_token(model: ModelConfig, vocab_size: int) -> int:
+    """Returns the operations of one token by FLOP_CONVENTION."""
+    D, F = model.width, model.mlp_width
+    weights = model.num_layers * (4 * D * D + 2 * D * F) + vocab_size * D
+    return 6 * weights + 12 * model.num_layers * model.context_length * D
 
-    Raises: RunFailed: the loss is no number.
-    """
-    rng = np.random.default_rng(config.seed)
+
+def random_tokens(config: RunConfig) -> np.ndarray:
+    """Returns tokens_BL of one batch: the context and one more."""
     shape = (config.train.batch_size, config.model.context_length + 1)
+    rng = np.random.default_rng(config.seed)
+    return rng.integers(config.data.vocab_size, size=shape)
 
-    def timed_step() -> tuple[float, float]:
-        tokens_BL = rng.integers(config.data.vocab_size, size=shape)
-        began = time.perf_counter()
-        loss = side.step(tokens_BL)
-        return time.perf_counter() - began, loss
 
-    warm_up_losses = [timed_step()[1] for _ in range(_WARM_UP_STEPS)]
-    seconds = []
-    while len(seconds) < _LEAST_STEPS or sum(seconds) < _LEAST_SECONDS:
-        elapsed, loss = timed_step()
-        seconds.append(elapsed)
+def run(step: Step, tokens_BL: np.ndarray, count: int) -> tuple[float, float]:
+    """Runs `count` steps without waiting between them.
+
+    Returns: (seconds a step, the last loss).
+    """
+    began = time.perf_counter()
+    for _ in range(count):
+        pending = step.start(tokens_BL)
+    loss = step.finish(pending)
+    return (time.perf_counter() - began) / count, loss
+
+
+def measure(step: Step, config: RunConfig) -> dict[str, Any]:
+    """Measures a step after warm-up: at least 3 steps and about 5 seconds.
+
+    Raises: RunFailed: the loss is not finite.
+    """
+    tokens_BL = random_tokens(config)
+    _, first_loss = run(step, tokens_BL, _WARM_UP_STEPS)
+    seconds, _ = run(step, tokens_BL, 1)
+    count = max(_LEAST_STEPS, math.ceil(_LEAST_SECONDS / seconds))
+    count = min(count, _MOST_STEPS)
+    seconds, loss = run(step, tokens_BL, count)
     if not math.isfinite(loss):
         raise errors.RunFailed(
-            f"the loss is {loss} after {len(seconds)} steps; a step on such numbers "
-            "says nothing; lower config.optim.peak_learning_rate"
+            f"the loss is {loss} after {count} steps; it must be finite for the time "
+            "to mean anything; lower config.optim.peak_learning_rate"
         )
     return {
-        "seconds": statistics.median(seconds),
-        "steps": len(seconds),
-        "first_loss": warm_up_losses[0],
+        "seconds": seconds,
+        "steps": count,
+        "first_loss": first_loss,
         "last_loss": loss,
-        "num_parameters": side.num_parameters,
-        "bytes": side.memory,
+        "num_parameters": step.num_parameters,
+        "bytes": step.num_bytes,
+        "device": step.device,
     }

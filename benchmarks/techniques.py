@@ -1,4 +1,4 @@
-"""What the sides of benchmarks.accelerator do without in a training step on a GPU."""
+"""The optimisations of a GPU's training step, each of which a side leaves out."""
 
 import contextlib
 import dataclasses
@@ -10,43 +10,43 @@ from unittest import mock
 from gpt1_jax.config import RunConfig
 
 SIDES = (
-    "jax_plain_attention",  # written out
-    "jax_unpadded",  # the vocabulary as it is
-    "jax_plain_loss",  # that, and float32 logits, differentiated by JAX
+    "jax_plain_attention",  # reference attention, no kernel
+    "jax_unpadded",  # the vocabulary's size as it is
+    "jax_plain_loss",  # float32 logits, all at once, differentiated by JAX, unpadded
     "jax_plain_layers",  # GELU and layer norm differentiated by JAX
-    "jax_free_layout",  # hidden states in the order that XLA takes
-    "jax_own_products",  # XLA's kernels for products beside cuBLAS's
-    "jax_threefry",  # JAX's bits for dropout, so written-out attention
+    "jax_free_layout",  # XLA chooses the layout of hidden states
+    "jax_own_products",  # XLA's own matrix-product kernels beside cuBLAS's
+    "jax_threefry",  # JAX's random bits for dropout, which needs reference attention
     "jax_naive",  # all of these
-    "jax_no_dropout",  # attention by cuDNN
-    "jax_kernel_no_dropout",  # attention by the kernel that has dropout elsewhere
+    "jax_no_dropout",  # no dropout; attention by cuDNN
+    "jax_kernel_no_dropout",  # no dropout; attention by the kernel that supports it
 )
 
 
 def variant(side: str, config: RunConfig) -> RunConfig:
-    """`config` as `side` has it."""
-    changes: dict[str, Any] = {"compute_dtype": "bfloat16"}
+    """Returns the config of a side."""
+    changes: dict[str, Any] = {}
     if side in ("jax_plain_attention", "jax_naive", "jax_threefry"):
         changes["attention"] = "xla"
     if "no_dropout" in side:
         for where in ("embedding", "residual", "attention"):
             changes[f"{where}_dropout"] = 0.0
     data = config.data
-    if "padded" in side and side.startswith("torch"):
-        unit = 128
-        data = dataclasses.replace(data, vocab_size=-(-data.vocab_size // unit) * unit)
+    if side == "torch_compile_padded":
+        vocab_size = -(-data.vocab_size // 128) * 128
+        data = dataclasses.replace(data, vocab_size=vocab_size)
     model = dataclasses.replace(config.model, **changes)
     return dataclasses.replace(config, model=model, data=data)
 
 
 def chunk_elements(side: str) -> int | None:
-    """How many logits `side` has at once; None: as the job."""
+    """Returns how many logits a side holds at once; None: as the job."""
     return 1 << 33 if side in ("jax_plain_loss", "jax_naive") else None
 
 
 @contextlib.contextmanager
 def patched(side: str) -> Iterator[None]:
-    """While `side` is traced, what it does without."""
+    """Replaces what a side leaves out, while it is traced and compiled."""
     from gpt1_jax.distributed import mesh
     from gpt1_jax.models import dropout, gpu, heads, layers, transformer
 
@@ -72,7 +72,7 @@ def patched(side: str) -> Iterator[None]:
 
 
 def _plain_nll_sum(h_NLD, table_VD, targets_NL, weight_NL, chunk_elements):
-    """heads.nll_sum as it is usually written."""
+    """Computes heads.nll_sum in the usual way."""
     import optax
 
     from gpt1_jax.models import heads
@@ -90,7 +90,7 @@ def _plain_gelu(x):
 
 
 def _plain_layer_norm(x_NLD, scale_D, bias_D):
-    """layers.layer_norm as it is usually written."""
+    """Computes layers.layer_norm in the usual way."""
     import jax
     import jax.numpy as jnp
 
@@ -103,7 +103,7 @@ def _plain_layer_norm(x_NLD, scale_D, bias_D):
 
 
 def _threefry_drop(x, rate, seed_N2):
-    """models.dropout's masks as flax draws them: one key for all rows."""
+    """Draws the masks of models.dropout as flax does, with one key for all rows."""
     import jax
     import jax.numpy as jnp
 
@@ -113,7 +113,7 @@ def _threefry_drop(x, rate, seed_N2):
 
 
 def _kernel_without_dropout(qkv_NL3HK, drop, *, implementation):
-    """models.attention's self_attention by the kernel at a rate of 0."""
+    """Computes attention.self_attention with the kernel, at a dropout rate of 0."""
     import jax.numpy as jnp
 
     from gpt1_jax.models import flash_attention

@@ -1,140 +1,123 @@
-"""Compares a training step with PyTorch's and transformers', on this CPU.
+"""Compares our training step with torch's, transformers', and ours left plainer.
 
-    python -m benchmarks.train_step
-    python -m benchmarks.train_step --config experiments/pretrain.py:paper \
-        --config.train.batch_size=4 --config.model.context_length=128
+    python -m benchmarks.train_step --config experiments/pretrain.py:paper
 
-Sizes, dropout and optimizer come from the experiment; tokens are random. All sides run
-on all cores, one update on the whole batch at a time, each measurement in a process of
-its own, 5 seconds or 3 steps, whichever is longer, and the sides in turn.
-Needs the extra: pip install -e '.[benchmarks]'
+Sizes, dropout and optimizer come from the experiment; tokens are random. A measurement
+runs in a process of its own, on a GPU where there is one, for at least 5 seconds. To
+measure the CPU of a machine with a GPU, set JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES=.
+--sides=jax,jax_naive and others leave out what makes the step fast on GPUs; see
+benchmarks/techniques.py. Needs the extra: pip install -e '.[benchmarks]'
 """
 
-import dataclasses
 import importlib.util
 import json
+import tempfile
 from typing import Any
 
-from absl import flags
-
-from benchmarks import flop, side_by_side, steps
+from benchmarks import side_by_side, steps, techniques
 from experiments import pretrain
 from gpt1_jax import config as config_lib
-from gpt1_jax import errors, terminal
+from gpt1_jax import errors
 from gpt1_jax.cli import app, experiment
 from gpt1_jax.config import RunConfig
 
-_FLAGS = flags.FlagValues()
-_CONFIG = experiment.define_config(_FLAGS)
-# jax is this project; the others are names of benchmarks.torch_sides.
+_FLAGS = experiment.ExperimentFlags()
+_PEERS = ("torch", "torch_compile", "transformers")
 _COMPARISON = side_by_side.define(
     "train_step",
     _FLAGS,
     (
         "jax",
-        "jax_bf16",
-        "torch",
-        "torch_bf16",
-        "torch_compile",
-        "transformers",
-        "transformers_bf16",
+        *techniques.SIDES,
+        *_PEERS,
+        "torch_compile_padded",  # a vocabulary of a multiple of 128
+        "torch_compile_no_dropout",
     ),
-    default=("jax", "torch", "torch_compile", "transformers"),
+    default=("jax", *_PEERS),
 )
-
-_NOTES = (
-    "all sides: the same sizes, dropout, clipping and tokens; float32 but for _bf16, "
-    "which is bfloat16 in products, autocast in torch",
-    "the update rule differs slightly, torch.optim.AdamW there (its defaults), and is "
-    "a small share of a step: elementwise over the parameters",
-)
+# Dense bfloat16 products in TFLOP/s, by the vendor's datasheets.
+_PEAKS = {"H100": 989, "H200": 989, "A100": 312}
+_COLUMNS = {
+    "ms": lambda row: f"{row['median_seconds'] * 1e3:,.1f}",
+    "tokens/s": lambda row: f"{row['tokens_per_second']:,.0f}",
+    "TFLOP/s": lambda row: f"{row['tflop_per_second']:.3f}",
+    "of peak": lambda row: f"{row['utilisation']:.1%}" if row["utilisation"] else "",
+    "over jax": side_by_side.ratio,
+    "GB": lambda row: f"{row['gigabytes']:.1f}" if row["gigabytes"] else "",
+    "loss": lambda row: f"{row['rounds'][0]['first_loss']:.3f}",
+}
 
 
 def main() -> None:
     """Runs the command."""
-    given = _FLAGS["config"].present
-    config = steps.checked(_CONFIG.value if given else pretrain.get_config())
+    given = experiment.resolve(_FLAGS) if _FLAGS.config else pretrain.get_config()
+    config = steps.check(given)
     if side := _COMPARISON.side.value:
-        print(json.dumps(steps.measure(_make_side(side, config), config)))
+        own = techniques.variant(side, config)
+        print(json.dumps(steps.measure(_make(side, own), own)))
         return
-    if not importlib.util.find_spec("torch"):
+    side_by_side.check_sides(_COMPARISON)
+    needs_torch = not all(side.startswith("jax") for side in _COMPARISON.sides.value)
+    if needs_torch and not importlib.util.find_spec("torch"):
         raise errors.RunFailed(
-            "torch is not installed; the comparison needs it; run pip install -e "
-            "'.[benchmarks]'"
+            "torch is not installed; some of --sides need it; name only sides of jax "
+            "or run pip install -e '.[benchmarks]'"
         )
-    rounds = side_by_side.in_turn(
-        _COMPARISON,
-        lambda run: f"{run['seconds'] * 1e3:,.1f} ms a step",
-        side_by_side.CPU_ONLY,
-    )
-    found = make_report(config, rounds)
-    terminal.say(render(found))
-    side_by_side.write(_COMPARISON, found)
+    with tempfile.TemporaryDirectory() as compiled:  # later rounds compile nothing
+        rounds = side_by_side.run_rounds(
+            _COMPARISON,
+            side_by_side.in_processes(
+                _COMPARISON, {"JAX_COMPILATION_CACHE_DIR": compiled}
+            ),
+            lambda run: f"{run['seconds'] * 1e3:,.1f} ms a step",
+        )
+    _publish(config, rounds)
 
 
-def _make_side(name: str, config: RunConfig) -> steps.Side:
-    if name in ("jax", "jax_bf16"):
+def _make(side: str, config: RunConfig) -> steps.Step:
+    if side.startswith("jax"):
         from benchmarks import jax_side
 
-        dtype = "float32" if name == "jax" else "bfloat16"
-        model = dataclasses.replace(config.model, compute_dtype=dtype)
-        return jax_side.make(dataclasses.replace(config, model=model))
-    import torch
-
+        with techniques.patched(side):
+            return jax_side.make(config, techniques.chunk_elements(side))
     from benchmarks import torch_sides
 
-    num_parameters, train_step = torch_sides.make(name, config)
-    return steps.Side(
-        num_parameters, lambda tokens_BL: train_step(torch.from_numpy(tokens_BL)).item()
-    )
+    return torch_sides.make(side, config)
 
 
-def make_report(config: RunConfig, rounds: side_by_side.Rounds) -> dict[str, Any]:
-    """All that is shown and written, from each side's measurements in order."""
-    counts = {side: runs[0]["num_parameters"] for side, runs in rounds.items()}
-    assert len(set(counts.values())) == 1, counts
+def _publish(config: RunConfig, rounds: side_by_side.Rounds) -> None:
+    padded = "torch_compile_padded"
+    counts = {runs[0]["num_parameters"] for n, runs in rounds.items() if n != padded}
+    assert len(counts) == 1, f"the sides have {counts} parameters"
     tokens = config.train.batch_size * config.model.context_length
-    operations = tokens * flop.per_token(config.model, config.data.vocab_size)
+    flop = tokens * steps.flop_per_token(config.model, config.data.vocab_size)
+    device = rounds["jax"][0]["device"]
+    peak = next((peak for name, peak in _PEAKS.items() if name in device), None)
     sides = side_by_side.summary(rounds)
     for row in sides.values():
-        row["tokens_per_second"] = tokens / row["median_seconds"]
-        row["gflop_per_second"] = operations / row["median_seconds"] / 1e9
-    return side_by_side.report(
+        row |= _rates(row, tokens, flop, peak)
+    side_by_side.publish(
         _COMPARISON,
         sides,
-        num_parameters=next(iter(counts.values())),
+        _COLUMNS,
+        device=device,
+        num_parameters=counts.pop(),
+        peak_tflop_per_second=peak,
         tokens_per_step=tokens,
-        gflop_per_step=operations / 1e9,
-        flop_convention=flop.CONVENTION,
-        notes=_NOTES,
+        tflop_per_step=flop / 1e12,
+        flop_convention=steps.FLOP_CONVENTION,
         config=config_lib.flatten(config),
     )
 
 
-def render(found: dict[str, Any]) -> str:
-    """The report as lines for the terminal."""
-    config = found["config"]
-    lines = [
-        f"{'side':<17} {'median ms':>10} {'min ms':>9} {'tokens/s':>10} {'GFLOP/s':>8}"
-    ]
-    for side, row in found["sides"].items():
-        lines.append(
-            f"{side:<17} {row['median_seconds'] * 1e3:>10,.1f} "
-            f"{row['min_seconds'] * 1e3:>9,.1f} "
-            f"{row['tokens_per_second']:>10,.0f} {row['gflop_per_second']:>8,.1f}"
-        )
-    lines += [
-        *side_by_side.ratio_lines(found["sides"]),
-        f"model: {config['model.num_layers']} layers, width {config['model.width']}, "
-        f"vocabulary {config['data.vocab_size']:,}; {found['num_parameters']:,} "
-        "parameters on all sides",
-        f"step: {config['train.batch_size']} x {config['model.context_length']} "
-        f"tokens, {found['gflop_per_step']:,.2f} GFLOP",
-        side_by_side.machine_line(found),
-        f"FLOP {found['flop_convention']}",
-        *found["notes"],
-    ]
-    return "\n".join(lines)
+def _rates(row: dict[str, Any], tokens: int, flop: int, peak: int | None) -> dict:
+    tflop_per_second = flop / row["median_seconds"] / 1e12
+    return {
+        "tokens_per_second": tokens / row["median_seconds"],
+        "tflop_per_second": tflop_per_second,
+        "utilisation": peak and tflop_per_second / peak,
+        "gigabytes": row["rounds"][0]["bytes"] / 1e9,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Command lines, parsed in this process as their command would."""
+"""Parses command lines in this process as their commands would."""
 
 import importlib.util
 import sys
@@ -9,20 +9,20 @@ import pytest
 
 
 def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The command's module, its flags set, of `python -m gpt1_jax.NAME FLAGS`.
+    """Returns the module of `python -m gpt1_jax.NAME FLAGS` with its flags set.
 
-    Each time as if it were the process's first.
+    Each call parses as if it were the first of the process.
 
     Args: argv: the module's name, then its flags and arguments.
     """
-    # Overrides of a config's fields become flags of the module: each time a fresh one.
+    # Overrides of config fields become flags of the module: each call needs a new one.
     spec = importlib.util.find_spec(argv[0])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # ml_collections looks there for overrides.
+    # ml_collections reads overrides from sys.argv.
     monkeypatch.setattr(sys, "argv", argv)
     with warnings.catch_warnings():
-        # ml_collections loads the experiment by a method that will go.
+        # ml_collections loads the experiment by a deprecated method.
         warnings.filterwarnings("ignore", r"the load_module\(\) method")
         module._FLAGS(argv)
     module._FLAGS.validate_all_flags()

@@ -1,11 +1,15 @@
-"""README.md and docs/*.md, taken apart: tables, fenced blocks, commands."""
+"""Reads tables, fenced blocks and prose from the project's pages."""
 
 import dataclasses
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -20,18 +24,18 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Returns the fenced blocks of a page, in order."""
     found = _FENCE.findall(page.read_text(encoding="utf-8"))
     return [Block(page, language, text) for language, text in found]
 
 
 def without_blocks(page: Path) -> str:
-    """The prose of a page."""
+    """Returns the prose of a page."""
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def tables(page: Path) -> list[list[dict[str, str]]]:
-    """The tables of a page: rows, by the names of their columns."""
+    """Returns the tables of a page; a row maps column names to cells."""
     found = []
     for table in re.findall(r"(?:^\|.*\n)+", without_blocks(page), re.MULTILINE):
         header, _, *rows = (

@@ -1,5 +1,6 @@
 """Weights in and out by the command, and the workdirs that it makes."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,9 @@ from gpt1_jax.workdirs import model_store
 
 MODEL = ModelConfig(
     num_layers=1, width=64, num_heads=1, mlp_width=256, context_length=64
+)
+needs_spacy = pytest.mark.skipif(
+    importlib.util.find_spec("spacy") is None, reason="needs the extra `openai`"
 )
 
 
@@ -79,6 +83,7 @@ def test_a_release_comes_back_to_the_byte(release, workdir, tmp_path, run):
     assert contents(again) == contents(release)
 
 
+@needs_spacy
 def test_without_a_tokenizer_too_and_what_needs_one_says_which(
     release, tmp_path, capsys, run
 ):
@@ -97,6 +102,7 @@ def test_without_a_tokenizer_too_and_what_needs_one_says_which(
     assert gpt1_jax.load(made).generate("ab", 3, temperature=0.0)
 
 
+@needs_spacy
 def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(workdir, moved)
@@ -109,6 +115,7 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
     assert isinstance(model.generate("ab", 5, seed=1), str)
 
 
+@needs_spacy
 def test_it_can_be_fine_tuned(workdir, make_tuning_config, tmp_path, run):
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     tuned = classifier.load(tmp_path / "tuned")
@@ -140,6 +147,7 @@ def test_to_huggingface_and_back(workdir, tmp_path, run):
         np.testing.assert_array_equal(weights.flatten(other.params)[path], value)
 
 
+@needs_spacy
 def test_a_head_of_choice_comes_along(workdir, tmp_path, run):
     found = random_weights(bpe().vocab_size + 3)
     head = {
@@ -248,6 +256,7 @@ def test_a_graded_head_of_one_output_is_none_of_multiple_choice(
     assert "head/kernel" not in huggingface.read(out).params
 
 
+@needs_spacy
 def test_rows_of_specials_from_elsewhere_are_not_taken_for_ours(
     make_tuning_config, run, tmp_path, capsys
 ):

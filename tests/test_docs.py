@@ -1,7 +1,7 @@
-"""README.md and docs/*.md: every command parses, every name in them exists.
+"""The project's pages: each command parses, and each name, path and link exists.
 
-bash itself says what commands a block comes to, loops and quotes and all: it runs the
-block, with a `python` that only notes its arguments, and nothing else on its path.
+bash expands the commands of a block, with their loops and quotes. It runs the block
+with a `python` that only notes its arguments, and nothing else on its path.
 """
 
 import ast
@@ -19,22 +19,18 @@ from gpt1_jax.config import RunConfig, flatten
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import NotFound
 from tests import command_lines
-from tests.docs_pages import PAGES, blocks, without_blocks
+from tests.docs_pages import PAGES, ROOT, blocks, tables, without_blocks
 
 SHELL = ("", "bash")
 CALL = re.compile(r"(?:^|&& |srun |time )\s*python -[mc] ", re.MULTILINE)
-# Notes the arguments of each python, an unprintable character after each; in one write,
-# as a loop may run several at once.
+# Notes the arguments of each python, an unprintable character after each. One write
+# notes a whole call, as a loop may run several at once.
 PRELUDE = r"""
 command_not_found_handle() { :; }
 python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
 srun() { "$@"; }
 SLURM_ARRAY_TASK_ID=1
 """
-# What needs packages that the tests' environment has not.
-NEEDS_TORCH = tuple(
-    f"benchmarks.{name}" for name in ("train_step", "generate", "accelerator")
-)
 
 
 def by_page(values) -> list:
@@ -42,7 +38,7 @@ def by_page(values) -> list:
 
 
 def python_calls(script: str, directory: Path) -> list[list[str]]:
-    """The arguments of each python that a script would run."""
+    """Returns the arguments of each python that a script would run."""
     noted = directory / "noted"
     noted.write_bytes(b"")
     subprocess.run(
@@ -57,7 +53,7 @@ def python_calls(script: str, directory: Path) -> list[list[str]]:
 
 
 def inline(page: Path, start: str) -> list[str]:
-    """The code within the prose of a page that begins so, line ends made spaces."""
+    """Returns the inline code of a page that begins with `start`, on one line each."""
     prose = re.sub(r"^#.*$", "", without_blocks(page), flags=re.MULTILINE)
     found = re.findall(r"`([^`]+)`", prose)
     return [" ".join(code.split()) for code in found if code.startswith(start)]
@@ -67,7 +63,7 @@ SCRIPTS = [
     (page, block.text)
     for page in PAGES
     for block in blocks(page)
-    # Output that quotes a command begins its lines with other words.
+    # Lines of output that quote a command begin with other words.
     if block.language in SHELL and CALL.search(block.text)
 ]
 SCRIPTS += [(p, code) for p in PAGES for code in inline(p, "python -")]
@@ -100,12 +96,12 @@ LINKS = [
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """A directory without runs, with the experiment files that the pages write."""
+    """A directory without runs that holds the experiment files of the pages."""
     for _, source in PYTHON:
         if name := re.match(r'"""(\w+\.py): ', source):
             (tmp_path / name[1]).write_text(source)
     monkeypatch.chdir(tmp_path)
-    # Tasks that these files register are gone afterwards.
+    # Removes the tasks that these files register.
     known = dict(TASKS)
     yield tmp_path
     TASKS.clear()
@@ -113,7 +109,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
 
 def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Parses the arguments of a python as its command would; what kind it was."""
+    """Parses the arguments of a python as its command would; returns their kind."""
     if call[0] == "-c":
         compile(call[1], "-c", "exec")
         return "code"
@@ -125,9 +121,6 @@ def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     if not argv[0].startswith(("gpt1_jax.", "benchmarks.")):
         assert importlib.util.find_spec(argv[0])
         return "other"
-    if argv[0] in NEEDS_TORCH:
-        assert importlib.util.find_spec(argv[0])
-        return "torch"
     is_abbreviated = len(argv) == 1 or argv[-1] == "--config"
     if is_abbreviated:
         assert importlib.util.find_spec(argv[0])
@@ -141,9 +134,9 @@ def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def check_axes(flag_values, config: RunConfig) -> None:
-    """As the sweep does, before anything runs."""
+    """Checks the axes as the sweep does before anything runs."""
     axes = grid.parse_axes(flag_values["axis"].value)
-    with contextlib.suppress(NotFound):  # the model that the experiment looks at
+    with contextlib.suppress(NotFound):  # the experiment's model
         axes = axes or grid.of_experiment(experiment.axes(flag_values, config))
         assert axes
     cells = grid.cells(axes) if axes else []
@@ -159,7 +152,7 @@ def test_pages_are_taken_apart():
     assert len(FIELDS) >= 3
     assert len(PYTHON) >= 3
     assert len(LINKS) >= 5
-    # Nothing that is meant to be a command lies in a block of another language.
+    # A command in a block of another language would not be checked.
     known = {"python", *SHELL, "text", "json"}
     found = {block.language for page in PAGES for block in blocks(page)}
     assert found <= known
@@ -266,7 +259,7 @@ def test_python_compiles_and_its_imports_exist(source):
 
 
 def named_in(module: str, name: str):
-    """What `from module import name` gives."""
+    """Returns what `from module import name` binds."""
     found = importlib.import_module(module)
     if hasattr(found, name):
         return getattr(found, name)
@@ -277,3 +270,27 @@ def named_in(module: str, name: str):
 def test_links_lead_to_files(link):
     page, target = link
     assert (page.parent / target).exists()
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 1500
+
+
+def changes() -> list[dict[str, str]]:
+    """Returns the rows of the table that says where to change what."""
+    found = tables(ROOT / "CONTRIBUTING.md")
+    (table,) = (rows for rows in found if "to change" in rows[0])
+    return table
+
+
+@pytest.mark.parametrize("row", changes(), ids=lambda row: row["to change"])
+def test_files_that_the_code_map_names_exist(row):
+    named = {
+        "gpt1_jax": re.findall(r"`([\w/]+\.py)`", row["edit"]),
+        "tests": re.findall(r"`([\w/]+\.py)`", row["its tests"]),
+    }
+    assert named["gpt1_jax"] or "`experiments/`" in row["edit"]
+    assert named["tests"]
+    for folder, paths in named.items():
+        for path in paths:
+            assert (ROOT / folder / path).is_file(), f"{folder}/{path}"

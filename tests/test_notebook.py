@@ -1,7 +1,7 @@
-"""The notebook: tidy and sound as it lies there, and, where asked for, run.
+"""The notebook: its form, its commands and, on request, its results.
 
-GPT1_JAX_NOTEBOOK=quick python -m pytest -n0 tests/test_notebook.py runs all of it, in
-its quick size, in two to three minutes; without the variable only what is cheap runs.
+GPT1_JAX_NOTEBOOK=quick python -m pytest -n0 tests/test_notebook.py runs all cells in
+the quick size, in two to three minutes. Without the variable only cheap tests run.
 """
 
 import os
@@ -30,7 +30,7 @@ is_run = pytest.mark.skipif(
 
 
 def settings(monkeypatch) -> dict:
-    """What the cell of settings defines, untouched by the environment."""
+    """Returns the names of the settings cell, without the environment's influence."""
     monkeypatch.delenv("GPT1_JAX_NOTEBOOK", raising=False)
     names: dict = {}
     exec(SETTINGS, names)
@@ -49,7 +49,7 @@ def test_notebook_is_tidy():
     assert titles[:4] == ["Settings", "Install", "Devices", "Pre-train"]
 
 
-def test_what_needs_more_than_a_laptop_is_switched_off(monkeypatch):
+def test_sections_that_need_more_than_a_laptop_are_switched_off(monkeypatch):
     names = settings(monkeypatch)
     assert {n: v for n, v in names.items() if n.startswith("WITH_")} == {
         "WITH_BOOKS": False,
@@ -60,9 +60,7 @@ def test_what_needs_more_than_a_laptop_is_switched_off(monkeypatch):
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "tpu"])
-def test_accelerator_that_is_not_there_is_plainly_said(
-    accelerator, monkeypatch, capsys
-):
+def test_missing_accelerator_is_reported(accelerator, monkeypatch, capsys):
     (source,) = (cell.source for cell in CODE if "default_backend" in cell.source)
     exec(source, settings(monkeypatch) | {"ACCELERATOR": accelerator})
     said = capsys.readouterr().out
@@ -100,7 +98,7 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     assert not config_lib.warnings(paper, paper.train.max_steps)
     clone, convert = (shlex.split(line.format(**names)) for line in commands)
     assert clone[:2] == ["git", "clone"]
-    # What it fetches is where the next command reads it.
+    # The clone's directory is the next command's input.
     assert convert[convert.index("--input") + 1].startswith(Path(clone[2]).name)
     setting, python, m, *argv = convert
     assert (setting, python, m) == ("JAX_PLATFORMS=cpu", "python", "-m")
@@ -109,7 +107,7 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> list:
-    """The outputs of all cells of the notebook, run in a directory of its own."""
+    """The outputs of all cells of the notebook, run in an empty directory."""
     directory = tmp_path_factory.mktemp("notebook")
     notebook = NOTEBOOK.copy()
     client = nbclient.NotebookClient(
@@ -122,13 +120,13 @@ def outputs(tmp_path_factory) -> list:
 
 @pytest.fixture(scope="module")
 def said(outputs) -> str:
-    """All that the notebook prints."""
+    """Everything that the notebook prints."""
     streams = [output for output in outputs if output.output_type == "stream"]
     return "".join(output.text for output in streams if output.name == "stdout")
 
 
 @is_run
-def test_pretraining_beats_frequencies_by_far(said):
+def test_pretraining_beats_the_unigram_clearly(said):
     found = re.search(r"perplexity ([\d.]+); by frequencies alone ([\d.]+)", said)
     perplexity, unigram = map(float, found.groups())
     assert 1 < perplexity < unigram / 4

@@ -1,4 +1,4 @@
-"""docs/paper_settings.md says what the code does."""
+"""docs/paper_settings.md agrees with the code."""
 
 import re
 
@@ -20,7 +20,7 @@ ROWS += [("finetune", row) for row in FINETUNING]
 def test_tables_are_whole():
     assert len(PRETRAINING) == 20
     assert len(FINETUNING) == 9
-    # What differs between the two is in the second table.
+    # The second table has each field that differs between the two.
     flat = {name: config_lib.flatten(config) for name, config in CONFIGS.items()}
     differing = {
         path
@@ -41,7 +41,7 @@ def test_pretraining_settings_are_the_defaults():
 
 
 @pytest.mark.parametrize("row", NO_FIELDS, ids=lambda row: row["what"])
-def test_what_is_no_field_is_where_the_page_says(row):
+def test_constant_is_in_the_file_that_the_page_names(row):
     source = (ROOT / row["where"].strip("`")).read_text()
     for number in re.findall(r"0\.\d+|1e-\d+", row["what"] + row["value"]):
         assert number in source

@@ -1,4 +1,4 @@
-"""Each message that docs/troubleshooting.md explains is one of the code's."""
+"""The code prints each message that docs/troubleshooting.md explains."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from tests.docs_pages import ROOT
 MESSAGES = re.findall(
     r"^### `(.*)`$", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE
 )
-ANY = "\0"  # what an f-string fills in
+ANY = "\0"  # stands for the values of an f-string
 
 
 def text_of(node: ast.AST) -> str | None:
@@ -23,14 +23,14 @@ def text_of(node: ast.AST) -> str | None:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """All strings of the package."""
+    """All strings in the package's code."""
     trees = [ast.parse(path.read_text()) for path in ROOT.glob("gpt1_jax/**/*.py")]
     found = (text_of(node) for tree in trees for node in ast.walk(tree))
     return [text for text in found if text]
 
 
 def is_of(message: str, text: str) -> bool:
-    """Whether `text` prints as `message`, or begins so, `...` being anything."""
+    """Returns whether `text` begins like `message`, where `...` matches anything."""
     parts = [re.escape(part) for part in re.split(r"\.\.\.(?!\.)", message)]
     return re.match(".*?".join(parts), text, re.DOTALL) is not None
 
@@ -46,5 +46,5 @@ def test_message_is_one_of_the_code(message, texts):
     assert any(is_of(message, text) for text in texts)
 
 
-def test_message_that_the_code_has_not_is_found_out(texts):
+def test_message_that_the_code_lacks_is_not_found(texts):
     assert not any(is_of("no experiment file ...; a Perl file", text) for text in texts)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: turns, medians and ratios, what is written."""
+"""What all benchmarks share: rounds, medians and ratios, tables, the JSON file."""
 
 import json
 import types
@@ -6,7 +6,7 @@ import types
 import pytest
 from absl import flags
 
-from benchmarks import flop, side_by_side
+from benchmarks import side_by_side, steps
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.errors import RunFailed, UserError
 
@@ -34,13 +34,14 @@ def started(monkeypatch):
     return sides
 
 
-def shown(run) -> str:
-    return str(run["seconds"])
+def in_turn(comparison) -> side_by_side.Rounds:
+    measures = side_by_side.in_processes(comparison, {"ONLY_FOR_SIDES": "x"})
+    return side_by_side.run_rounds(comparison, measures, lambda run: "shown")
 
 
 def test_sides_take_turns_in_processes_of_their_own(started, tmp_path):
     comparison = define(tmp_path, "--rounds=2", "--sides=ours,theirs")
-    rounds = side_by_side.in_turn(comparison, shown, {"ONLY_FOR_SIDES": "x"})
+    rounds = in_turn(comparison)
     module = ["-m", "benchmarks.demo"]
     assert started == [(module, side, "x") for side in ("ours", "theirs") * 2]
     assert rounds == {
@@ -51,7 +52,7 @@ def test_sides_take_turns_in_processes_of_their_own(started, tmp_path):
 
 def test_five_rounds_of_the_default_sides_unless_said_otherwise(started, tmp_path):
     comparison = define(tmp_path, default=("ours", "theirs"))
-    side_by_side.in_turn(comparison, shown, {"ONLY_FOR_SIDES": "x"})
+    in_turn(comparison)
     assert [side for _, side, _ in started] == ["ours", "theirs"] * 5
 
 
@@ -60,13 +61,13 @@ def test_sides_that_cannot_be_compared_are_refused(tmp_path, sides):
     comparison = define(tmp_path, f"--sides={sides}")
     message = f"--sides={sides}; ours, and any of theirs, rare; name these, ours first"
     with pytest.raises(UserError, match=message):
-        side_by_side.in_turn(comparison, shown)
+        in_turn(comparison)
 
 
 def test_a_side_that_fails_ends_the_comparison(started, tmp_path):
     comparison = define(tmp_path)
-    with pytest.raises(RunFailed, match="the rare side ended with exit code 9"):
-        side_by_side.in_turn(comparison, shown, {"ONLY_FOR_SIDES": "x"})
+    with pytest.raises(RunFailed, match="the side rare ended with exit code 9; 0 is"):
+        in_turn(comparison)
 
 
 def test_ratios_are_of_medians_and_their_range_of_rounds():
@@ -79,25 +80,43 @@ def test_ratios_are_of_medians_and_their_range_of_rounds():
     assert sides["theirs"]["min_seconds"] == 5.0
     assert sides["theirs"]["over_first"] == 1.5
     assert sides["theirs"]["over_first_rounds"] == [3.0, 0.5, 3.5]
-    (line,) = side_by_side.ratio_lines(sides)
-    assert line == "theirs / ours: 1.50 (0.50 to 3.50 over 3 rounds)"
+    assert side_by_side.ratio(sides["theirs"]) == "1.50 (0.50 to 3.50)"
 
 
-def test_what_is_written_says_where_and_how_it_was_measured(tmp_path, monkeypatch):
+def test_a_table_is_markdown_with_aligned_columns():
+    rows = {"ours": {"seconds": 1.04}, "theirs": {"seconds": 9.51}}
+    columns = {"s": lambda row: f"{row['seconds']:.1f}"}
+    assert side_by_side.table(rows, columns).splitlines() == [
+        "| side   |   s |",
+        "|--------|----:|",
+        "| ours   | 1.0 |",
+        "| theirs | 9.5 |",
+    ]
+
+
+def test_the_json_file_says_where_and_how_it_was_measured(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(side_by_side.sys, "argv", ["demo", "--rounds=3"])
     comparison = define(tmp_path, "--rounds=3")
     sides = side_by_side.summary({"ours": [{"seconds": 7.0}]})
-    side_by_side.write(comparison, side_by_side.report(comparison, sides, extra=13))
+    side_by_side.publish(comparison, sides, {"over": side_by_side.ratio}, extra=13)
     found = json.loads((tmp_path / "demo.json").read_text())
-    assert found["arguments"] == ["--rounds=3"]
+    assert found["command"] == "python -m benchmarks.demo --rounds=3"
     assert (found["benchmark"], found["rounds"], found["extra"]) == ("demo", 3, 13)
     assert found["sides"]["ours"]["median_seconds"] == 7.0
     assert found["machine"]["cpu"]
     assert found["machine"]["cores"] >= 1
     assert {"jax", "jaxlib", "numpy"} <= found["versions"].keys()
-    assert found["versions"]["jax"] in side_by_side.machine_line(found)
+    assert found["commit"]
+    assert found["date"] >= "2026"
+    printed = capsys.readouterr().out
+    assert "| ours | 1.00 (1.00 to 1.00) |" in printed
+    assert found["versions"]["jax"] in printed
 
 
 def test_a_token_of_the_paper_s_model_costs_753_megaflop():
     blocks, output, attention = 84_934_656, 40_478 * 768, 12 * 12 * 512 * 768
-    assert flop.per_token(ModelConfig(), 40_478) == 6 * (blocks + output) + attention
+    assert (
+        steps.flop_per_token(ModelConfig(), 40_478) == 6 * (blocks + output) + attention
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.breaking import ended, start
+from benchmarks.breaking import finish, start
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,5 @@ def cache_dir(tmp_path_factory) -> Path:
 def unbroken(tmp_path_factory, cache_dir) -> Path:
     """The workdir of a finished run."""
     workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    ended(start(workdir, cache_dir), 0)
+    finish(start(workdir, cache_dir), 0)
     return workdir

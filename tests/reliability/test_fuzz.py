@@ -1,4 +1,4 @@
-"""Whatever is read: a result or an error in one line, never anything else."""
+"""Any input gives a result or an error in one line."""
 
 import random
 import shutil

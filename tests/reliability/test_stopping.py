@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks.breaking import check_alike, ended, rows, start
+from benchmarks.breaking import check_bit_equal, finish, rows, start
 
 PREEMPTED = 75
 
@@ -26,12 +26,12 @@ def test_sigterm_in_an_evaluation_saves_and_the_resume_evaluates_again(
     # Row 5 is written when step 6 has begun; its evaluation has hundreds of batches.
     wait_for(lambda: metrics.read_text().count("\n") >= 5, process)
     process.send_signal(signal.SIGTERM)
-    output = ended(process, PREEMPTED)
+    output = finish(process, PREEMPTED)
     assert "stopped at step 6 and saved" in output
     assert [("eval/loss" in row) for row in rows(workdir)] == [False] * 6
-    output = ended(start(workdir, cache_dir), 0)
+    output = finish(start(workdir, cache_dir), 0)
     assert f"resuming {workdir} at step 6" in output
-    check_alike(workdir, unbroken)
+    check_bit_equal(workdir, unbroken)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -40,6 +40,6 @@ def test_a_signal_before_training_ends_in_order(number, tmp_path):
     # It has begun to write books, which takes longer than a moment.
     wait_for((tmp_path / "cache" / "storyworld").exists, process)
     process.send_signal(number)
-    output = ended(process, PREEMPTED)
+    output = finish(process, PREEMPTED)
     assert "interrupted; the same command goes on where this one stopped" in output
     assert "Traceback" not in output

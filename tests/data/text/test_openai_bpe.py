@@ -15,13 +15,14 @@ import ftfy
 import hypothesis
 import numpy as np
 import pytest
-import spacy
 from hypothesis import strategies
 
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.data.text import openai_bpe, preparation, tokenizers
 from gpt1_jax.errors import UserError
+
+spacy = pytest.importorskip("spacy")  # the extra `openai`
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/openai_bpe.json").read_text())
 FIRST_MERGE = len(GOLDEN["symbols"])
