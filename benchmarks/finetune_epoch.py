@@ -106,10 +106,11 @@ def _config(found: model_store.Restored) -> config.RunConfig:
     experiment_config.data.task_dir = _TASK_DIR.value
     experiment_config.train.batch_size = 32
     experiment_config.optim.schedule = "constant"
-    run_config = config.from_mapping(experiment_config)
-    sizes = starting_point.sizes(found.config) | {"context_length": _LENGTH.value}
-    model = dataclasses.replace(run_config.model, **sizes)
-    return dataclasses.replace(run_config, model=model)
+    experiment_config = config.from_mapping(experiment_config)
+    inherited = config.inherit(
+        experiment_config, found.config, (config.Role.ARCHITECTURE,)
+    )
+    return config.replace(inherited, {"model.context_length": _LENGTH.value})
 
 
 def _make_run(
