@@ -127,3 +127,19 @@ def make_optimizer(cfg: OptimConfig, total_steps: int) -> optax.GradientTransfor
             mask=lambda params: jax.tree.map(is_decayed, params),
         )
     return optax.chain(clip_by_global_norm(cfg.clip_norm), optimizer)
+
+
+def count_of(opt_state: Any) -> jax.Array:
+    """Returns the count that the next update's learning rate is a function of."""
+    return optax.tree.get_all_with_path(opt_state, "count", _is_count)[0][1]
+
+
+def with_count(opt_state: Any, count: jax.Array) -> Any:
+    """Returns `opt_state` with every count in it set to `count`."""
+    return optax.tree.set(opt_state, _is_count, count=count)
+
+
+def _is_count(path: Any, value: Any) -> bool:
+    """Returns whether a leaf named `count` is one: a parameter may have that name."""
+    del path
+    return jnp.issubdtype(jnp.asarray(value).dtype, jnp.integer)

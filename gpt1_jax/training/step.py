@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpt1_jax.training import optim
 from gpt1_jax.training.losses import LossFn, Sums
 
 
@@ -59,10 +60,11 @@ def make_train_step(
     The seed is an argument, so that runs of all seeds share one compiled program.
 
     The sums are the loss function's, the gradient's norm before the update, the
-    parameters' after it, the learning rate that `schedule` gave, and `skipped`: 1 where
-    loss or gradient is not finite. Then the state stays as it was, but for `step`. Both
-    are known before the update, so that it is made in place: a look at the parameters
-    themselves would need the old state beside the new.
+    parameters' after it, the learning rate of the update, and `skipped`: 1 where loss
+    or gradient is not finite. Then parameters and moments stay as they were, and only
+    `step` and the optimizer's count advance, so that the schedule never lags. Both
+    values are known before the update, so XLA makes it in place: a test of the new
+    parameters would need the old state beside them.
     With accumulation, gradients are means over microbatches that are run in turn; the
     batch size must be a multiple. Jit, devices and donation are the caller's.
     """
@@ -91,10 +93,11 @@ def make_train_step(
     ) -> tuple[TrainState, Sums]:
         key = step_key(seed, state.step)
         grads, sums = mean_gradients(state.params, batch, key)
+        count = optim.count_of(state.opt_state)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         sums |= {"grad_norm": (optax.tree.norm(grads), jnp.ones(()))}
-        sums |= {"learning_rate": (schedule(state.step), jnp.ones(()))}
+        sums |= {"learning_rate": (schedule(count), jnp.ones(()))}
         is_good = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(sums["grad_norm"][0])
         sums |= {"skipped": (1.0 - is_good, jnp.ones(()))}
         params, opt_state = jax.tree.map(
@@ -102,6 +105,7 @@ def make_train_step(
             (params, opt_state),
             (state.params, state.opt_state),
         )
+        opt_state = optim.with_count(opt_state, count + 1)
         sums |= {"param_norm": (optax.tree.norm(params), jnp.ones(()))}
         return TrainState(state.step + 1, params, opt_state), sums
 
