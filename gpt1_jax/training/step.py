@@ -26,14 +26,22 @@ class TrainState:
 Seed = jax.Array | np.uint32 | int
 
 
+def make_key(seed: Seed) -> jax.Array:
+    """Returns the key of a seed, of threefry whatever JAX's own default is.
+
+    A run is a function of its seed, so no setting of the process may change its keys.
+    """
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def init_key(seed: Seed) -> jax.Array:
     """The key that parameters are drawn with."""
-    return jax.random.split(jax.random.key(seed))[0]
+    return jax.random.split(make_key(seed))[0]
 
 
 def step_key(seed: Seed, step: jax.Array | int) -> jax.Array:
     """The key of all randomness inside the update after `step` others."""
-    return jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], step)
+    return jax.random.fold_in(jax.random.split(make_key(seed))[1], step)
 
 
 def make_init(

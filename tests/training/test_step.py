@@ -10,6 +10,7 @@ import pytest
 
 from gpt1_jax.config import ModelConfig, OptimConfig
 from gpt1_jax.data.text.corpus import LMBatch
+from gpt1_jax.models.backbone import init_params as init_transformer
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses, optim
 from gpt1_jax.training import step as step_lib
@@ -142,6 +143,19 @@ def test_keys_depend_on_seed_step_and_purpose_only():
     for seed in (2, 2**31 + 5, 2**32 - 1):
         traced = traced_key(np.uint32(seed), jnp.int32(4))
         assert bits(traced) == bits(step_lib.step_key(seed, 4))
+
+
+def test_no_setting_of_the_process_changes_the_numbers(step_once):
+    def init_params(key):
+        return init_transformer(MODEL, key)
+
+    init = step_lib.make_init(init_params, optax.adam(1e-3))
+    found = []
+    for implementation in ("threefry2x32", "rbg"):
+        with jax.default_prng_impl(implementation):
+            found.append((init(np.uint32(3)).params, step_once(batch())))
+    for leaves in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_array_equal(*leaves)
 
 
 def test_a_fresh_state_is_a_function_of_the_seed():
