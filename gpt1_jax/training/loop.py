@@ -35,6 +35,8 @@ class Job:
     that value to a step that was saved before its evaluation ended.
     eval_steps: steps to evaluate after, beside the config's. contents: step -> what its
     batch holds, for the record of a step that was skipped.
+    is_compiled: batch -> whether train_step can run it now; if not, compile prepares
+    it, and the loop counts that time as no training.
     """
 
     train_step: Callable[[TrainState, Any], tuple[TrainState, Sums]]
@@ -47,6 +49,8 @@ class Job:
     best_by: str = ""
     set_score: Callable[[int, float], None] = lambda step, score: None
     contents: Callable[[int], dict[str, list[int]]] = lambda step: {}
+    is_compiled: Callable[[Any], bool] = lambda batch: True
+    compile: Callable[[TrainState, Any], None] = lambda state, batch: None
 
 
 def fit(
@@ -72,7 +76,13 @@ def fit(
                 raise _preempted(first) from None
         unread: tuple[int, Sums] | None = None
         for step in range(first + 1, job.total_steps + 1):
-            state, sums = job.train_step(state, job.batch_at(step - 1))
+            batch = job.batch_at(step - 1)
+            if not job.is_compiled(batch):
+                if unread:  # the devices still run it, which is training
+                    reporter.report(*unread)
+                    unread = None
+                reporter.compile(state, batch)
+            state, sums = job.train_step(state, batch)
             if unread:
                 reporter.report(*unread)
             unread = (step, sums)
@@ -151,6 +161,12 @@ class _Reporter:
         """Stops it; what comes until it goes on is no training."""
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + now - self._clock, now
+
+    def compile(self, state: TrainState, batch: Any) -> None:
+        """Compiles the step for a batch of a new shape while the clock stands still."""
+        self._pause_clock()
+        self._job.compile(state, batch)
+        self.resume_clock()
 
     def report(self, step: int, sums: Sums, evaluated: Any = None) -> dict[str, float]:
         """Waits for `step`; evaluates the parameters given; writes a row if due.

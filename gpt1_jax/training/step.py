@@ -120,6 +120,34 @@ def make_train_step(
     return train_step
 
 
+class CompiledStep:
+    """A jitted train step with a program for each shape of batches.
+
+    jax.jit would compile a new shape within the step's call; here the caller says when.
+    """
+
+    def __init__(self, jitted: Any, seed: Seed):
+        self._jitted, self._seed = jitted, seed
+        self._programs: dict[Any, Callable[..., tuple[TrainState, Sums]]] = {}
+
+    def is_compiled(self, batch: Any) -> bool:
+        """Returns whether there is a program for batches of this shape."""
+        return _shapes(batch) in self._programs
+
+    def compile(self, state: TrainState, batch: Any) -> None:
+        """Compiles the program for batches of this shape."""
+        lowered = self._jitted.lower(state, batch, self._seed)
+        self._programs[_shapes(batch)] = lowered.compile()
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
+        """Makes the update with the program that `compile` made."""
+        return self._programs[_shapes(batch)](state, batch, self._seed)
+
+
+def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+
+
 def split_microbatches(num_hands: int) -> Callable[[jax.Array], jax.Array]:
     """(B, ...) to (num_hands, B / num_hands, ...), rows dealt out in turn.
 

@@ -132,6 +132,29 @@ def test_each_step_counts_itself_and_uses_its_own_key():
     assert train_step._cache_size() == 1
 
 
+def test_a_compiled_step_has_a_program_for_each_shape():
+    def loss_fn(params, batch, key):
+        loss = (params * batch["x"]).sum()
+        return loss, {"loss": (loss, jnp.ones(()))}
+
+    tx = optax.sgd(optax.constant_schedule(0.5))
+    jitted = jax.jit(step_lib.make_train_step(loss_fn, tx, rate), donate_argnums=0)
+    compiled = step_lib.CompiledStep(jitted, np.uint32(3))
+    now = step_lib.make_init(lambda key: jnp.zeros(()), tx)()
+    total = 0.0
+    for length in (3, 5, 3, 5):
+        batch = {"x": jnp.arange(float(length))}
+        if not compiled.is_compiled(batch):
+            with pytest.raises(KeyError):
+                compiled(now, batch)
+            compiled.compile(now, batch)
+        now, _ = compiled(now, batch)
+        total -= 0.5 * sum(range(length))
+        assert now.params == total
+    assert now.step == 4
+    assert jitted._cache_size() == 0
+
+
 def test_keys_depend_on_seed_step_and_purpose_only():
     def bits(key):
         return tuple(jax.random.key_data(key).tolist())
