@@ -27,7 +27,7 @@ from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.inference import classifier
 from gpt1_jax.training import losses, optim, transfer
 from gpt1_jax.training import step as step_lib
-from gpt1_jax.workdirs import model_store, starting_point
+from gpt1_jax.workdirs import model_store
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = flags.DEFINE_string(

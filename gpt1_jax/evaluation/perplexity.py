@@ -7,13 +7,14 @@ from typing import Any
 import jax
 
 from gpt1_jax.training.losses import LossFn, Sums
+from gpt1_jax.training.step import make_key
 
 
 def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
     """(params, batch) -> {name: (sum, count)}, to be jitted; loss_fn uses no key."""
 
     def eval_step(params: Any, batch: Any) -> Sums:
-        return loss_fn(params, batch, jax.random.key(0))[1]
+        return loss_fn(params, batch, make_key(0))[1]
 
     return eval_step
 

@@ -170,6 +170,13 @@ def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pret
             attention: another than the run's; see config.ModelConfig.
     Raises: UserError, NotFound: as model_store.restore.
     """
+    cfg = model_store.read_config(path).model
+    if compute_dtype:
+        cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
+    if attention:
+        cfg = dataclasses.replace(cfg, attention=attention)
+    # Before the parameters are read: without 64-bit mode float64 would be rounded.
+    cfg = mesh.resolve_dtype(cfg)
     found = model_store.restore(path)
     tokenizer = found.tokenizer
     assert tokenizer  # restore needs one
@@ -177,10 +184,5 @@ def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pret
     embed = found.params["embed"]
     params = heads.backbone_of(found.params)
     params["embed"] = embed | {"token": embed["token"][:vocab_size]}
-    cfg = found.config.model
-    if compute_dtype:
-        cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
-    if attention:
-        cfg = dataclasses.replace(cfg, attention=attention)
-    model = backbone.make(mesh.resolve_dtype(cfg), vocab_size)
+    model = backbone.make(cfg, vocab_size)
     return Pretrained(found.config, model, params, tokenizer, found.step)

@@ -53,11 +53,11 @@ def run(
     runtime.prepare(config.data.cache_dir, config.mesh)
     config = starting_point.with_model_settings(config)
     workdir_lib.check(workdir, config)
-    model = language_model.load(
-        config.init.path,
-        compute_dtype=config.model.compute_dtype,
-        attention=config.model.attention,
-    )
+    settings = {
+        "compute_dtype": config.model.compute_dtype,
+        "attention": config.model.attention,
+    }
+    model = language_model.load(config.init.path, **settings)
     subject = f"{config.init.path}, zero-shot"
     terminal.say(mesh.describe(model.model.cfg, subject))
     data = task_data.open_data(config.data)
@@ -74,7 +74,9 @@ def run(
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
                 if step not in rows:
-                    rows[step] = scorer.row(language_model.load(path).params)
+                    rows[step] = scorer.row(
+                        language_model.load(path, **settings).params
+                    )
                     log.write(step, rows[step])
                     if multihost.is_first():
                         _note_scored(workdir, {s: identities[s] for s in rows})

@@ -8,8 +8,8 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Protocol
 
 import jax
 
@@ -18,23 +18,64 @@ from gpt1_jax.config import TrainConfig
 from gpt1_jax.distributed import preemption
 from gpt1_jax.training.losses import Sums
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs.metrics_log import MetricsLog, NoLog
 
-# So many steps skipped in a row, and the run has failed.
+# A run fails after this many skipped steps in a row.
 MOST_SKIPPED = 10
+
+
+class SkipRecord(Protocol):
+    """The record of skipped steps, see workdirs.skips."""
+
+    def add(
+        self, step: int, values: Mapping[str, float], contents: dict[str, list[int]]
+    ) -> None:
+        """Records a skipped step, its metrics and the contents of its batch."""
+
+    @property
+    def count(self) -> int:
+        """The number of steps skipped so far."""
+
+    def in_a_row(self, step: int) -> int:
+        """Returns the number of consecutive skipped steps that end with `step`."""
+
+
+class Log(Protocol):
+    """The record of a run, see workdirs.metrics_log.
+
+    last_row: the row of the step that the run resumes at; empty where there is none.
+    """
+
+    last_row: dict[str, float]
+
+    @property
+    def skips(self) -> SkipRecord:
+        """The record of skipped steps."""
+
+    def lacks_scores(self, step: int) -> bool:
+        """Returns whether the run resumes at `step` and its row has no scores."""
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes the row of `step`."""
+
+    def replace_last(self, row: dict[str, float]) -> None:
+        """Replaces the row of the step that the run resumed at."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What the loop runs and calls; step is the number of updates made before.
+    """The functions that the loop calls; `step` is the number of updates made before.
 
-    train_step: compiled, donating its state. batch_at: step -> sharded batch.
-    tokens_at: how many tokens, padding not among them, that batch has.
-    evaluate: params -> {metric: value}. save: starts saving a state, with the value of
-    the metric `best_by` where one is given and the step was evaluated. set_score: gives
-    that value to a step that was saved before its evaluation ended.
-    eval_steps: steps to evaluate after, beside the config's. contents: step -> what its
-    batch holds, for the record of a step that was skipped.
+    train_step: the compiled step, which donates its state.
+    batch_at: step -> sharded batch.
+    is_compiled: batch -> whether train_step has a program for its shape.
+    compile: (state, batch) makes that program; the loop does not time it.
+    tokens_at: step -> number of tokens in its batch, without padding.
+    evaluate: params -> {metric: value}.
+    eval_steps: steps to evaluate after, in addition to the config's.
+    save: starts saving a state, with its score: the value of the metric `best_by` if
+        that is set and the step was evaluated.
+    set_score: sets the score of a step that was saved before its evaluation ended.
+    contents: step -> contents of its batch, for the record of a skipped step.
     """
 
     train_step: Callable[[TrainState, Any], tuple[TrainState, Sums]]
@@ -47,20 +88,20 @@ class Job:
     best_by: str = ""
     set_score: Callable[[int, float], None] = lambda step, score: None
     contents: Callable[[int], dict[str, list[int]]] = lambda step: {}
+    is_compiled: Callable[[Any], bool] = lambda batch: True
+    compile: Callable[[TrainState, Any], None] = lambda state, batch: None
 
 
-def fit(
-    state: TrainState, job: Job, cfg: TrainConfig, log: MetricsLog | NoLog
-) -> TrainState:
+def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
     """Trains from `state` to exactly `job.total_steps` updates.
 
-    A row of metrics.jsonl is written before the checkpoint of its step is, so that no
-    resume misses one. `tokens_per_second` leaves out evaluation, saving and compiling.
-    With `job.best_by` every evaluated step is saved, so that the best can be kept. A
-    step that was skipped, as its numbers were not finite, is noted and passed over.
-    Raises: RunFailed: too many steps in a row were skipped, or a score is not finite
-            (nothing of it is saved). Preempted: a signal asked to stop; the last
-            finished step has been saved, its evaluation is done at the resume.
+    A step's row of metrics.jsonl is written before its checkpoint, so that a resumed
+    run has every row. `tokens_per_second` excludes evaluation, saving and compiling.
+    With `job.best_by` every evaluated step is saved, so that the best can be kept.
+    Skipped steps, whose loss or gradient is not finite, are recorded.
+    Raises: RunFailed: too many steps in a row were skipped, or a score is not finite;
+            that step is not saved. Preempted: a signal asked the run to stop; the last
+            finished step was saved, and the resumed run does its evaluation.
     """
     first = int(state.step)
     with preemption.noted(), _progress(job, first) as bar:
@@ -72,12 +113,18 @@ def fit(
                 raise _preempted(first) from None
         unread: tuple[int, Sums] | None = None
         for step in range(first + 1, job.total_steps + 1):
-            state, sums = job.train_step(state, job.batch_at(step - 1))
+            batch = job.batch_at(step - 1)
+            if not job.is_compiled(batch):
+                if unread:  # the devices may still be running it, which is training
+                    reporter.report(*unread)
+                    unread = None
+                reporter.compile(state, batch)
+            state, sums = job.train_step(state, batch)
             if unread:
                 reporter.report(*unread)
             unread = (step, sums)
             is_last = step == job.total_steps
-            # Read once: a signal that comes later is for the next step to save.
+            # Read once: a later signal takes effect after the next step.
             is_stop = preemption.is_asked(step)
             is_eval = _is_eval(job, cfg, step)
             is_save = (
@@ -107,7 +154,7 @@ def fit(
 
 
 def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
-    """Whether the state after `step` is to be evaluated."""
+    """Returns whether the state after `step` is evaluated."""
     is_last = step == job.total_steps
     return is_last or _divides(cfg.eval_every_steps, step) or step in job.eval_steps
 
@@ -119,18 +166,18 @@ def _preempted(step: int) -> errors.Preempted:
 
 
 def _divides(every: int, step: int) -> bool:
-    """Whether something done every so many steps is due; 0 is never."""
+    """Returns whether `step` is a multiple of `every`; 0 means never."""
     return every > 0 and step % every == 0
 
 
 class _Reporter:
-    """Reads a step's metrics, notes what is not finite, writes row and bar."""
+    """Reads metrics, records skipped steps, and writes rows and the progress bar."""
 
     def __init__(
         self,
         job: Job,
         cfg: TrainConfig,
-        log: MetricsLog | NoLog,
+        log: Log,
         bar: Any,
         first: int,
     ):
@@ -139,24 +186,31 @@ class _Reporter:
         self._start_interval(first)
 
     def _start_interval(self, step: int) -> None:
-        """Lets tokens_per_second begin anew after `step`."""
+        """Starts the interval of tokens_per_second that follows `step`."""
         self._interval_step, self._tokens, self._seconds = step, 0, 0.0
         self.resume_clock()
 
     def resume_clock(self) -> None:
-        """Lets the clock of tokens_per_second go on."""
+        """Resumes the clock of tokens_per_second."""
         self._clock = time.monotonic()
 
     def _pause_clock(self) -> None:
-        """Stops it; what comes until it goes on is no training."""
+        """Pauses the clock of tokens_per_second, for work other than training."""
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + now - self._clock, now
 
-    def report(self, step: int, sums: Sums, evaluated: Any = None) -> dict[str, float]:
-        """Waits for `step`; evaluates the parameters given; writes a row if due.
+    def compile(self, state: TrainState, batch: Any) -> None:
+        """Compiles the step for a batch of a new shape while the clock is paused."""
+        self._pause_clock()
+        self._job.compile(state, batch)
+        self.resume_clock()
 
-        Returns: all metrics of the step. To be called for each step, in order.
-        Raises:  Stopped: the evaluation was left; the row lacks its scores.
+    def report(self, step: int, sums: Sums, evaluated: Any = None) -> dict[str, float]:
+        """Waits for `step`, evaluates the given parameters, writes a row if it is due.
+
+        Must be called for each step, in order.
+        Returns: all metrics of the step.
+        Raises:  Stopped: the evaluation was interrupted; the row has no scores.
         """
         row = {f"train/{name}": value for name, value in _means(sums).items()}
         if "train/skipped" in row:
@@ -183,7 +237,7 @@ class _Reporter:
         return row
 
     def complete(self, step: int, evaluated: Any) -> None:
-        """Evaluates the step that a run resumes at, and completes its row."""
+        """Evaluates the step that the run resumes at and completes its row."""
         row = self._log.last_row
         row |= self._scores(step, evaluated, row.get("train/loss", math.nan))
         if self._job.best_by:
@@ -192,7 +246,7 @@ class _Reporter:
         self.resume_clock()
 
     def _scores(self, step: int, evaluated: Any, loss: float) -> dict[str, float]:
-        """The metrics of evaluation, said in a line."""
+        """Evaluates the given parameters, prints the metrics and returns them."""
         scores = self._job.evaluate(evaluated)
         _check_finite(step, scores)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
@@ -200,7 +254,10 @@ class _Reporter:
         return scores
 
     def _note_skipped(self, step: int, row: dict[str, float]) -> dict[str, float]:
-        """The row with the number of steps skipped so far, and finite values only."""
+        """Returns the finite values of `row` and the number of steps skipped so far.
+
+        Raises: RunFailed: MOST_SKIPPED steps in a row were skipped.
+        """
         skips = self._log.skips
         if row["train/skipped"]:
             skips.add(step, row, self._job.contents(step - 1))
@@ -214,7 +271,7 @@ class _Reporter:
         return row | {"train/skipped": float(skips.count)}
 
     def _rate(self) -> float:
-        """Tokens a second since the last row."""
+        """Returns the tokens per second since the last row."""
         return self._tokens / max(self._seconds, 1e-9)
 
 
@@ -226,7 +283,7 @@ def _means(sums: Sums) -> dict[str, float]:
 
 
 def _check_finite(step: int, row: dict[str, float]) -> None:
-    """Raises RunFailed naming the first metric that is infinite or no number."""
+    """Raises RunFailed that names the first metric that is infinite or NaN."""
     for name, value in row.items():
         if not math.isfinite(value):
             raise errors.RunFailed(

@@ -20,12 +20,12 @@ LossFn = Callable[[Any, Any, jax.Array], tuple[jax.Array, Sums]]
 def make_lm_loss(
     model: Backbone, *, is_train: bool, chunk_elements: int = 1 << 22
 ) -> LossFn:
-    """The language-modelling objective as the mean over tokens, in nats.
+    """Returns the language-modelling objective: the mean over tokens, in nats.
 
     -1/T sum_t log p(u_t | u_1 ... u_{t-1}), over the T targets that an LMBatch counts.
     Source: Radford et al. 2018, Sec. 3.1, eq. (1).
-    Args:    chunk_elements: logits to hold at once, see models.heads.
-    Returns: a LossFn; its sums have `loss`. Without is_train the key is not used.
+    Args:    chunk_elements: number of logits in memory at once, see models.heads.
+    Returns: a LossFn whose sums have `loss`. Without is_train it ignores the key.
     """
 
     def loss_fn(params: dict, batch: LMBatch, key: jax.Array) -> tuple[jax.Array, Sums]:
@@ -43,9 +43,10 @@ def make_lm_loss(
 
 @dataclasses.dataclass(frozen=True)
 class TaskObjective:
-    """What the objective of a task depends on, beside the model.
+    """The settings of a task's objective.
 
-    lm_coef: lambda of eq. (5). classifier_dropout: on the states that the head reads.
+    lm_coef: lambda of eq. (5).
+    classifier_dropout: rate on the states that the head reads.
     target: softmax (a class or a choice), soft6 or mse (graded similarity).
     """
 
@@ -58,14 +59,15 @@ class TaskObjective:
 def make_task_loss(
     model: Backbone, objective: TaskObjective, *, chunk_elements: int = 1 << 22
 ) -> LossFn:
-    """L3 = L2 + lambda L1: the task's loss and the language model's on its text.
+    """Returns L3 = L2 + lambda L1: the task's loss plus a language-modelling loss.
 
-    L2 is the mean over examples of -log p(y | x_1 ... x_m); L1 is a mean over a
-    sequence's predictions, specials among them, and then over sequences, as released.
+    L2 is the mean over examples of -log p(y | x_1 ... x_m). L1 is the mean over the
+    predictions of a sequence, including special tokens, and then over sequences, as in
+    the released code.
     Source: Radford et al. 2018, Sec. 3.2, eq. (3) to (5); finetune-transformer-lm
     train.py, `model`.
-    Differs: the softmax of L1 is over tokens and specials, not over positions too.
-    Returns: a LossFn of TaskBatches, with dropout; its sums have `loss`, `task_loss`
+    Differs: the softmax of L1 is over tokens, including specials, but not positions.
+    Returns: a LossFn of TaskBatches, with dropout, whose sums have `loss`, `task_loss`
              and, for lambda > 0, `lm_loss`.
     """
 
@@ -89,8 +91,8 @@ def make_task_loss(
         if objective.lm_coef:
             num_targets_N = batch.lengths_BA.reshape(-1) - 1
             weight_NL = _up_to(num_targets_N, h_NLD) / num_targets_N[:, None]
-            # The last position, which predicts nothing, has weight 0 and stays: L can
-            # be cut into even chunks, L - 1 often can't.
+            # The last position predicts nothing and has weight 0. It is kept because L
+            # can be split into equal chunks; L - 1 often can't.
             targets_NL = jnp.roll(tokens_NL, -1, axis=1)
             table_VD = params["embed"]["token"]
             lm_sum = heads.nll_sum(
@@ -104,10 +106,11 @@ def make_task_loss(
 
 
 def target_loss(target: str, logits_BC: jax.Array, labels_B: Array) -> jax.Array:
-    """Each example's loss: loss_B.
+    """Returns loss_B, the loss of each example.
 
-    softmax: the cross entropy of a class. soft6: that of the grade spread over the two
-    integers beside it, so that sum_i i p_i is the grade. mse: the squared error.
+    softmax: the cross entropy of the class. soft6: the cross entropy of the grade,
+    spread over its two neighbouring integers so that sum_i i p_i is the grade.
+    mse: the squared error.
     Source: finetune-transformer-lm, `stsb_label_encoding` (Tai et al. 2015, Sec. 4.2).
     """
     if target == "mse":
@@ -128,9 +131,9 @@ def _encode(
     row_N: Array,
     keys: Any,
 ) -> tuple[dict, jax.Array]:
-    """The parameters with dropout on the tables, and the hidden states they give.
+    """Returns the parameters with dropout on the embeddings, and the hidden states.
 
-    Args: keys: for the tables and for the rest; None: no dropout.
+    Args: keys: one for the embeddings and one for the rest; None: no dropout.
     """
     rngs = {}
     if keys is not None:
@@ -144,7 +147,7 @@ def _encode(
 
 
 def _up_to(count_N: Array, h_NLD: jax.Array) -> jax.Array:
-    """1.0 at the first count_N positions of each row, then 0.0."""
+    """Returns 1.0 at the first count_N positions of each row and 0.0 after them."""
     is_counted_NL = jnp.arange(h_NLD.shape[1])[None, :] < count_N[:, None]
     return is_counted_NL.astype(jnp.promote_types(h_NLD.dtype, jnp.float32))
 
@@ -152,6 +155,6 @@ def _up_to(count_N: Array, h_NLD: jax.Array) -> jax.Array:
 def _drop_alike(
     h_BAD: jax.Array, rate: float, key: jax.Array, row_B: Array
 ) -> jax.Array:
-    """Dropout with one mask for all sequences of an example, as released (#11)."""
+    """Applies dropout with one mask for all sequences of an example, as released."""
     ones_B1D = jnp.ones_like(h_BAD[:, :1])
     return h_BAD * dropout.drop_rows(ones_B1D, rate, dropout.row_seeds(key, row_B))

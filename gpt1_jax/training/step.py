@@ -1,4 +1,4 @@
-"""The train state, and the one step that every job jits."""
+"""The train state and the step that every job jits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,36 +9,45 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpt1_jax.training import optim
 from gpt1_jax.training.losses import LossFn, Sums
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that training changes. `step` counts the updates made."""
+    """Everything that training changes; `step` is the number of steps made."""
 
     step: jax.Array
     params: Any
     opt_state: Any
 
 
-# 32 bits, as a config's; an array where a compiled program takes it as an argument.
+# A 32-bit integer; an array where a compiled program takes it as an argument.
 Seed = jax.Array | np.uint32 | int
 
 
+def make_key(seed: Seed) -> jax.Array:
+    """Returns the threefry key of a seed, whatever implementation JAX defaults to.
+
+    A run is a function of its seed, so no setting of the process may change its keys.
+    """
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def init_key(seed: Seed) -> jax.Array:
-    """The key that parameters are drawn with."""
-    return jax.random.split(jax.random.key(seed))[0]
+    """Returns the key that initialises the parameters."""
+    return jax.random.split(make_key(seed))[0]
 
 
 def step_key(seed: Seed, step: jax.Array | int) -> jax.Array:
-    """The key of all randomness inside the update after `step` others."""
-    return jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], step)
+    """Returns the key for all randomness in the update that follows `step` others."""
+    return jax.random.fold_in(jax.random.split(make_key(seed))[1], step)
 
 
 def make_init(
     init_params: Callable[[jax.Array], Any], tx: optax.GradientTransformation
 ) -> Callable[..., TrainState]:
-    """A function of the seed, to be jitted, that makes the state before any update."""
+    """Returns a function, to be jitted, from the seed to the initial state."""
 
     def init(seed: Seed = 0) -> TrainState:
         params = init_params(init_key(seed))
@@ -54,17 +63,19 @@ def make_train_step(
     *,
     accumulation_steps: int = 1,
 ) -> Callable[..., tuple[TrainState, Sums]]:
-    """The update (state, batch, seed) -> (state, {name: (sum, count)}), to be jitted.
+    """Returns (state, batch, seed) -> (state, {name: (sum, count)}), to be jitted.
 
     The seed is an argument, so that runs of all seeds share one compiled program.
 
-    The sums are the loss function's, the gradient's norm before the update, the
-    parameters' after it, the learning rate that `schedule` gave, and `skipped`: 1 where
-    loss or gradient is not finite. Then the state stays as it was, but for `step`. Both
-    are known before the update, so that it is made in place: a look at the parameters
-    themselves would need the old state beside the new.
-    With accumulation, gradients are means over microbatches that are run in turn; the
-    batch size must be a multiple. Jit, devices and donation are the caller's.
+    The sums are those of the loss function, the norm of the gradient, the norm of the
+    new parameters, the learning rate of the update, and `skipped`: 1 where loss or
+    gradient is not finite. Then parameters and moments stay as they were, and only
+    `step` and the optimizer's count advance, so that the schedule never lags. Both
+    values are known before the update, so XLA makes it in place: a test of the new
+    parameters would need the old state beside them.
+    With accumulation, gradients are means over microbatches that run one after another;
+    accumulation_steps must divide the batch size. The caller chooses jit options,
+    devices and donation.
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -91,10 +102,11 @@ def make_train_step(
     ) -> tuple[TrainState, Sums]:
         key = step_key(seed, state.step)
         grads, sums = mean_gradients(state.params, batch, key)
+        count = optim.count_of(state.opt_state)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         sums |= {"grad_norm": (optax.tree.norm(grads), jnp.ones(()))}
-        sums |= {"learning_rate": (schedule(state.step), jnp.ones(()))}
+        sums |= {"learning_rate": (schedule(count), jnp.ones(()))}
         is_good = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(sums["grad_norm"][0])
         sums |= {"skipped": (1.0 - is_good, jnp.ones(()))}
         params, opt_state = jax.tree.map(
@@ -102,20 +114,51 @@ def make_train_step(
             (params, opt_state),
             (state.params, state.opt_state),
         )
+        opt_state = optim.with_count(opt_state, count + 1)
         sums |= {"param_norm": (optax.tree.norm(params), jnp.ones(()))}
         return TrainState(state.step + 1, params, opt_state), sums
 
     return train_step
 
 
-def split_microbatches(num_hands: int) -> Callable[[jax.Array], jax.Array]:
-    """(B, ...) to (num_hands, B / num_hands, ...), rows dealt out in turn.
+class CompiledStep:
+    """A jitted train step with a program for each shape of batches.
 
-    So each device keeps its own rows: a microbatch is sharded as the batch was.
+    jax.jit would compile a new shape within the step's call; here the caller says when.
     """
 
-    def deal(x: jax.Array) -> jax.Array:
-        split = x.reshape(len(x) // num_hands, num_hands, *x.shape[1:])
-        return split.swapaxes(0, 1)
+    def __init__(self, jitted: Any, seed: Seed):
+        self._jitted, self._seed = jitted, seed
+        self._programs: dict[Any, Callable[..., tuple[TrainState, Sums]]] = {}
 
-    return deal
+    def is_compiled(self, batch: Any) -> bool:
+        """Returns whether there is a program for batches of this shape."""
+        return _shapes(batch) in self._programs
+
+    def compile(self, state: TrainState, batch: Any) -> None:
+        """Compiles the program for batches of this shape."""
+        lowered = self._jitted.lower(state, batch, self._seed)
+        self._programs[_shapes(batch)] = lowered.compile()
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
+        """Makes the update with the program that `compile` made."""
+        return self._programs[_shapes(batch)](state, batch, self._seed)
+
+
+def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+
+
+def split_microbatches(num_microbatches: int) -> Callable[[jax.Array], jax.Array]:
+    """Returns a function from (B, ...) to (num_microbatches, rows of each, ...).
+
+    Row i goes to microbatch i % num_microbatches, so that each device keeps its own
+    rows: a microbatch is sharded as the batch is.
+    """
+
+    def split(x: jax.Array) -> jax.Array:
+        num_rows = len(x) // num_microbatches
+        interleaved = x.reshape(num_rows, num_microbatches, *x.shape[1:])
+        return interleaved.swapaxes(0, 1)
+
+    return split

@@ -1,4 +1,4 @@
-"""What a fresh model takes over from a trained one: parameters, by name."""
+"""Transfer of parameters from a trained model to a fresh one, by name."""
 
 import dataclasses
 import re
@@ -16,9 +16,9 @@ _LAYER = re.compile(r"block_(\d+)/")
 
 @dataclasses.dataclass(frozen=True)
 class Transferred:
-    """Parameters after a transfer, and which paths were taken, fresh and unused.
+    """The parameters after a transfer, with the paths taken, fresh and unused.
 
-    fresh_rows: how many rows of a token table that was taken are fresh.
+    fresh_rows: number of fresh rows in a token table that was taken.
     """
 
     params: Any
@@ -29,10 +29,11 @@ class Transferred:
 
 
 def transfer(fresh: Any, trained: Any, num_layers: int) -> Transferred:
-    """`fresh` with the trained embeddings and first `num_layers` layers in place.
+    """Returns `fresh` with the trained embeddings and first `num_layers` layers.
 
-    A trained token table may lack the rows of specials, which then stay fresh; a task's
-    head is never taken. Source: Radford et al. 2018, Sec. 5, Figure 2 (left).
+    A trained token table may lack the rows of special tokens, which then stay fresh.
+    The head of a task is never taken.
+    Source: Radford et al. 2018, Sec. 5, Figure 2 (left).
     Args:   num_layers: -1 for all; 0 for the embeddings only; -2 for nothing.
     Raises: UserError that lists every path whose shape does not fit.
     """
@@ -75,7 +76,7 @@ def _is_wanted(path: str, num_layers: int) -> bool:
 
 
 def _fits(path: str, old: jax.Array | None, new: jax.Array) -> bool:
-    """Whether shapes agree; of the token table only the width must."""
+    """Returns whether the shapes agree; a token table may have fewer rows."""
     if old is None:
         return False
     if path == _TOKEN_TABLE:
@@ -88,7 +89,7 @@ def _shape(value: jax.Array | None) -> str:
 
 
 def describe(transferred: Transferred) -> str:
-    """One line about what was taken, left fresh and unused, by top-level name."""
+    """Returns a line of the top-level names that were taken, left fresh and unused."""
 
     def names(paths: tuple[str, ...]) -> str:
         return ", ".join(sorted({path.split("/")[0] for path in paths})) or "nothing"

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+import gpt1_jax
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.distributed import mesh
+from gpt1_jax.training.step import make_key
 
 
 @pytest.fixture
@@ -83,13 +85,33 @@ def test_auto_is_the_dtype_that_the_devices_are_best_at(monkeypatch, backend, dt
     assert mesh.resolve_dtype(given) == given
 
 
-def test_float64_turns_64_bit_mode_on():
-    assert jnp.ones(1).dtype == jnp.float32
+def test_64_bit_mode_is_on_for_float64_alone():
     try:
-        mesh.resolve_dtype(ModelConfig(compute_dtype="float64"))
-        assert jnp.ones(1).dtype == jnp.float64
+        for dtype in ("float64", "float32", "float64", "bfloat16"):
+            mesh.resolve_dtype(ModelConfig(compute_dtype=dtype))
+            expected = "float64" if dtype == "float64" else "float32"
+            assert jnp.ones(1).dtype == expected
     finally:
         jax.config.update("jax_enable_x64", False)
+
+
+def test_a_float64_model_leaves_the_next_models_numbers_as_they_are(pretrained_workdir):
+    def numbers(dtype: str) -> dict[str, np.ndarray]:
+        model = gpt1_jax.load(pretrained_workdir, compute_dtype=dtype)
+        drawn = jax.random.normal(make_key(3), (5,))
+        logits_NLV = model.logits(np.ones((1, 7)))
+        return {"logits": np.asarray(logits_NLV), "drawn": np.asarray(drawn)}
+
+    alone = numbers("float32")
+    try:
+        between, after = numbers("float64"), numbers("float32")
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    for name, expected in alone.items():
+        assert between[name].dtype == np.float64
+        assert np.any(between[name] != expected)
+        assert after[name].dtype == expected.dtype == np.float32
+        np.testing.assert_array_equal(after[name], expected)
 
 
 def test_the_terminal_line_names_devices_and_precision():

@@ -150,6 +150,16 @@ def test_cold_draws_are_the_likeliest(generate, sampling):
     assert np.any(np.array(hot) != greedy)
 
 
+def test_no_setting_of_the_process_changes_the_draws(model, params):
+    drawn = []
+    for implementation in ("threefry2x32", "rbg"):
+        decoder = decode.Decoder(model, CONTEXT)  # with no program compiled before
+        with jax.default_prng_impl(implementation):
+            how = decode.Sampling(seed=7)
+            drawn.append(decoder.generate(params, prompts(3, 5), 6, how))
+    np.testing.assert_array_equal(*drawn)
+
+
 def test_draws_have_the_models_probabilities(model, params, generate):
     """First and third tokens of many continuations, against the model's own words."""
     (prompt,) = prompts(3)

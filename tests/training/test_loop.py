@@ -194,6 +194,33 @@ def test_rate_covers_all_steps_since_the_last_row_also_across_a_save(monkeypatch
     assert record.rows[6]["train/tokens_per_second"] == 15 / 106
 
 
+def test_rate_leaves_out_compiling(monkeypatch):
+    """A step takes 1 s, a compilation 1000 s, and begins once the step has ended."""
+    clock, compiled = {"now": 0.0}, set()
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
+
+    def compile_step(state: TrainState, batch: int) -> None:
+        clock["now"] += 1000.0
+        assert state.step == batch
+        assert len(record.rows) == batch
+        compiled.add(batch % 3)
+
+    def train(step: int) -> None:
+        assert (step - 1) % 3 in compiled
+        clock["now"] += 1.0
+
+    hooks = {
+        "is_compiled": lambda batch: batch % 3 in compiled,
+        "compile": compile_step,
+    }
+    record = Record(more=hooks, train=train)
+    record.fit(cfg=TrainConfig(log_every_steps=1, eval_every_steps=0))
+    rates = [row["train/tokens_per_second"] for row in record.rows.values()]
+    # Reading one step late puts a step's end where the next one's is: 0 to 2 seconds.
+    assert clock["now"] == 3 * 1000 + 11
+    assert min(rates) >= 64 / 2
+
+
 def test_further_steps_are_evaluated_where_a_job_asks(monkeypatch):
     record = Record(more={"eval_steps": range(5, 12, 5)})
     record.fit()

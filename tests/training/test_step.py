@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from gpt1_jax.config import ModelConfig
+from gpt1_jax.config import ModelConfig, OptimConfig
 from gpt1_jax.data.text.corpus import LMBatch
+from gpt1_jax.models.backbone import init_params as init_transformer
 from gpt1_jax.models.transformer import Transformer
-from gpt1_jax.training import losses
+from gpt1_jax.training import losses, optim
 from gpt1_jax.training import step as step_lib
 
 CFG = ModelConfig(
@@ -46,7 +47,7 @@ def batch(row_B=range(BATCH)) -> LMBatch:
 @pytest.fixture(scope="module")
 def step_once(make_params):
     """(batch, accumulation_steps) -> the gradients of a step, and its sums."""
-    tx = optax.sgd(1.0)
+    tx = optax.sgd(optax.constant_schedule(1.0))
     before = make_params(MODEL)
     loss_fn = losses.make_lm_loss(MODEL, is_train=True)
 
@@ -111,11 +112,12 @@ def test_each_step_counts_itself_and_uses_its_own_key():
         loss = params * jax.random.normal(key)
         return loss, {"loss": (loss, jnp.ones(()))}
 
-    tx = optax.sgd(1.0)
+    tx = optax.sgd(optax.constant_schedule(1.0))
     changes = {}
     train_step = jax.jit(step_lib.make_train_step(loss_fn, tx, rate))
     for seed in (0, 1):
-        now = step_lib.TrainState(jnp.int32(4), jnp.zeros(()), tx.init(jnp.zeros(())))
+        opt_state = optim.with_count(tx.init(jnp.zeros(())), jnp.int32(4))
+        now = step_lib.TrainState(jnp.int32(4), jnp.zeros(()), opt_state)
         for step in (4, 5, 6):
             after, sums = train_step(now, None, np.uint32(seed))
             assert sums["learning_rate"] == (step / 8, 1)
@@ -130,6 +132,29 @@ def test_each_step_counts_itself_and_uses_its_own_key():
     assert train_step._cache_size() == 1
 
 
+def test_a_compiled_step_has_a_program_for_each_shape():
+    def loss_fn(params, batch, key):
+        loss = (params * batch["x"]).sum()
+        return loss, {"loss": (loss, jnp.ones(()))}
+
+    tx = optax.sgd(optax.constant_schedule(0.5))
+    jitted = jax.jit(step_lib.make_train_step(loss_fn, tx, rate), donate_argnums=0)
+    compiled = step_lib.CompiledStep(jitted, np.uint32(3))
+    now = step_lib.make_init(lambda key: jnp.zeros(()), tx)()
+    total = 0.0
+    for length in (3, 5, 3, 5):
+        batch = {"x": jnp.arange(float(length))}
+        if not compiled.is_compiled(batch):
+            with pytest.raises(KeyError):
+                compiled(now, batch)
+            compiled.compile(now, batch)
+        now, _ = compiled(now, batch)
+        total -= 0.5 * sum(range(length))
+        assert now.params == total
+    assert now.step == 4
+    assert jitted._cache_size() == 0
+
+
 def test_keys_depend_on_seed_step_and_purpose_only():
     def bits(key):
         return tuple(jax.random.key_data(key).tolist())
@@ -141,6 +166,19 @@ def test_keys_depend_on_seed_step_and_purpose_only():
     for seed in (2, 2**31 + 5, 2**32 - 1):
         traced = traced_key(np.uint32(seed), jnp.int32(4))
         assert bits(traced) == bits(step_lib.step_key(seed, 4))
+
+
+def test_no_setting_of_the_process_changes_the_numbers(step_once):
+    def init_params(key):
+        return init_transformer(MODEL, key)
+
+    init = step_lib.make_init(init_params, optax.adam(1e-3))
+    found = []
+    for implementation in ("threefry2x32", "rbg"):
+        with jax.default_prng_impl(implementation):
+            found.append((init(np.uint32(3)).params, step_once(batch())))
+    for leaves in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_array_equal(*leaves)
 
 
 def test_a_fresh_state_is_a_function_of_the_seed():
@@ -167,7 +205,7 @@ def test_rows_are_dealt_in_turn():
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 @pytest.mark.parametrize("what", ["loss", "gradient", "nothing"])
-def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
+def test_a_step_that_is_not_finite_changes_nothing_but_the_counts(
     what, accumulation_steps
 ):
     """One example of six is bad; only the loss or the gradient shows it."""
@@ -204,9 +242,32 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
     shown = {"loss": "loss", "gradient": "grad_norm"}
     if is_skipped:
         assert not finite[shown[what]]
+    assert after.opt_state.count == opt_state.count + 1
     for now, then in zip(
-        jax.tree.leaves((after.params, after.opt_state)),
-        jax.tree.leaves((params, opt_state)),
+        jax.tree.leaves((after.params, after.opt_state.mu, after.opt_state.nu)),
+        jax.tree.leaves((params, opt_state.mu, opt_state.nu)),
         strict=True,
     ):
         assert (np.asarray(now).tobytes() == np.asarray(then).tobytes()) == is_skipped
+
+
+@pytest.mark.parametrize("name", ["openai_adam", "adamw"])
+def test_the_schedule_goes_on_over_a_skipped_step(name):
+    """The rate that is logged is the one that the update was made with."""
+
+    def loss_fn(params, batch, key):
+        loss = (params * batch).sum()
+        return loss, {"loss": (loss, jnp.ones(()))}
+
+    cfg = OptimConfig(name, 0.5, "linear", 0, 0.3, weight_decay=0.0, b1=0.0, b2=0.0)
+    tx, schedule = optim.make_optimizer(cfg, 10), optim.make_schedule(cfg, 10)
+    train_step = jax.jit(step_lib.make_train_step(loss_fn, tx, schedule))
+    now = step_lib.make_init(lambda key: jnp.ones(1), tx)()
+    for step, gradient in enumerate([1.0, 1.0, jnp.nan, 1.0, jnp.inf, 1.0]):
+        after, sums = train_step(now, jnp.full(1, gradient))
+        rate = cfg.peak_learning_rate * min(step / 3, 1) * (1 - step / 10)
+        np.testing.assert_allclose(sums["learning_rate"][0], rate, rtol=1e-5)
+        # Without momentum every update is the rate times the gradient's sign.
+        change = 0.0 if sums["skipped"][0] else rate
+        np.testing.assert_allclose(now.params - after.params, change, atol=1e-5)
+        now = after
