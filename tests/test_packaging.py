@@ -103,6 +103,6 @@ def test_it_is_said_which_experiment_runs(ended, installed):
     said = ended["an experiment that imports another, and its own axes"].stdout
     found = installed / "experiments/layer_transfer.py"
     assert said == (
-        "no experiments/layer_transfer.py here: using the one that comes with gpt1_jax, "
-        f"{found}\n"
+        "no experiments/layer_transfer.py here: using the one that comes with "
+        f"gpt1_jax, {found}\n"
     )
