@@ -82,7 +82,7 @@ def _counter(x: jax.Array, key: jax.Array) -> jax.Array:
     row_N = jnp.arange(len(x), dtype=jnp.uint32)
     seed_N2 = dropout.row_seeds(key, row_N)
     own_N2 = dropout.site_seeds(seed_N2, 0, dropout.ATTENTION)
-    return dropout.drop_rows(x, _RATE.value, own_N2)
+    return dropout.drop(x, _RATE.value, own_N2)
 
 
 def _flax(x: jax.Array, key: jax.Array) -> jax.Array:

@@ -151,7 +151,7 @@ def _graded(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
 
 
 def _drop(rate: float, key: jax.Array, x: jax.Array) -> jax.Array:
-    return dropout.drop_rows(x, rate, _row_seeds(key, len(x)))
+    return dropout.drop(x, rate, _row_seeds(key, len(x)))
 
 
 def _row_seeds(key: jax.Array, num_rows: int) -> jax.Array:
@@ -188,7 +188,7 @@ def _attention(name: str, model: ModelConfig, B: int) -> Part:
     def attend(key: jax.Array, *qkv: jax.Array) -> jax.Array:
         drop = None
         if rate := model.attention_dropout:
-            drop = dropout.RowDropout(rate, _row_seeds(key, B))
+            drop = dropout.Dropout(rate, _row_seeds(key, B))
         return causal_attention(*qkv, drop, implementation=model.attention)
 
     call = _graded(attend, *qkv)

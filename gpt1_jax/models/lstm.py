@@ -131,7 +131,7 @@ class LSTM(nn.Module):
                 row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
             own_N2 = dropout.site_seeds(seed_N2, 0, dropout.MLP_OUTPUT)
-            h_NLD = dropout.drop_rows(h_NLD, self.cfg.residual_dropout, own_N2)
+            h_NLD = dropout.drop(h_NLD, self.cfg.residual_dropout, own_N2)
         return h_NLD
 
     def _zeros(self, N: int) -> State:

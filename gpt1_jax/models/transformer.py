@@ -87,7 +87,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x_NLD: jax.Array,
-        drop: dropout.RowDropout | None,
+        drop: dropout.Dropout | None,
         memory: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
@@ -145,12 +145,12 @@ class Block(nn.Module):
             if seed_N2 is None:
                 return x
             own_N2 = dropout.site_seeds(seed_N2, layer, site)
-            return dropout.drop_rows(x, rate, own_N2)
+            return dropout.drop(x, rate, own_N2)
 
         cfg = self.cfg
         on_weights = None
         if seed_N2 is not None and cfg.attention_dropout:
-            on_weights = dropout.RowDropout(
+            on_weights = dropout.Dropout(
                 cfg.attention_dropout,
                 dropout.site_seeds(seed_N2, layer, dropout.ATTENTION),
             )

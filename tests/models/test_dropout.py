@@ -15,7 +15,7 @@ def rows(*numbers: int) -> jax.Array:
 
 
 def drop_rows(x, rate, *, key: int, row_N) -> jax.Array:
-    return dropout.drop_rows(x, rate, dropout.row_seeds(jax.random.key(key), row_N))
+    return dropout.drop(x, rate, dropout.row_seeds(jax.random.key(key), row_N))
 
 
 def kept(shape, rate, *, key=0, row_N=None) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_masks_of_steps_layers_sites_and_rows_are_uncorrelated():
         step_key = jax.random.fold_in(jax.random.key(0), step)
         seed_N2 = dropout.row_seeds(step_key, rows(0, 1, 2))
         own_N2 = dropout.site_seeds(seed_N2, layer, site)
-        x = dropout.drop_rows(jnp.ones((3, size)), 0.5, own_N2)
+        x = dropout.drop(jnp.ones((3, size)), 0.5, own_N2)
         masks.append(np.asarray(x) > 0)
     masks = np.concatenate(masks)
     assert len(masks) == 81
@@ -97,7 +97,7 @@ def test_a_row_keeps_its_mask_however_rows_are_split_into_batches():
 
 def test_masks_are_the_same_under_jit():
     def drop(x, key, row_N):
-        return dropout.drop_rows(x, 0.3, dropout.row_seeds(key, row_N))
+        return dropout.drop(x, 0.3, dropout.row_seeds(key, row_N))
 
     arguments = (jnp.ones((3, 11, 13)), jax.random.key(4), rows(2, 0, 1))
     np.testing.assert_array_equal(jax.jit(drop)(*arguments), drop(*arguments))
