@@ -77,8 +77,7 @@ def _nll_sum_fwd(
     weight_NL: jax.Array,
     chunk_elements: int,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """Returns the sum and its gradients; d nll / d logits = softmax - onehot(target).
-    """
+    """Returns the sum and its gradients; d nll / d logits = softmax - onehot(target)."""
     V = len(table_VD)
     table_PD = _padded(table_VD, h_NLD.dtype)
 
@@ -168,12 +167,12 @@ def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
 def num_chunks(shape: tuple[int, ...], V: int, chunk_elements: int) -> int:
     """Returns into how many chunks along L a batch of shape (N, L) is split.
 
-    They hold at most chunk_elements logits each, where a single position does. Equal
-    chunks are preferred, if they are at most twice as many as needed; else the last
-    one is padded.
+    Each holds at most chunk_elements logits, or one position if that has more. Chunks
+    of equal length are preferred; where those would be more than twice as many as
+    needed (a prime L), the last chunk is padded instead.
     """
     N, L = shape
-    needed = min(L, -(-N * L * V // chunk_elements))
+    needed = -(-L // max(1, chunk_elements // (N * V)))
     equal = (count for count in range(needed, 2 * needed + 1) if L % count == 0)
     return next(equal, needed)
 
