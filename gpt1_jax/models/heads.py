@@ -87,8 +87,8 @@ def _nll_sum_fwd(
         kept = jnp.einsum("nld,pd->nlp", h, table_PD)
 
         def logits() -> jax.Array:
-            """Returns `kept` in float32; called for each use, so that XLA fuses the
-            conversion with the use instead of keeping a float32 copy."""
+            # Called for each use: XLA then fuses the conversion to float32 with the
+            # use, instead of keeping a float32 copy.
             wide = kept.astype(total.dtype)
             if len(table_PD) == V:
                 return wide

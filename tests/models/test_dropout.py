@@ -232,7 +232,7 @@ def test_on_gpus_the_bias_of_a_dense_layer_is_scaled_too(dtype):
 
     @jax.jit
     def dropped_dense(x, w, bias):
-        return drop_rows(x @ w + bias, rate, key=0, row_N=row_N)
+        return drop_rows(x @ w + bias[None, None], rate, key=0, row_N=row_N)
 
     exact = [np.asarray(array, np.float64) for array in (x, w, bias)]
     dense = exact[0] @ exact[1] + exact[2]
