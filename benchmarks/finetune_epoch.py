@@ -49,7 +49,7 @@ def main() -> None:
     found = model_store.restore(_CHECKPOINT.value)
     run_config = _config(found)
     task = loading.named(_TASK.value)
-    recipe = classifier.Recipe(run_config, task, found.tokenizer)
+    recipe = classifier.TaskModel(run_config, task, found.tokenizer)
     data = task_data.open_data(run_config.data)
     train = recipe.records(data.load(task, task.train).examples)
     (dev_split, *_) = task.dev.values()
@@ -67,7 +67,7 @@ def main() -> None:
     for side, params in results.items():
         answers = recipe.answers(params, dev)
         scores[side] = recipe.scores({"": dev}, {"": answers})
-        logits[side] = recipe.classifier.logits(
+        logits[side] = recipe.batched_logits.logits(
             params, dev, batches.eval_buckets(_LENGTH.value)
         )
     num_rounds = _COMPARISON.rounds.value
@@ -110,7 +110,7 @@ def _config(found: model_store.Restored) -> config.RunConfig:
 
 
 def _make_run(
-    recipe: classifier.Recipe, train: Any, buckets: tuple[int, ...], trained: Any
+    recipe: classifier.TaskModel, train: Any, buckets: tuple[int, ...], trained: Any
 ) -> tuple[Any, Any]:
     """(lengths to pad to -> the parameters after the first batches), and before them.
 

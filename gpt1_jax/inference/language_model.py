@@ -1,4 +1,4 @@
-"""A trained model to use from Python: what gpt1_jax.load returns."""
+"""The trained language model that gpt1_jax.load returns."""
 
 import dataclasses
 import functools
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.config import RunConfig
@@ -28,15 +29,21 @@ class Score(TypedDict):
     logprobs: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """A model: its weights, its tokenizer and the config of the run that made it."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class LanguageModel:
+    """A model's parameters and tokenizer, and the config of the run that made it."""
 
     config: RunConfig
     model: Backbone
     params: Any
     tokenizer: tokenizers.Tokenizer
     step: int
+
+    def __repr__(self) -> str:
+        cfg, V = self.model.cfg, self.tokenizer.vocab_size
+        layers = "1 layer" if cfg.depth == 1 else f"{cfg.depth} layers"
+        sizes = f"{layers} of width {cfg.width}, {V:,} tokens"
+        return f"LanguageModel({cfg.backbone}, {sizes}, step {self.step:,})"
 
     def _logits(self, params: Any, tokens_NL: jax.Array) -> jax.Array:
         return backbone.apply(self.model, params, "__call__", tokens_NL)
@@ -53,9 +60,60 @@ class Pretrained:
     def _jitted_logits(self) -> Callable[[Any, np.ndarray], jax.Array]:
         return jax.jit(self._logits)
 
+    @functools.cached_property
+    def _jitted_hidden_states(self) -> Callable[[Any, np.ndarray], jax.Array]:
+        def hidden_states(params: Any, tokens_NL: jax.Array) -> jax.Array:
+            _, captured = backbone.apply(
+                self.model, params, "encode", tokens_NL, mutable="intermediates"
+            )
+            return jnp.stack(captured["intermediates"]["hidden_states"])
+
+        return jax.jit(hidden_states)
+
+    @functools.cached_property
+    def _jitted_mean_state(self) -> Callable[[Any, np.ndarray, np.ndarray], jax.Array]:
+        def mean_state(
+            params: Any, tokens_NL: jax.Array, lengths_N: jax.Array
+        ) -> jax.Array:
+            h_NLD = backbone.apply(self.model, params, "encode", tokens_NL)
+            is_token_NL = jnp.arange(h_NLD.shape[1])[None] < lengths_N[:, None]
+            kept_NLD = jnp.where(is_token_NL[..., None], h_NLD.astype(jnp.float32), 0.0)
+            return kept_NLD.sum(1) / lengths_N[:, None]
+
+        return jax.jit(mean_state)
+
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:
         """logits_NLV over the token after each position; rows padded on the right."""
         return self._jitted_logits(self.params, np.asarray(tokens_NL, np.int32))
+
+    def hidden_states(self, tokens_NL: np.ndarray) -> jax.Array:
+        """Returns the embeddings' output and each layer's: (num_layers + 1, N, L, D).
+
+        Rows are padded on the right. An LSTM has one layer.
+        """
+        return self._jitted_hidden_states(self.params, np.asarray(tokens_NL, np.int32))
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns the mean of the last layer's states over each text's tokens: (N, D).
+
+        Raises: UserError: a text has no token, or more than the context length.
+        """
+        _refuse_string("embed", texts)
+        ids = [self.tokenizer.encode(text) for text in texts]
+        context_length = self.config.model.context_length
+        for number, tokens in enumerate(ids):
+            if not 1 <= len(tokens) <= context_length:
+                raise UserError(
+                    f"text {number} has {len(tokens)} tokens; from 1 to "
+                    f"{context_length}, the context length; shorten or split it"
+                )
+        embeddings_ND = np.zeros((len(ids), self.config.model.width), np.float32)
+        for index, tokens_NL in scoring.padded_batches(ids, context_length):
+            lengths_N = np.ones(len(tokens_NL), np.int32)
+            lengths_N[: len(index)] = [len(ids[number]) for number in index]
+            found_ND = self._jitted_mean_state(self.params, tokens_NL, lengths_N)
+            embeddings_ND[index] = found_ND[: len(index)]
+        return embeddings_ND
 
     def generate(
         self,
@@ -110,8 +168,7 @@ class Pretrained:
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Each text's token ids and their log-probabilities in nats."""
-        if isinstance(texts, str):
-            raise UserError("score was given a string; a list of texts is expected")
+        _refuse_string("score", texts)
         ids = [self.tokenizer.encode(text) for text in texts]
         logps = scoring.score(
             self._token_logp,
@@ -123,6 +180,13 @@ class Pretrained:
             Score(text=text, tokens=tokens.tolist(), logprobs=logp.tolist())
             for text, tokens, logp in zip(texts, ids, logps, strict=True)
         ]
+
+
+def _refuse_string(method: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise UserError(
+            f"{method} was given a string; a list of texts is expected; put it into one"
+        )
 
 
 class _Continuation:
@@ -162,12 +226,14 @@ def _num_equal(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pretrained:
-    """The language model in a workdir, or in one of its checkpoints/STEP.
+def load(
+    path: str | Path, compute_dtype: str = "", attention: str = ""
+) -> LanguageModel:
+    """Returns the language model in a workdir, or in one of its checkpoints/STEP.
 
-    Of a workdir: the best step if its job keeps one, else the newest.
-    Args:   compute_dtype: another than the run's, as float32 on an accelerator.
-            attention: another than the run's; see config.ModelConfig.
+    In a workdir it is the best step if the job keeps one, else the newest.
+    Args:   compute_dtype, attention: replace the run's settings; see
+            config.ModelConfig.
     Raises: UserError, NotFound: as model_store.restore.
     """
     found = model_store.restore(path)
@@ -183,4 +249,4 @@ def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pret
     if attention:
         cfg = dataclasses.replace(cfg, attention=attention)
     model = backbone.make(mesh.resolve_dtype(cfg), vocab_size)
-    return Pretrained(found.config, model, params, tokenizer, found.step)
+    return LanguageModel(found.config, model, params, tokenizer, found.step)

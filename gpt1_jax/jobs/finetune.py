@@ -67,7 +67,7 @@ def run(
     with multihost.first_before_others("the data was prepared"):
         tokenizer = starting_point.tokenizer(config, workdir)
         data = task_data.open_data(config.data)
-    finetuning = _FineTuning(classifier.Recipe(config, task, tokenizer), data)
+    finetuning = _FineTuning(classifier.TaskModel(config, task, tokenizer), data)
     result = session.complete(
         workdir,
         config,
@@ -105,12 +105,15 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
         model = classifier.load(workdir)
         for rider, split, name in there:
             terminal.say(f"{name} is there now: predicting it")
-            records = _test_records(model.recipe, data, rider, split)
-            _write(model.recipe, model.params, workdir, {name: records})
+            records = _test_records(model.task_model, data, rider, split)
+            _write(model.task_model, model.params, workdir, {name: records})
 
 
 def _test_records(
-    recipe: classifier.Recipe, data: task_data.TaskData, task: loading.Task, split: str
+    recipe: classifier.TaskModel,
+    data: task_data.TaskData,
+    task: loading.Task,
+    split: str,
 ) -> Records:
     """The records of a test split, of the recipe's own task or one that rides along."""
     rider = dataclasses.replace(recipe, task=task)
@@ -118,7 +121,10 @@ def _test_records(
 
 
 def _write(
-    recipe: classifier.Recipe, params: Any, workdir: Path, records: dict[str, Records]
+    recipe: classifier.TaskModel,
+    params: Any,
+    workdir: Path,
+    records: dict[str, Records],
 ) -> None:
     """Writes predictions/NAME.jsonl for each of `records`."""
     for name, found in records.items():
@@ -138,7 +144,7 @@ def _summary(scores: dict[str, float]) -> str:
 class _FineTuning:
     """The model, the step and the data of one run, on the devices there are."""
 
-    def __init__(self, recipe: classifier.Recipe, data: task_data.TaskData):
+    def __init__(self, recipe: classifier.TaskModel, data: task_data.TaskData):
         self.recipe, config = recipe, recipe.config
         terminal.say(f"task data: {data.directory}")
         self.train_records, *dev_records = (

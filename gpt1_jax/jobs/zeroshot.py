@@ -160,7 +160,7 @@ class _Scorer:
 
     def __init__(
         self,
-        model: language_model.Pretrained,
+        model: language_model.LanguageModel,
         data: task_data.TaskData,
         heuristics: Sequence[Heuristic],
     ):

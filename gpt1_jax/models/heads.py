@@ -77,7 +77,10 @@ def _nll_sum_fwd(
     weight_NL: jax.Array,
     chunk_elements: int,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """Returns the sum and its gradients; d nll / d logits = softmax - onehot(target)."""
+    """Returns the sum and its gradients.
+
+    d nll / d logits = softmax - onehot(target).
+    """
     V = len(table_VD)
     table_PD = _padded(table_VD, h_NLD.dtype)
 
