@@ -22,10 +22,13 @@ _TOKENS_AT_ONCE = 8
 
 
 class Sampling(NamedTuple):
-    """How a token is drawn from softmax(logits / temperature).
+    """The settings for drawing a token from softmax(logits / temperature).
 
-    temperature: 0 takes the likeliest. top_k: 0 keeps all. top_p: 1 keeps all, less the
-    fewest likeliest tokens that together have that probability. seed: of the draws.
+    temperature: 0 takes the likeliest token.
+    top_k: only the top_k likeliest tokens are kept; 0 keeps all.
+    top_p: of those, only the fewest likeliest that together have probability top_p are
+    kept, measured after top_k as in transformers; 1 keeps all.
+    seed: the random seed of the draws.
     """
 
     temperature: float = 1.0
@@ -67,17 +70,18 @@ def sample(
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> jax.Array:
-    """Tokens drawn as `Sampling` says, for a temperature above 0: token_N."""
+    """Draws token_N with the settings of `Sampling`, at a temperature above 0."""
     V = logits_NV.shape[-1]
     scaled_NV = _scaled(logits_NV, temperature)
     order_NV = jnp.argsort(-scaled_NV, axis=-1)
     ranked_NV = jnp.take_along_axis(scaled_NV, order_NV, axis=-1)
+    rank_1V = jnp.arange(V)[None]
+    is_in_top_k_1V = rank_1V < jnp.where(top_k > 0, top_k, V)
+    ranked_NV = jnp.where(is_in_top_k_1V, ranked_NV, -jnp.inf)
     probability_NV = jax.nn.softmax(ranked_NV, axis=-1)
     mass_before_NV = jnp.cumsum(probability_NV, axis=-1) - probability_NV
-    rank_1V = jnp.arange(V)[None]
-    keep_NV = (rank_1V < jnp.where(top_k > 0, top_k, V)) & (mass_before_NV < top_p)
-    keep_NV |= rank_1V == 0
-    rank_N = jax.random.categorical(key, jnp.where(keep_NV, ranked_NV, -jnp.inf))
+    is_kept_NV = (mass_before_NV < top_p) | (rank_1V == 0)
+    rank_N = jax.random.categorical(key, jnp.where(is_kept_NV, ranked_NV, -jnp.inf))
     return jnp.take_along_axis(order_NV, rank_N[:, None], axis=-1)[:, 0]
 
 
