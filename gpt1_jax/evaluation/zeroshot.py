@@ -1,8 +1,8 @@
-"""Tasks solved by a language model alone: what it finds likely decides.
+"""Tasks solved by a language model alone, through the likelihood of texts.
 
-Radford et al. 2018, Sec. 5, "Zero-shot Behaviors". An example becomes candidates, texts
-to score after texts that are given; the rest are functions of their log-probabilities.
-A text is cut on the left where it exceeds the context.
+Radford et al. 2018, Sec. 5, "Zero-shot Behaviors". An example becomes
+candidates: texts to score, each after a given text. All else is a function of their
+log-probabilities. A text that exceeds the context is cut on the left.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Encode = Callable[[str], np.ndarray]
 
 
 class Candidate(NamedTuple):
-    """Token ids that are given, and those after them whose log-probability counts."""
+    """Given token ids, and the ids after them whose log-probabilities are scored."""
 
     given: np.ndarray
     scored: np.ndarray
@@ -64,7 +64,7 @@ def _cola(example: Example, encode: Encode) -> list[Candidate]:
 
 
 def _sst2(example: Example, encode: Encode) -> list[Candidate]:
-    """Whether `negative` or `positive`, the classes' names, follows "... very"."""
+    """`negative` and `positive`, the classes' names, after the text and "very"."""
     given = encode(f"{example.parts[0]} very")
     return [Candidate(given, encode(word)) for word in ("negative", "positive")]
 
@@ -91,7 +91,7 @@ def _dpr(example: Example, encode: Encode) -> list[Candidate]:
 
 
 def _earlier(task: str, metric: str) -> float:
-    """The best score that the paper's tables give to an earlier model."""
+    """Returns the best score of an earlier model in the paper's tables."""
     (percent,) = (s.earlier_percent for s in TASKS[task].paper if s.metric == metric)
     return percent / 100
 
@@ -146,9 +146,9 @@ HEURISTICS = (
 
 
 def named(task: str) -> Heuristic:
-    """The heuristic of a task.
+    """Returns the heuristic of a task.
 
-    Raises: UserError: it has none.
+    Raises: UserError: the task has none.
     """
     for heuristic in HEURISTICS:
         if heuristic.task == task:
@@ -165,9 +165,9 @@ def scores(
     score: Callable[[list[np.ndarray]], list[np.ndarray]],
     context_length: int,
 ) -> np.ndarray:
-    """The score of each candidate of each example: score_BC.
+    """Returns the score of each candidate of each example: score_BC.
 
-    Args: score: texts' ids -> log-probabilities of all ids but the first, as
+    Args: score: from texts' ids to log-probabilities of all ids but the first; see
           inference.scoring.score.
     """
     texts, counts = [], []
@@ -177,7 +177,7 @@ def scores(
         counts.append(len(scored))
     fold = np.mean if heuristic.is_mean else np.sum
     found = [
-        # Without a token to score a candidate is the least likely.
+        # A candidate without a token to score is the least likely.
         float(fold(logp[-count:])) if count and len(logp) else -np.inf
         for logp, count in zip(score(texts), counts, strict=True)
     ]
@@ -185,7 +185,7 @@ def scores(
 
 
 def describe(candidates: Sequence[Sequence[Candidate]], context_length: int) -> str:
-    """How many texts are cut, and how many have nothing to score; "" if none."""
+    """Returns how many texts are cut or have nothing to score, in words; "" if none."""
     every = [candidate for row in candidates for candidate in row]
     cut = sum(len(given) + len(scored) > context_length for given, scored in every)
     empty = sum(not len(scored) for _, scored in every)
@@ -195,17 +195,17 @@ def describe(candidates: Sequence[Sequence[Candidate]], context_length: int) -> 
 
 
 def answers(heuristic: Heuristic, score_BC: np.ndarray, threshold: float) -> np.ndarray:
-    """The class or the number of the answer of each example: value_B."""
+    """Returns the class or the number of each example's answer: value_B."""
     if heuristic.is_threshold:
         return (score_BC[:, 0] > threshold).astype(np.int64)
     return score_BC.argmax(axis=1)
 
 
 def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
-    """The threshold above which class 1 is predicted, of best Matthews correlation.
+    """Returns the threshold for class 1 with the best Matthews correlation.
 
-    Halfway between two scores; of equally good ones the lowest. To be fitted on
-    training data only.
+    It lies halfway between two scores; of equally good ones it is the lowest. It must
+    be fitted on training data only.
     """
     order = np.argsort(score_B, kind="stable")
     score_B, is_one_B = score_B[order], np.asarray(list(labels_B))[order] == 1
@@ -219,7 +219,7 @@ def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
     scale = np.sqrt(1.0 * called_1 * called_0 * ones * (total - ones))
     covariance = 1.0 * true_1 * true_0 - 1.0 * false_1 * below_ones
     gain = covariance / np.maximum(scale, 1e-9)
-    # A cut between equal scores is none.
+    # No cut lies between equal scores.
     gain = np.where(score_B[1:] > score_B[:-1], gain, -np.inf)
     if not len(gain) or not np.isfinite(gain).any():
         return float(score_B[0]) if total else 0.0
@@ -230,6 +230,6 @@ def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
 def evaluate(
     heuristic: Heuristic, score_BC: np.ndarray, labels_B: np.ndarray, threshold: float
 ) -> float:
-    """The task's metric of the answers."""
+    """Returns the task's metric of the answers."""
     values_B = answers(heuristic, score_BC, threshold)
     return metrics.compute([heuristic.metric], labels_B, values_B)[heuristic.metric]

@@ -83,7 +83,7 @@ class LanguageModel:
         return jax.jit(mean_state)
 
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:
-        """logits_NLV over the token after each position; rows padded on the right."""
+        """Returns logits_NLV over the next token; rows are padded on the right."""
         return self._jitted_logits(self.params, np.asarray(tokens_NL, np.int32))
 
     def hidden_states(self, tokens_NL: np.ndarray) -> jax.Array:
@@ -123,11 +123,11 @@ class LanguageModel:
         on_text: Callable[[int, str], None] = lambda number, text: None,
         **sampling: Any,
     ) -> str | list[str]:
-        """The continuation of each prompt, without the prompt.
+        """Returns the continuation of each prompt, without the prompt.
 
-        A continuation ends early where the context is full.
-        Args: on_text: told of each piece of text as it comes, with its prompt's number.
-              sampling: temperature (0 is greedy), top_k, top_p, seed, as
+        A continuation ends early when the context is full.
+        Args: on_text: called with a prompt's number and each new piece of its text.
+              sampling: temperature (0 is greedy), top_k, top_p and seed; see
               inference.decode.Sampling.
         """
         batch = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -145,7 +145,7 @@ class LanguageModel:
         on_text: Callable[[int, str], None] = lambda number, text: None,
         **sampling: Any,
     ) -> list[str]:
-        """As `generate`, of prompts that are token ids.
+        """Returns what `generate` does, for prompts given as token ids.
 
         A text starts with a space where its first token starts a word.
         """
@@ -167,7 +167,7 @@ class LanguageModel:
         return [continuation.text for continuation in growing]
 
     def score(self, texts: Sequence[str]) -> list[Score]:
-        """Each text's token ids and their log-probabilities in nats."""
+        """Returns each text's token ids and their log-probabilities in nats."""
         _refuse_string("score", texts)
         ids = [self.tokenizer.encode(text) for text in texts]
         logps = scoring.score(
@@ -190,7 +190,7 @@ def _refuse_string(method: str, texts: Sequence[str]) -> None:
 
 
 class _Continuation:
-    """The text of a prompt's new tokens, as they come."""
+    """The growing text of a prompt's new tokens."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, prompt: np.ndarray):
         self._tokenizer, self._ids = tokenizer, prompt.tolist()
@@ -199,15 +199,15 @@ class _Continuation:
         self.text = ""
 
     def add(self, ids: np.ndarray) -> str:
-        """What is new for sure in the text now that `ids` have come."""
+        """Adds `ids` and returns the new text that later ids cannot change."""
         self._ids += ids.tolist()
         whole = self._tokenizer.decode(self._ids)
         self.text = whole[_num_equal(self._before, whole) :]
-        # The last character may lack bytes that the next tokens bring.
+        # The last character may lack bytes that come with the next tokens.
         return self._tell(self.text.rstrip("\ufffd"))
 
     def rest(self) -> str:
-        """What `add` held back."""
+        """Returns the text that `add` held back."""
         return self._tell(self.text)
 
     def _tell(self, known: str) -> str:
@@ -217,10 +217,10 @@ class _Continuation:
 
 
 def _num_equal(one: str, other: str) -> int:
-    """How many characters two texts begin with alike.
+    """Returns the length of two texts' common beginning.
 
-    A prompt may end within a character of several tokens: decoded, it begins no text
-    that goes on.
+    A prompt may end within a character of several tokens; its text is then not the
+    beginning of the continued text.
     """
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

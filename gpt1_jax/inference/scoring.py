@@ -16,9 +16,9 @@ _TOKENS_AT_ONCE = 8192
 def make_token_logp(
     model: nn.Module, chunk_elements: int = 1 << 22
 ) -> Callable[[Any, np.ndarray], jax.Array]:
-    """A jitted (params, tokens_NL) -> logp_NL of each token but a row's first.
+    """Returns a jitted (params, tokens_NL) -> logp_NL of all but the first tokens.
 
-    Args: chunk_elements: logits to hold at once, see models.heads.
+    Args: chunk_elements: about how many logits to hold at once; see models.heads.
     """
 
     @jax.jit
@@ -47,7 +47,7 @@ def score(
     *,
     context_length: int,
 ) -> list[np.ndarray]:
-    """For each sequence, the log-probabilities (nats) of all tokens but the first.
+    """Returns each sequence's log-probabilities (nats) of all tokens but the first.
 
     Sequences longer than the context are read in windows that overlap by half, so that
     a token is conditioned on at least half a context of those before it.
@@ -101,5 +101,5 @@ def _windows(lengths: Sequence[int], context_length: int) -> Iterator[_Window]:
 
 
 def _rounded(count: int, largest: int) -> int:
-    """A power of two that holds `count`, at most `largest`: few shapes."""
+    """Returns the next power of two, at most `largest`: few shapes."""
     return min(largest, 1 << (count - 1).bit_length())
