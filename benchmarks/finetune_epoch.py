@@ -49,7 +49,7 @@ def main() -> None:
     runtime.keep_freed_memory()
     found = model_store.restore(_CHECKPOINT.value)
     task = registry.named(_TASK.value)
-    recipe = classifier.Recipe(_config(found), task, found.tokenizer)
+    recipe = classifier.TaskModel(_config(found), task, found.tokenizer)
     data = task_data.open_data(recipe.config.data)
     dev_split = next(iter(task.dev.values()))
     train, dev = (
@@ -68,7 +68,9 @@ def main() -> None:
     # Training each side once compiles, and gives the scores.
     params = {"untrained": untrained} | {side: run(sides[side]) for side in sides}
     logits = {
-        side: recipe.classifier.logits(its, dev, batches.eval_buckets(_LENGTH.value))
+        side: recipe.batched_logits.logits(
+            its, dev, batches.eval_buckets(_LENGTH.value)
+        )
         for side, its in params.items()
     }
     rounds = side_by_side.run_rounds(
@@ -114,7 +116,7 @@ def _config(found: model_store.Restored) -> config.RunConfig:
 
 
 def _make_run(
-    recipe: classifier.Recipe, train: Any, buckets: tuple[int, ...], trained: Any
+    recipe: classifier.TaskModel, train: Any, buckets: tuple[int, ...], trained: Any
 ) -> tuple[Any, Any]:
     """Returns a function from lengths to trained parameters, and untrained ones.
 

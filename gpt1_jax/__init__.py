@@ -1,4 +1,4 @@
-"""GPT-1 in JAX: pre-training, and models to use in two lines.
+"""GPT-1 in JAX: pre-training, fine-tuning, and trained models to use in two lines.
 
 Example: model = gpt1_jax.load("runs/pretrain"); model.generate("Once upon a time")
 """
@@ -6,20 +6,36 @@ Example: model = gpt1_jax.load("runs/pretrain"); model.generate("Once upon a tim
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpt1_jax.inference.language_model import Pretrained
+    from gpt1_jax.inference.classifier import Classifier
+    from gpt1_jax.inference.language_model import LanguageModel
 
 __version__ = "0.1.0"
 
+# Rooms are imported inside functions: worker processes that only tokenise need no jax.
 
-def load(workdir: str, compute_dtype: str = "") -> "Pretrained":
-    """The trained model in `workdir`, or in one of its checkpoints/STEP.
 
-    Args:    compute_dtype: another than the run's, as float32 on an accelerator.
-    Returns: an object with config, params, tokenizer, logits(tokens), generate(prompts)
-             and score(texts); see gpt1_jax.inference.language_model.Pretrained.
-    Raises:  exits.NotFound, a FileNotFoundError, if there is none.
+def load(workdir: str, compute_dtype: str = "") -> "LanguageModel":
+    """Returns the language model in `workdir`, or in one of its checkpoints/STEP.
+
+    Args:    compute_dtype: replaces the run's, as float32 on an accelerator.
+    Returns: an object with config, params, tokenizer, logits(tokens), hidden_states(
+             tokens), embed(texts), generate(prompts) and score(texts); see
+             gpt1_jax.inference.language_model.LanguageModel.
+    Raises:  errors.NotFound, a FileNotFoundError: there is none.
     """
-    # Imported here: worker processes that only tokenise do without jax.
     from gpt1_jax.inference import language_model
 
     return language_model.load(workdir, compute_dtype)
+
+
+def load_classifier(workdir: str) -> "Classifier":
+    """Returns the fine-tuned model in `workdir`, or in one of its checkpoints/STEP.
+
+    Returns: an object with predict(rows), whose rows are texts, tuples of texts or
+             Examples; see gpt1_jax.inference.classifier.Classifier.
+    Raises:  errors.NotFound, a FileNotFoundError: there is no run.
+             errors.UserError, a ValueError: its model has no task's head.
+    """
+    from gpt1_jax.inference import classifier
+
+    return classifier.load(workdir)

@@ -33,7 +33,7 @@ def main() -> None:
     """Runs the command."""
     runtime.prepare()
     model = classifier.load(_CHECKPOINT.value)
-    recipe = model.recipe
+    recipe = model.task_model
     subject = f"{_CHECKPOINT.value}: step {model.step:,}, {recipe.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
     given = loading.read_input(recipe.task, Path(_INPUT.value).expanduser())
@@ -49,7 +49,7 @@ def main() -> None:
     terminal.say(f"{output}: {len(rows):,} labels; probabilities of {_order(recipe)}")
 
 
-def _order(recipe: classifier.Recipe) -> str:
+def _order(recipe: classifier.TaskModel) -> str:
     """What the probabilities of a row are of, in their order."""
     if recipe.is_choice:
         return "the choices in their order; a label is the number of one, from 0"

@@ -119,7 +119,7 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
 def test_it_can_be_fine_tuned(workdir, make_tuning_config, tmp_path, run):
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     tuned = classifier.load(tmp_path / "tuned")
-    assert tuned.recipe.tokenizer.fingerprint == bpe().fingerprint
+    assert tuned.task_model.tokenizer.fingerprint == bpe().fingerprint
     # Specials and the head of a task have no place in the release.
     out = run(tmp_path / "tuned", tmp_path / "out", to="openai")
     found, _ = openai.read(out)

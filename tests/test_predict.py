@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import gpt1_jax
 from gpt1_jax import predict
+from gpt1_jax.data.tasks.examples import Example
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.jobs import finetune
 
@@ -87,3 +89,42 @@ def test_what_can_not_be_read_is_told(text, message, tuned, label, tmp_path):
 def test_a_model_without_a_task_is_refused(pretrained_workdir, label):
     with pytest.raises(ValueError, match=r"that was fine-tuned here; its job is pret"):
         label(pretrained_workdir, "a text\n")
+
+
+def test_from_python_strings_tuples_and_examples_are_labelled(tuned):
+    model = gpt1_jax.load_classifier(tuned("sst2"))
+    assert repr(model) == "Classifier(sst2: negative, positive; step 1)"
+    rows = ["a fine film", ("no",), Example(("a fine film",), None)]
+    text, other, example = model.predict(rows)
+    assert text.prediction in TASKS["sst2"].classes
+    assert text.probabilities == example.probabilities != other.probabilities
+    assert model.predict([]) == []
+
+
+def test_from_python_a_tuple_has_the_order_of_the_columns(tuned):
+    model = gpt1_jax.load_classifier(tuned("race"))
+    answers = ("a", "b", "c", "d")
+    row, example = model.predict(
+        [("the text", "what ?", *answers), Example(answers, None, "the text", "what ?")]
+    )
+    assert row.probabilities == example.probabilities
+    assert len(set(row.probabilities)) == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "message"),
+    [
+        ("sst2", "a film", "predict was given one str; a list of rows is expected"),
+        (
+            "sst2",
+            ["a", 7],
+            r"row 1 is of type int; sst2 takes 1 text\(s\), sentence, or an",
+        ),
+        ("sst2", [["a"]], r"row 0 is of type list; sst2 takes 1 text"),
+        ("sst2", [("a", "b")], r"row 0 is 2 text\(s\); sst2 takes 1 text"),
+        ("rte", ["a"], r"row 0 is 1 text.*2 text\(s\), sentence1, sentence2, or an E"),
+    ],
+)
+def test_from_python_other_rows_are_refused(tuned, task, rows, message):
+    with pytest.raises(ValueError, match=message):
+        gpt1_jax.load_classifier(tuned(task)).predict(rows)

@@ -1,7 +1,8 @@
-"""A model with a task's head: how it is built, loaded, and asked."""
+"""A model with a task's head: building it, loading it, and predicting with it."""
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import batches, registry
 from gpt1_jax.data.tasks import records as records_lib
-from gpt1_jax.data.tasks.examples import Example, Split
+from gpt1_jax.data.tasks.examples import Columns, Example, Split
 from gpt1_jax.data.tasks.records import NUM_SPECIALS, Records
 from gpt1_jax.data.tasks.rows import Task
 from gpt1_jax.data.tasks.task_data import TaskData
@@ -28,10 +29,13 @@ from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.training.losses import TaskObjective
 from gpt1_jax.workdirs import model_store
 
+# A text, the texts of the task's columns, or an Example.
+Row = str | tuple[str, ...] | Example
+
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """A task's model without its parameters: config, task, tokenizer."""
+class TaskModel:
+    """A task's model without its parameters: config, task and tokenizer."""
 
     config: RunConfig
     task: Task
@@ -114,9 +118,9 @@ class Recipe:
             )
 
     @functools.cached_property
-    def classifier(self) -> task_logits.Classifier:
-        """What gives the logits of records."""
-        return task_logits.Classifier(
+    def batched_logits(self) -> task_logits.TaskLogits:
+        """The compiled function from records to logits."""
+        return task_logits.TaskLogits(
             self.model,
             is_choice=self.is_choice,
             batch_size=self.config.train.eval_batch_size,
@@ -127,7 +131,9 @@ class Recipe:
         """The answers to `records`, in order."""
         buckets = batches.eval_buckets(self.config.model.context_length)
         with terminal.progress("evaluating", len(records), unit="examples") as bar:
-            logits_RC = self.classifier.logits(params, records, buckets, bar.advance)
+            logits_RC = self.batched_logits.logits(
+                params, records, buckets, bar.advance
+            )
         return task_logits.answers(self.target, logits_RC)
 
     def scores(
@@ -171,25 +177,72 @@ class Recipe:
         return self.task.classes[int(value)] if self.task.classes else int(value)
 
 
-@dataclasses.dataclass(frozen=True)
-class FineTuned:
-    """A fine-tuned model: its recipe and its parameters at `step`."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Classifier:
+    """A fine-tuned model: the task's model and its parameters at `step`."""
 
-    recipe: Recipe
+    task_model: TaskModel
     params: Any
     step: int
 
-    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """What it says about each of `examples`."""
-        records = self.recipe.records(examples)
+    def __repr__(self) -> str:
+        task = self.task_model.task
+        answers = ", ".join(task.classes) or task.kind
+        return f"Classifier({task.name}: {answers}; step {self.step:,})"
+
+    def predict(self, rows: Sequence[Row]) -> list[Prediction]:
+        """Returns the model's answer to each row, with its probabilities.
+
+        Args:   rows: a text each, for tasks on single texts; a tuple of texts each, in
+                the order of the task's columns; or Examples.
+        Raises: UserError: a row is none of these.
+        """
+        examples = make_examples(self.task_model.task, rows)
+        if not examples:
+            return []
+        records = self.task_model.records(examples)
         if records.num_truncated:
             terminal.warn(f"{records.num_truncated:,} texts did not fit and were cut")
-        answers = self.recipe.answers(self.params, records)
-        return self.recipe.predictions(records, answers)
+        answers = self.task_model.answers(self.params, records)
+        return self.task_model.predictions(records, answers)
 
 
-def load(path: str | Path) -> FineTuned:
-    """The fine-tuned model in a workdir (its best step), or in its checkpoints/STEP.
+def make_examples(task: Task, rows: Sequence[Row]) -> list[Example]:
+    """Returns an unlabelled Example for each row; Examples are kept as they are.
+
+    Raises: UserError: see Classifier.predict.
+    """
+    if isinstance(rows, str | Example):
+        raise UserError(
+            f"predict was given one {type(rows).__name__}; a list of rows is expected; "
+            "put it into a list"
+        )
+    return [_make_example(task, row, number) for number, row in enumerate(rows)]
+
+
+def _make_example(task: Task, row: Row, number: int) -> Example:
+    if isinstance(row, Example):
+        return row
+    texts = (row,) if isinstance(row, str) else row
+    columns = Columns(
+        task.columns, context=task.context_columns, question=task.question_columns
+    )
+    names = columns.needed
+    is_texts = isinstance(texts, tuple) and all(isinstance(text, str) for text in texts)
+    if not names or not is_texts or len(texts) != len(names):
+        given = f"{len(texts)} text(s)" if is_texts else f"of type {type(row).__name__}"
+        wanted = f"{len(names)} text(s), {', '.join(map(str, names))}, or an Example"
+        raise UserError(
+            f"row {number} is {given}; {task.name} takes "
+            f"{wanted if names else 'Examples only'}; change the row"
+        )
+    example = columns.example(dict(zip(names, texts, strict=True)), "", Counter())
+    assert example  # only an absent label makes none
+    return example
+
+
+def load(path: str | Path) -> Classifier:
+    """Returns the fine-tuned model in a workdir (its best step) or a checkpoints/STEP.
 
     Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
     """
@@ -202,5 +255,5 @@ def load(path: str | Path) -> FineTuned:
         )
     assert found.tokenizer  # restore needs one
     task = registry.load(found.config.task.name, model_store.workdir_of(path))
-    recipe = Recipe(found.config, task, found.tokenizer)
-    return FineTuned(recipe, found.params, found.step)
+    task_model = TaskModel(found.config, task, found.tokenizer)
+    return Classifier(task_model, found.params, found.step)

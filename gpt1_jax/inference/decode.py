@@ -1,7 +1,7 @@
-"""Generation: prompts are read once, then tokens are drawn one by one from a memory.
+"""Generation: prompts are read once, then tokens are drawn one by one from a cache.
 
-The loop over tokens runs on the device, a fixed number at a time, so that text can be
-shown while it grows and programs of few shapes are compiled.
+The loop over tokens runs on the device, a fixed number of tokens at a time: text can be
+shown while it grows, and few shapes are compiled.
 """
 
 import concurrent.futures
@@ -18,15 +18,18 @@ from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
 from gpt1_jax.training.step import make_key
 
-# Tokens drawn before the host looks at them.
+# How many tokens are drawn before the host reads them.
 _TOKENS_AT_ONCE = 8
 
 
 class Sampling(NamedTuple):
-    """How a token is drawn from softmax(logits / temperature).
+    """The settings for drawing a token from softmax(logits / temperature).
 
-    temperature: 0 takes the likeliest. top_k: 0 keeps all. top_p: 1 keeps all, less the
-    fewest likeliest tokens that together have that probability. seed: of the draws.
+    temperature: 0 takes the likeliest token.
+    top_k: only the top_k likeliest tokens are kept; 0 keeps all.
+    top_p: of those, only the fewest likeliest that together have probability top_p are
+    kept, measured after top_k as in transformers; 1 keeps all.
+    seed: the random seed of the draws.
     """
 
     temperature: float = 1.0
@@ -35,7 +38,7 @@ class Sampling(NamedTuple):
     seed: int = 0
 
     def as_arrays(self) -> tuple[np.generic, ...]:
-        """Its numbers, of the dtypes that programs are compiled for."""
+        """Returns the settings in the dtypes that programs are compiled for."""
         return (
             np.float32(self.temperature),
             np.int32(self.top_k),
@@ -44,7 +47,7 @@ class Sampling(NamedTuple):
         )
 
     def check(self) -> None:
-        """Raises UserError for a number that means nothing."""
+        """Raises UserError for a setting outside its range."""
         for name, is_good, allowed in (
             ("temperature", 0 <= self.temperature < float("inf"), "at least 0"),
             ("top_k", 0 <= self.top_k < 2**31, "at least 0, which keeps all"),
@@ -57,7 +60,7 @@ class Sampling(NamedTuple):
 
 
 def _scaled(logits_NV: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Logits over the temperature, the largest 0: a low one overflows none."""
+    """Returns logits / temperature, shifted so that no temperature overflows."""
     return (logits_NV - logits_NV.max(-1, keepdims=True)) / temperature
 
 
@@ -68,22 +71,23 @@ def sample(
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> jax.Array:
-    """Tokens drawn as `Sampling` says, for a temperature above 0: token_N."""
+    """Draws token_N with the settings of `Sampling`, at a temperature above 0."""
     V = logits_NV.shape[-1]
     scaled_NV = _scaled(logits_NV, temperature)
     order_NV = jnp.argsort(-scaled_NV, axis=-1)
     ranked_NV = jnp.take_along_axis(scaled_NV, order_NV, axis=-1)
+    rank_1V = jnp.arange(V)[None]
+    is_in_top_k_1V = rank_1V < jnp.where(top_k > 0, top_k, V)
+    ranked_NV = jnp.where(is_in_top_k_1V, ranked_NV, -jnp.inf)
     probability_NV = jax.nn.softmax(ranked_NV, axis=-1)
     mass_before_NV = jnp.cumsum(probability_NV, axis=-1) - probability_NV
-    rank_1V = jnp.arange(V)[None]
-    keep_NV = (rank_1V < jnp.where(top_k > 0, top_k, V)) & (mass_before_NV < top_p)
-    keep_NV |= rank_1V == 0
-    rank_N = jax.random.categorical(key, jnp.where(keep_NV, ranked_NV, -jnp.inf))
+    is_kept_NV = (mass_before_NV < top_p) | (rank_1V == 0)
+    rank_N = jax.random.categorical(key, jnp.where(is_kept_NV, ranked_NV, -jnp.inf))
     return jnp.take_along_axis(order_NV, rank_N[:, None], axis=-1)[:, 0]
 
 
 class _Shape(NamedTuple):
-    """What decides the programs that continue prompts."""
+    """The shape of a call of `generate`; each shape is compiled once."""
 
     num_prompts: int
     length: int
@@ -95,8 +99,8 @@ class _Shape(NamedTuple):
 class Decoder:
     """The compiled programs that draw tokens from one model.
 
-    The model has `decode_step`, `init_cache` and `lm_logits`, as
-    the classes of models.backbone.
+    The model has `decode_step`, `init_cache` and `lm_logits`, like the classes of
+    models.backbone.
     """
 
     def __init__(self, model: nn.Module, context_length: int):
@@ -109,7 +113,7 @@ class Decoder:
     def _read_prompts(
         self, params: Any, tokens_NL: jax.Array, lengths_N: jax.Array, room: int
     ) -> tuple[Any, jax.Array]:
-        """The memory of prompts, padded on the right, and logits_NV of what follows."""
+        """Returns the cache of prompts, padded on the right, and the next logits_NV."""
         N = len(tokens_NL)
         memory = self._apply(params, "init_cache", N, room)
         start_N = jnp.zeros(N, jnp.int32)
@@ -131,10 +135,10 @@ class Decoder:
         is_greedy: bool,
         keeps_all: bool,
     ) -> tuple[tuple[Any, jax.Array], jax.Array]:
-        """The next _TOKENS_AT_ONCE tokens of each row, and what goes on from there.
+        """Returns the new cache and logits, and the next _TOKENS_AT_ONCE tokens.
 
-        Args: lengths_N: of the prompts; done: how many tokens were drawn before;
-              numbers: a Sampling's.
+        Args: lengths_N: the prompts' lengths. done: how many tokens were drawn before.
+              numbers: Sampling.as_arrays.
         """
         temperature, top_k, top_p, seed = numbers
         key = make_key(seed)
@@ -170,11 +174,12 @@ class Decoder:
         sampling: Sampling,
         on_tokens: Callable[[list[np.ndarray]], None] = lambda tokens: None,
     ) -> list[np.ndarray]:
-        """Continuations of token prompts, without the prompts.
+        """Returns the continuations of token prompts, without the prompts.
 
-        A continuation is shorter than max_new_tokens where the context is full.
-        Args:   on_tokens: told of each prompt's new tokens, some at a time.
-        Raises: UserError: a prompt that is empty or leaves no room, impossible numbers.
+        A continuation is shorter than max_new_tokens when the context is full.
+        Args:   on_tokens: called with each prompt's newest tokens, several times.
+        Raises: UserError: a prompt is empty or fills the context; a setting is out of
+                range.
         """
         _check(prompts, self._context_length, max_new_tokens)
         sampling.check()
@@ -208,7 +213,7 @@ class Decoder:
                 [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
             )
 
-        # The devices draw the next tokens while the host looks at the last ones.
+        # The devices draw the next tokens while the host reads the last ones.
         unread: list[jax.Array] = []
         for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
             carried, tokens_NT = draw(
@@ -222,7 +227,7 @@ class Decoder:
         return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
 
     def _compile(self, params: Any, shape: "_Shape") -> tuple[Callable, Callable]:
-        """What reads prompts of a shape, and what draws; compiled at the same time."""
+        """Compiles the reading of prompts and the drawing of tokens in parallel."""
         N, everywhere = shape.num_prompts, mesh.replicated_sharding_of(params)
         tokens_NL = jax.ShapeDtypeStruct((N, shape.length), jnp.int32)
         lengths_N = jax.ShapeDtypeStruct((N,), jnp.int32)
@@ -247,7 +252,7 @@ class Decoder:
             return tuple(pool.map(lambda program: program.compile(), (read, draw)))
 
     def _rounded(self, length: int) -> int:
-        """A power of two that holds `length`, at most the context: few shapes."""
+        """Returns the next power of two, at most the context: few shapes."""
         return min(self._context_length, 1 << (length - 1).bit_length())
 
 

@@ -1,4 +1,4 @@
-"""A trained model to use from Python: what gpt1_jax.load returns."""
+"""The trained language model that gpt1_jax.load returns."""
 
 import dataclasses
 import functools
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.config import RunConfig
@@ -28,15 +29,21 @@ class Score(TypedDict):
     logprobs: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """A model: its weights, its tokenizer and the config of the run that made it."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class LanguageModel:
+    """A model's parameters and tokenizer, and the config of the run that made it."""
 
     config: RunConfig
     model: Backbone
     params: Any
     tokenizer: tokenizers.Tokenizer
     step: int
+
+    def __repr__(self) -> str:
+        cfg, V = self.model.cfg, self.tokenizer.vocab_size
+        layers = "1 layer" if cfg.depth == 1 else f"{cfg.depth} layers"
+        sizes = f"{layers} of width {cfg.width}, {V:,} tokens"
+        return f"LanguageModel({cfg.backbone}, {sizes}, step {self.step:,})"
 
     def _logits(self, params: Any, tokens_NL: jax.Array) -> jax.Array:
         return backbone.apply(self.model, params, "__call__", tokens_NL)
@@ -53,9 +60,60 @@ class Pretrained:
     def _jitted_logits(self) -> Callable[[Any, np.ndarray], jax.Array]:
         return jax.jit(self._logits)
 
+    @functools.cached_property
+    def _jitted_hidden_states(self) -> Callable[[Any, np.ndarray], jax.Array]:
+        def hidden_states(params: Any, tokens_NL: jax.Array) -> jax.Array:
+            _, captured = backbone.apply(
+                self.model, params, "encode", tokens_NL, mutable="intermediates"
+            )
+            return jnp.stack(captured["intermediates"]["hidden_states"])
+
+        return jax.jit(hidden_states)
+
+    @functools.cached_property
+    def _jitted_mean_state(self) -> Callable[[Any, np.ndarray, np.ndarray], jax.Array]:
+        def mean_state(
+            params: Any, tokens_NL: jax.Array, lengths_N: jax.Array
+        ) -> jax.Array:
+            h_NLD = backbone.apply(self.model, params, "encode", tokens_NL)
+            is_token_NL = jnp.arange(h_NLD.shape[1])[None] < lengths_N[:, None]
+            kept_NLD = jnp.where(is_token_NL[..., None], h_NLD.astype(jnp.float32), 0.0)
+            return kept_NLD.sum(1) / lengths_N[:, None]
+
+        return jax.jit(mean_state)
+
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:
-        """logits_NLV over the token after each position; rows padded on the right."""
+        """Returns logits_NLV over the next token; rows are padded on the right."""
         return self._jitted_logits(self.params, np.asarray(tokens_NL, np.int32))
+
+    def hidden_states(self, tokens_NL: np.ndarray) -> jax.Array:
+        """Returns the embeddings' output and each layer's: (num_layers + 1, N, L, D).
+
+        Rows are padded on the right. An LSTM has one layer.
+        """
+        return self._jitted_hidden_states(self.params, np.asarray(tokens_NL, np.int32))
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns the mean of the last layer's states over each text's tokens: (N, D).
+
+        Raises: UserError: a text has no token, or more than the context length.
+        """
+        _refuse_string("embed", texts)
+        ids = [self.tokenizer.encode(text) for text in texts]
+        context_length = self.config.model.context_length
+        for number, tokens in enumerate(ids):
+            if not 1 <= len(tokens) <= context_length:
+                raise UserError(
+                    f"text {number} has {len(tokens)} tokens; from 1 to "
+                    f"{context_length}, the context length; shorten or split it"
+                )
+        embeddings_ND = np.zeros((len(ids), self.config.model.width), np.float32)
+        for index, tokens_NL in scoring.padded_batches(ids, context_length):
+            lengths_N = np.ones(len(tokens_NL), np.int32)
+            lengths_N[: len(index)] = [len(ids[number]) for number in index]
+            found_ND = self._jitted_mean_state(self.params, tokens_NL, lengths_N)
+            embeddings_ND[index] = found_ND[: len(index)]
+        return embeddings_ND
 
     def generate(
         self,
@@ -65,11 +123,11 @@ class Pretrained:
         on_text: Callable[[int, str], None] = lambda number, text: None,
         **sampling: Any,
     ) -> str | list[str]:
-        """The continuation of each prompt, without the prompt.
+        """Returns the continuation of each prompt, without the prompt.
 
-        A continuation ends early where the context is full.
-        Args: on_text: told of each piece of text as it comes, with its prompt's number.
-              sampling: temperature (0 is greedy), top_k, top_p, seed, as
+        A continuation ends early when the context is full.
+        Args: on_text: called with a prompt's number and each new piece of its text.
+              sampling: temperature (0 is greedy), top_k, top_p and seed; see
               inference.decode.Sampling.
         """
         batch = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -87,7 +145,7 @@ class Pretrained:
         on_text: Callable[[int, str], None] = lambda number, text: None,
         **sampling: Any,
     ) -> list[str]:
-        """As `generate`, of prompts that are token ids.
+        """Returns what `generate` does, for prompts given as token ids.
 
         A text starts with a space where its first token starts a word.
         """
@@ -109,9 +167,8 @@ class Pretrained:
         return [continuation.text for continuation in growing]
 
     def score(self, texts: Sequence[str]) -> list[Score]:
-        """Each text's token ids and their log-probabilities in nats."""
-        if isinstance(texts, str):
-            raise UserError("score was given a string; a list of texts is expected")
+        """Returns each text's token ids and their log-probabilities in nats."""
+        _refuse_string("score", texts)
         ids = [self.tokenizer.encode(text) for text in texts]
         logps = scoring.score(
             self._token_logp,
@@ -125,8 +182,15 @@ class Pretrained:
         ]
 
 
+def _refuse_string(method: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise UserError(
+            f"{method} was given a string; a list of texts is expected; put it into one"
+        )
+
+
 class _Continuation:
-    """The text of a prompt's new tokens, as they come."""
+    """The growing text of a prompt's new tokens."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, prompt: np.ndarray):
         self._tokenizer, self._ids = tokenizer, prompt.tolist()
@@ -135,15 +199,15 @@ class _Continuation:
         self.text = ""
 
     def add(self, ids: np.ndarray) -> str:
-        """What is new for sure in the text now that `ids` have come."""
+        """Adds `ids` and returns the new text that later ids cannot change."""
         self._ids += ids.tolist()
         whole = self._tokenizer.decode(self._ids)
         self.text = whole[_num_equal(self._before, whole) :]
-        # The last character may lack bytes that the next tokens bring.
+        # The last character may lack bytes that come with the next tokens.
         return self._tell(self.text.rstrip("\ufffd"))
 
     def rest(self) -> str:
-        """What `add` held back."""
+        """Returns the text that `add` held back."""
         return self._tell(self.text)
 
     def _tell(self, known: str) -> str:
@@ -153,21 +217,23 @@ class _Continuation:
 
 
 def _num_equal(one: str, other: str) -> int:
-    """How many characters two texts begin with alike.
+    """Returns the length of two texts' common beginning.
 
-    A prompt may end within a character of several tokens: decoded, it begins no text
-    that goes on.
+    A prompt may end within a character of several tokens; its text is then not the
+    beginning of the continued text.
     """
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pretrained:
-    """The language model in a workdir, or in one of its checkpoints/STEP.
+def load(
+    path: str | Path, compute_dtype: str = "", attention: str = ""
+) -> LanguageModel:
+    """Returns the language model in a workdir, or in one of its checkpoints/STEP.
 
-    Of a workdir: the best step if its job keeps one, else the newest.
-    Args:   compute_dtype: another than the run's, as float32 on an accelerator.
-            attention: another than the run's; see config.ModelConfig.
+    In a workdir it is the best step if the job keeps one, else the newest.
+    Args:   compute_dtype, attention: replace the run's settings; see
+            config.ModelConfig.
     Raises: UserError, NotFound: as model_store.restore.
     """
     cfg = model_store.read_config(path).model
@@ -185,4 +251,4 @@ def load(path: str | Path, compute_dtype: str = "", attention: str = "") -> Pret
     params = heads.backbone_of(found.params)
     params["embed"] = embed | {"token": embed["token"][:vocab_size]}
     model = backbone.make(cfg, vocab_size)
-    return Pretrained(found.config, model, params, tokenizer, found.step)
+    return LanguageModel(found.config, model, params, tokenizer, found.step)

@@ -16,9 +16,9 @@ _TOKENS_AT_ONCE = 8192
 def make_token_logp(
     model: nn.Module, chunk_elements: int = 1 << 22
 ) -> Callable[[Any, np.ndarray], jax.Array]:
-    """A jitted (params, tokens_NL) -> logp_NL of each token but a row's first.
+    """Returns a jitted (params, tokens_NL) -> logp_NL of all but the first tokens.
 
-    Args: chunk_elements: logits to hold at once, see models.heads.
+    Args: chunk_elements: about how many logits to hold at once; see models.heads.
     """
 
     @jax.jit
@@ -47,28 +47,46 @@ def score(
     *,
     context_length: int,
 ) -> list[np.ndarray]:
-    """For each sequence, the log-probabilities (nats) of all tokens but the first.
+    """Returns each sequence's log-probabilities (nats) of all tokens but the first.
 
     Sequences longer than the context are read in windows that overlap by half, so that
     a token is conditioned on at least half a context of those before it.
     """
     windows = list(_windows([len(tokens) for tokens in texts], context_length))
     logps = [np.zeros(max(0, len(tokens) - 1), np.float32) for tokens in texts]
-    for length, group in _by_padded_length(windows, context_length).items():
+    pieces = [texts[window.text][window.start : window.end] for window in windows]
+    for indices, tokens_NL in padded_batches(pieces, context_length):
+        logp_NL = np.asarray(token_logp(params, tokens_NL))
+        for logp_L, index in zip(logp_NL, indices, strict=False):
+            text, start, end, scored = windows[index]
+            # logp_L[i] is about the token at start + i + 1.
+            logps[text][scored - 1 : end - 1] = logp_L[
+                scored - start - 1 : end - start - 1
+            ]
+    return logps
+
+
+def padded_batches(
+    texts: Sequence[np.ndarray], context_length: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yields all texts in batches of few shapes: their indices and tokens_NL.
+
+    The longest texts come first. Padding, also whole rows of it, is 0.
+    Args: texts: token ids, each at most the context length.
+    """
+    groups: dict[int, list[int]] = {}
+    for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):
+        length = _rounded(max(len(texts[index]), 8), context_length)
+        groups.setdefault(length, []).append(index)
+    for length, group in groups.items():
         batch_size = max(1, _TOKENS_AT_ONCE // length)
         for first in range(0, len(group), batch_size):
-            batch = group[first : first + batch_size]
-            tokens_NL = np.zeros((_rounded(len(batch), batch_size), length), np.int32)
-            for row, window in enumerate(batch):
-                own = texts[window.text][window.start : window.end]
-                tokens_NL[row, : len(own)] = own
-            logp_NL = np.asarray(token_logp(params, tokens_NL))
-            for logp_L, window in zip(logp_NL, batch, strict=False):
-                # logp_L[i] is about the token at start + i + 1.
-                begin, end = (place - window.start - 1 for place in window[3:1:-1])
-                new = logp_L[begin:end]
-                logps[window.text][window.scored - 1 : window.end - 1] = new
-    return logps
+            indices = group[first : first + batch_size]
+            num_rows = _rounded(len(indices), batch_size)
+            tokens_NL = np.zeros((num_rows, length), np.int32)
+            for row, index in enumerate(indices):
+                tokens_NL[row, : len(texts[index])] = texts[index]
+            yield indices, tokens_NL
 
 
 def _windows(lengths: Sequence[int], context_length: int) -> Iterator[_Window]:
@@ -82,17 +100,6 @@ def _windows(lengths: Sequence[int], context_length: int) -> Iterator[_Window]:
             start += stride
 
 
-def _by_padded_length(
-    windows: Sequence[_Window], context_length: int
-) -> dict[int, list[_Window]]:
-    """The windows by the length that they are padded to, the longest first."""
-    groups: dict[int, list[_Window]] = {}
-    for window in sorted(windows, key=lambda w: w.start - w.end):
-        length = _rounded(max(window.end - window.start, 8), context_length)
-        groups.setdefault(length, []).append(window)
-    return groups
-
-
 def _rounded(count: int, largest: int) -> int:
-    """A power of two that holds `count`, at most `largest`: few shapes."""
+    """Returns the next power of two, at most `largest`: few shapes."""
     return min(largest, 1 << (count - 1).bit_length())

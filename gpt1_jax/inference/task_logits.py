@@ -34,7 +34,7 @@ def make_logits_fn(
     return logits_fn
 
 
-class Classifier:
+class TaskLogits:
     """Logits of all records of a split, the same bits for any batch size."""
 
     def __init__(

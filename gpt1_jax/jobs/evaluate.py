@@ -35,8 +35,8 @@ def run(
     workdir = Path(workdir)
     workdir_lib.check(workdir, config)
     model = classifier.load(config.init.path)
-    recipe = _recipe(model.recipe, config)
-    subject = f"{config.init.path}: step {model.step:,}, {model.recipe.task.name}"
+    recipe = _recipe(model.task_model, config)
+    subject = f"{config.init.path}: step {model.step:,}, {model.task_model.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
     data = task_data.open_data(config.data)
     terminal.say(f"task data: {data.directory}")
@@ -71,7 +71,7 @@ def _resolved(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, task=dataclasses.replace(config.task, name=name))
 
 
-def _recipe(own: classifier.Recipe, config: RunConfig) -> classifier.Recipe:
+def _recipe(own: classifier.TaskModel, config: RunConfig) -> classifier.TaskModel:
     """The model's recipe with the evaluation's task, batch size and precision."""
     size = config.train.eval_batch_size
     train = dataclasses.replace(own.config.train, eval_batch_size=size)

@@ -68,7 +68,7 @@ def run(
     with multihost.first_before_others("the data was prepared"):
         tokenizer = starting_point.tokenizer(config, workdir)
         data = task_data.open_data(config.data)
-    finetuning = _FineTuning(classifier.Recipe(config, task, tokenizer), data)
+    finetuning = _FineTuning(classifier.TaskModel(config, task, tokenizer), data)
     result = session.complete(
         workdir,
         config,
@@ -106,12 +106,15 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
         model = classifier.load(workdir)
         for test_task, split, name in there:
             terminal.say(f"{name} is there now: predicting it")
-            records = _test_records(model.recipe, data, test_task, split)
-            _write(model.recipe, model.params, workdir, {name: records})
+            records = _test_records(model.task_model, data, test_task, split)
+            _write(model.task_model, model.params, workdir, {name: records})
 
 
 def _test_records(
-    recipe: classifier.Recipe, data: task_data.TaskData, task: registry.Task, split: str
+    recipe: classifier.TaskModel,
+    data: task_data.TaskData,
+    task: registry.Task,
+    split: str,
 ) -> Records:
     """Returns the records of a test split, of the own task or an auxiliary one."""
     test_recipe = dataclasses.replace(recipe, task=task)
@@ -119,7 +122,10 @@ def _test_records(
 
 
 def _write(
-    recipe: classifier.Recipe, params: Any, workdir: Path, records: dict[str, Records]
+    recipe: classifier.TaskModel,
+    params: Any,
+    workdir: Path,
+    records: dict[str, Records],
 ) -> None:
     """Writes predictions/NAME.jsonl for each of `records`."""
     for name, found in records.items():
@@ -139,7 +145,7 @@ def _summary(scores: dict[str, float]) -> str:
 class _FineTuning:
     """The model, the step and the data of one run, on the devices there are."""
 
-    def __init__(self, recipe: classifier.Recipe, data: task_data.TaskData):
+    def __init__(self, recipe: classifier.TaskModel, data: task_data.TaskData):
         self.recipe, config = recipe, recipe.config
         terminal.say(f"task data: {data.directory}")
         self.train_records, *dev_records = (

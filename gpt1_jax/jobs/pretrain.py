@@ -225,7 +225,7 @@ class _Pretraining:
 
     def _show_samples(self, end: step_lib.TrainState) -> str:
         """Prints continuations of held-out text, and returns what it printed."""
-        model = language_model.Pretrained(
+        model = language_model.LanguageModel(
             self.config, self.model, end.params, self.store.tokenizer, int(end.step)
         )
         books = self.store.eval_books

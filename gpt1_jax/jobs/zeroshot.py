@@ -69,7 +69,8 @@ def run(
         rows = _rows_so_far(workdir, identities, scorer.names)
         if multihost.is_first():
             workdir_lib.write_config(workdir, config)
-        with metrics_log.open_log(workdir, max(rows, default=0)) as log:
+        # -1: no row is kept, not even one of step 0.
+        with metrics_log.open_log(workdir, max(rows, default=-1)) as log:
             if not rows:
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
@@ -164,7 +165,7 @@ class _Scorer:
 
     def __init__(
         self,
-        model: language_model.Pretrained,
+        model: language_model.LanguageModel,
         data: task_data.TaskData,
         heuristics: Sequence[Heuristic],
     ):

@@ -14,7 +14,7 @@ from gpt1_jax.models import blocked_attention, dropout, flash_attention
 
 def self_attention(
     qkv_NL3HK: jax.Array,
-    drop: dropout.RowDropout | None = None,
+    drop: dropout.Dropout | None = None,
     *,
     implementation: str = "xla",
 ) -> jax.Array:
@@ -33,7 +33,7 @@ def causal_attention(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
     v_NMHK: jax.Array,
-    drop: dropout.RowDropout | None = None,
+    drop: dropout.Dropout | None = None,
     position_NL: jax.Array | None = None,
     *,
     implementation: str = "xla",
@@ -132,7 +132,7 @@ def _written_out(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
     v_NMHK: jax.Array,
-    drop: dropout.RowDropout | None,
+    drop: dropout.Dropout | None,
     position_NL: jax.Array | None,
 ) -> jax.Array:
     """The implementation `xla`."""

@@ -14,18 +14,18 @@ Backbone = Transformer | LSTM
 
 
 def make(cfg: ModelConfig, vocab_size: int, *, remat: bool = False) -> Backbone:
-    """The backbone that `cfg.backbone` names; cfg.compute_dtype is a dtype by now."""
+    """Returns the backbone named by `cfg.backbone`; compute_dtype may not be `auto`."""
     kinds: dict[str, type[Backbone]] = {"transformer": Transformer, "lstm": LSTM}
     return kinds[cfg.backbone](cfg, vocab_size, remat)
 
 
 def init_params(model: Backbone, key: jax.Array) -> Any:
-    """Fresh parameters of `model`."""
+    """Returns fresh parameters of `model`."""
     return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
 def apply(
     model: nn.Module, params: Any, method: str, *arguments: Any, **more: Any
 ) -> Any:
-    """What a method of `model` gives with `params`; `more` as flax's apply has it."""
+    """Calls a method of `model` with `params`; `more` are arguments of flax's apply."""
     return model.apply({"params": params}, *arguments, method=method, **more)

@@ -40,7 +40,7 @@ def blocked_attention(
 ) -> jax.Array:
     """attention.causal_attention of a text on itself: att_NLHK.
 
-    With the masks of dropout.drop_rows of weights (N, H, L, L). It has a gradient, but
+    With the masks of dropout.drop of weights (N, H, L, L). It has a gradient, but
     no forward-mode derivative.
     Args: seed_N2: of the rows at this site; None where `rate` is 0.
     """

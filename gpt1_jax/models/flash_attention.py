@@ -57,7 +57,7 @@ def flash_attention(
 ) -> jax.Array:
     """attention.causal_attention with dropout of `rate` on the weights: att_NLHK.
 
-    The same masks as dropout.drop_rows of weights (N, H, L, L); sums in float32.
+    The same masks as dropout.drop of weights (N, H, L, L); sums in float32.
     Args: qkv_NL3HK: queries, keys and values as one projection gives them, so that they
           are not copied apart, nor their gradients together.
           seed_N2: of the rows at this site.

@@ -1,8 +1,8 @@
-"""Output layers as functions: the language-modelling loss without its logits; tasks.
+"""Output layers as functions: the language-modelling loss and the tasks' logits.
 
 The logits of a batch are by far its largest array (64 x 512 x 40,478 in the paper's
-run, 5 GB). Here they exist a chunk of positions at a time, and their gradient is taken
-while the chunk is at hand.
+run, 5 GB). Here they are computed a chunk of positions at a time, together with their
+gradient, and never held all at once.
 """
 
 import functools
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from gpt1_jax.models.dropout import Array
 
-# Entries that a vocabulary is padded to a multiple of, where it is.
-_UNIT = 128
+# In bfloat16 training a vocabulary is padded to a multiple of this.
+_VOCAB_MULTIPLE = 128
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -25,12 +25,12 @@ def nll_sum(
     weight_NL: jax.Array,
     chunk_elements: int,
 ) -> jax.Array:
-    """sum over N, L of weight * -log softmax(h table^T)[target], in nats.
+    """Returns the sum over N, L of weight * -log softmax(h table^T)[target], in nats.
 
-    Differentiable in h and table. The softmax is in float32 at least; so are logits,
-    but where gradients are taken in bfloat16: half of what a step moves to and fro for
-    its largest array.
-    Args: chunk_elements: how many logits to hold at once, about.
+    Differentiable in h and table. The softmax is in float32 at least, and so are the
+    logits, except in bfloat16 training: there they are bfloat16, which halves the
+    memory traffic of a step's largest array.
+    Args: chunk_elements: about how many logits to hold at once.
     """
 
     def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
@@ -39,23 +39,25 @@ def nll_sum(
         return total + (nll * weight).sum(), None
 
     zero = jnp.zeros((), _float_type(h_NLD))
-    chunks = _chunks(h_NLD, targets_NL, weight_NL, len(table_VD), chunk_elements)
+    count = num_chunks(targets_NL.shape, len(table_VD), chunk_elements)
+    chunks = _split(count, h_NLD, targets_NL, weight_NL)
     return jax.lax.scan(add, zero, chunks)[0]
 
 
 def nll(
     h_NLD: jax.Array, table_VD: jax.Array, targets_NL: jax.Array, chunk_elements: int
 ) -> jax.Array:
-    """-log softmax(h table^T)[target], in nats, a chunk of logits at a time: nll_NL."""
-    chunks = _chunks(h_NLD, targets_NL, targets_NL, len(table_VD), chunk_elements)
+    """Returns nll_NL, -log softmax(h table^T)[target] in nats, computed in chunks."""
+    count = num_chunks(targets_NL.shape, len(table_VD), chunk_elements)
     found = jax.lax.map(
-        lambda chunk: token_nll(lm_logits(chunk[0], table_VD), chunk[1]), chunks
+        lambda chunk: token_nll(lm_logits(chunk[0], table_VD), chunk[1]),
+        _split(count, h_NLD, targets_NL),
     )
-    return found.swapaxes(0, 1).reshape(targets_NL.shape)
+    return _join(found, targets_NL.shape[1])
 
 
 def token_nll(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
-    """-log softmax(logits)[target], in nats: nll_NL."""
+    """Returns nll_NL, -log softmax(logits)[target] in nats."""
     return _nll_and_log_sum_exp(logits_NLV, targets_NL)[0]
 
 
@@ -63,7 +65,7 @@ def _nll_and_log_sum_exp(
     logits_NLV: jax.Array, targets_NL: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     log_sum_exp_NL = jax.nn.logsumexp(logits_NLV, axis=-1)
-    # A masked sum, as a gather is slow on accelerators and its gradient everywhere.
+    # A masked sum: a gather is slow on accelerators, and its gradient on every device.
     at_target_NLV = jnp.where(_is_target(logits_NLV, targets_NL), logits_NLV, 0.0)
     return log_sum_exp_NL - at_target_NLV.sum(-1), log_sum_exp_NL
 
@@ -75,8 +77,10 @@ def _nll_sum_fwd(
     weight_NL: jax.Array,
     chunk_elements: int,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """The sum, and its gradients: d nll / d logits = softmax - onehot(target)."""
+    """Returns the sum and its gradients.
 
+    d nll / d logits = softmax - onehot(target).
+    """
     V = len(table_VD)
     table_PD = _padded(table_VD, h_NLD.dtype)
 
@@ -86,8 +90,8 @@ def _nll_sum_fwd(
         kept = jnp.einsum("nld,pd->nlp", h, table_PD)
 
         def logits() -> jax.Array:
-            """Widened anew for the sums and for the gradient, so that XLA may fuse each
-            with what uses it and need not keep a wider copy."""
+            # Called for each use: XLA then fuses the conversion to float32 with the
+            # use, instead of keeping a float32 copy.
             wide = kept.astype(total.dtype)
             if len(table_PD) == V:
                 return wide
@@ -100,8 +104,8 @@ def _nll_sum_fwd(
         d_logits = (softmax - _is_target(kept, targets)) * weight
         d_logits = d_logits.astype(h.dtype)
         d_h = jnp.einsum("nlp,pd->nld", d_logits, table_PD)
-        # The product that has h, not the far larger d_logits, transposed; positions
-        # folded, as XLA on CPUs without bfloat16 fails on some unfolded ones.
+        # This order transposes h instead of the far larger d_logits. N and L are
+        # folded because XLA fails on some unfolded products on CPUs without bfloat16.
         d_table_DP += jnp.einsum(
             "td,tp->dp",
             h.reshape(-1, h.shape[-1]),
@@ -114,19 +118,21 @@ def _nll_sum_fwd(
         jnp.zeros((), _float_type(h_NLD)),
         jnp.zeros(table_PD.T.shape, table_VD.dtype),
     )
-    chunks = _chunks(h_NLD, targets_NL, weight_NL, V, chunk_elements)
+    count = num_chunks(targets_NL.shape, V, chunk_elements)
+    chunks = _split(count, h_NLD, targets_NL, weight_NL)
     (total, d_table_DP), d_h = jax.lax.scan(add, zeros, chunks)
-    return total, (_join(d_h), d_table_DP[:, :V].T, targets_NL, weight_NL)
+    d_h_NLD = _join(d_h, h_NLD.shape[1])
+    return total, (d_h_NLD, d_table_DP[:, :V].T, targets_NL, weight_NL)
 
 
 def _padded(table_VD: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """The table as training's products take it, in bfloat16 with zero rows to _UNIT.
+    """Returns the table in `dtype`; in bfloat16 it is padded with rows of zeros.
 
-    The units that multiply bfloat16 want whole tiles: the paper's vocabulary, 40,478,
-    is no multiple of 8.
+    Matrix units multiply bfloat16 in whole tiles, and the paper's vocabulary of 40,478
+    is not a multiple of 8.
     """
     table_VD = table_VD.astype(dtype)
-    missing = -len(table_VD) % _UNIT if dtype == jnp.bfloat16 else 0
+    missing = -len(table_VD) % _VOCAB_MULTIPLE if dtype == jnp.bfloat16 else 0
     return jnp.pad(table_VD, ((0, missing), (0, 0))) if missing else table_VD
 
 
@@ -147,7 +153,7 @@ def _float_type(h: jax.Array) -> jnp.dtype:
 
 
 def lm_logits(h: jax.Array, table_VD: jax.Array) -> jax.Array:
-    """Logits over the next token, h_NLD times the token table, in float32 at least."""
+    """Returns logits over the next token, h table^T, in float32 at least."""
     return jnp.einsum(
         "nld,vd->nlv",
         h,
@@ -161,34 +167,46 @@ def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
     return vocabulary_V[None, None, :] == targets_NL[..., None]
 
 
-def _chunks(
-    h_NLD: jax.Array,
-    targets_NL: jax.Array,
-    weight_NL: jax.Array,
-    V: int,
-    chunk_elements: int,
-) -> tuple[jax.Array, ...]:
-    """Arrays as (chunks, N, L / chunks, ...): cut along L, so that N stays sharded."""
-    N, L, _ = h_NLD.shape
-    wanted = N * L * V / chunk_elements
-    count = next(c for c in range(1, L + 1) if L % c == 0 and (c >= wanted or c == L))
+def num_chunks(shape: tuple[int, ...], V: int, chunk_elements: int) -> int:
+    """Returns into how many chunks along L a batch of shape (N, L) is split.
 
-    def cut(x: jax.Array) -> jax.Array:
-        return x.reshape(N, count, L // count, *x.shape[2:]).swapaxes(0, 1)
-
-    return cut(h_NLD), cut(targets_NL), cut(weight_NL)
+    Each holds at most chunk_elements logits, or one position if that has more. Chunks
+    of equal length are preferred; where those would be more than twice as many as
+    needed (a prime L), the last chunk is padded instead.
+    """
+    N, L = shape
+    needed = -(-L // max(1, chunk_elements // (N * V)))
+    equal = (count for count in range(needed, 2 * needed + 1) if L % count == 0)
+    return next(equal, needed)
 
 
-def _join(chunks: jax.Array) -> jax.Array:
-    """(chunks, N, L / chunks, D) back to (N, L, D)."""
-    count, N, length, D = chunks.shape
-    return chunks.swapaxes(0, 1).reshape(N, count * length, D)
+def _split(count: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """Splits (N, L, ...) into (count, N, length, ...), padded at the end with zeros.
+
+    N stays whole, as it may be sharded.
+    """
+    N, L = arrays[0].shape[:2]
+    length = -(-L // count)
+    missing = count * length - L
+
+    def split(x: jax.Array) -> jax.Array:
+        if missing:
+            x = jnp.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
+        return x.reshape(N, count, length, *x.shape[2:]).swapaxes(0, 1)
+
+    return tuple(map(split, arrays))
+
+
+def _join(chunks: jax.Array, L: int) -> jax.Array:
+    """Joins (count, N, length, ...) to (N, L, ...), without the padding."""
+    count, N, length = chunks.shape[:3]
+    return chunks.swapaxes(0, 1).reshape(N, count * length, *chunks.shape[3:])[:, :L]
 
 
 def gather_last_token(h_NLD: jax.Array, lengths_BA: Array) -> jax.Array:
-    """The hidden state of each sequence's last token, unfolded: h_BAD.
+    """Returns the hidden state of each sequence's last token, h_BAD.
 
-    Args: lengths_BA: how many tokens each sequence has; N is B and A folded.
+    Args: h_NLD: N is B and A folded. lengths_BA: the tokens of each sequence.
     """
     B, A = lengths_BA.shape
     last_N11 = lengths_BA.reshape(B * A, 1, 1) - 1
@@ -196,9 +214,9 @@ def gather_last_token(h_NLD: jax.Array, lengths_BA: Array) -> jax.Array:
 
 
 def task_logits(head: dict, h_BAD: jax.Array, *, is_choice: bool) -> jax.Array:
-    """Logits over classes, or over the A sequences of a choice: logits_BC.
+    """Returns logits over classes, or over the A answers of a choice: logits_BC.
 
-    Classes: (sum over A of h) W + b. A choice: h W + b, with one output, for each.
+    Classes: (sum over A of h) W + b. Choice: h W + b of each answer, with one output.
     Source: Radford et al. 2018, Sec. 3.2 and 3.3, Figure 1.
     """
     dtype = _float_type(h_BAD)
@@ -212,11 +230,11 @@ def task_logits(head: dict, h_BAD: jax.Array, *, is_choice: bool) -> jax.Array:
 
 
 def backbone_of(params: dict) -> dict:
-    """The parameters without a task's head."""
+    """Returns the parameters without a task's head."""
     return {name: value for name, value in params.items() if name != "head"}
 
 
 def init_head(key: jax.Array, width: int, num_outputs: int) -> dict:
-    """A fresh head: kernel N(0, 0.02), bias 0. Source: train.py, `clf`."""
+    """Returns a fresh head: kernel N(0, 0.02), bias 0. Source: train.py, `clf`."""
     kernel_DC = 0.02 * jax.random.normal(key, (width, num_outputs))
     return {"kernel": kernel_DC, "bias": jnp.zeros(num_outputs)}

@@ -124,14 +124,17 @@ class LSTM(nn.Module):
         is_train: bool = False,
         row_N: jax.Array | None = None,
     ) -> jax.Array:
-        """The projected states h_NLD; as Transformer.encode."""
-        h_NLD, _ = self.layer(self.embed(tokens_NL), self._zeros(len(tokens_NL)), None)
+        """Returns the projected states h_NLD; as Transformer.encode."""
+        x_NLD = self.embed(tokens_NL)
+        self.sow("intermediates", "hidden_states", x_NLD)
+        h_NLD, _ = self.layer(x_NLD, self._zeros(len(tokens_NL)), None)
         if is_train:
             if row_N is None:
                 row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
             own_N2 = dropout.site_seeds(seed_N2, 0, dropout.MLP_OUTPUT)
-            h_NLD = dropout.drop_rows(h_NLD, self.cfg.residual_dropout, own_N2)
+            h_NLD = dropout.drop(h_NLD, self.cfg.residual_dropout, own_N2)
+        self.sow("intermediates", "hidden_states", h_NLD)
         return h_NLD
 
     def _zeros(self, N: int) -> State:

@@ -87,7 +87,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x_NLD: jax.Array,
-        drop: dropout.RowDropout | None,
+        drop: dropout.Dropout | None,
         memory: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
@@ -145,12 +145,12 @@ class Block(nn.Module):
             if seed_N2 is None:
                 return x
             own_N2 = dropout.site_seeds(seed_N2, layer, site)
-            return dropout.drop_rows(x, rate, own_N2)
+            return dropout.drop(x, rate, own_N2)
 
         cfg = self.cfg
         on_weights = None
         if seed_N2 is not None and cfg.attention_dropout:
-            on_weights = dropout.RowDropout(
+            on_weights = dropout.Dropout(
                 cfg.attention_dropout,
                 dropout.site_seeds(seed_N2, layer, dropout.ATTENTION),
             )
@@ -238,8 +238,9 @@ class Transformer(nn.Module):
         is_train: bool = False,
         row_N: jax.Array | None = None,
     ) -> jax.Array:
-        """The hidden states h_NLD of the last block.
+        """Returns the hidden states h_NLD of the last block.
 
+        It sows the embeddings and each block's output as intermediates/hidden_states.
         Args: tokens_NL: padded on the right by any id; L at most context_length.
               is_train: with dropout, from the rng stream "dropout".
               row_N: each sequence's index in the whole step's batch; 0, 1, ... if None.
@@ -257,8 +258,10 @@ class Transformer(nn.Module):
         h_NLD = self.embed(tokens_NL)
         if is_train:  # What is told to XLA can't be exported, as a model may be.
             h_NLD = gpu.constrain_row_major(h_NLD)
+        self.sow("intermediates", "hidden_states", h_NLD)
         for layer in range(self.cfg.num_layers):
             h_NLD, _ = self._run_block(layer, h_NLD, seed_N2)
+            self.sow("intermediates", "hidden_states", h_NLD)
         return h_NLD
 
     def init_cache(self, N: int, M: int) -> Memory:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gpt1_jax.data.tasks.rows import PaperScore
+from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import paper
 from gpt1_jax.reporting.gains import Gain
 from gpt1_jax.reporting.groups import Cell
@@ -183,7 +184,7 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
                 color=colors[task],
                 linestyle="--" if one.backbone == "lstm" else "-",
                 marker=marker,
-                label=f"{paper.ZERO_SHOT_TITLES[task]}, {model}",
+                label=f"{zeroshot.named(task).title}, {model}",
             )
     axes.axhline(0, color=_paper_color(), linewidth=0.8)
     ends: dict[str, Any] = {"marker": "<", "markersize": 9, "linestyle": ""}
@@ -192,8 +193,8 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
         "clip_on": False,
     }
     for task in tasks:
-        last = paper.ZERO_SHOT_LAST[task]
-        axes.plot([1.0], [last], color=colors[task], **ends, **at_edge)
+        if (last := zeroshot.named(task).paper_last) is not None:
+            axes.plot([1.0], [last], color=colors[task], **ends, **at_edge)
     end = f"the paper's end, after {paper.ZERO_SHOT_LAST_STEP:,} steps"
     axes.plot([], [], color=_paper_color(), label=end, **ends)
     axes.set_xscale("log")

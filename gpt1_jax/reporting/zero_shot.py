@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import groups as groups_lib
-from gpt1_jax.reporting import paper, tables
+from gpt1_jax.reporting import tables
 from gpt1_jax.reporting.runs import Run
 from gpt1_jax.reporting.tables import NOT_RUN, Table
 
@@ -50,6 +50,11 @@ def zero_shots(runs: Iterable[Run]) -> list[ZeroShot]:
     ]
 
 
+def _paper_last(heuristic: zeroshot.Heuristic) -> str:
+    last = heuristic.paper_last
+    return "–" if last is None else f"{last:.2f}"
+
+
 def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
     """The raw scores at each model's last checkpoint."""
     rows = []
@@ -60,20 +65,20 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
             _, scaled = one.curve(task)
             rows.append(
                 [
-                    paper.ZERO_SHOT_TITLES[task],
+                    heuristic.title,
                     f"{BACKBONES[one.backbone]} {one.label}".strip(),
                     f"{steps[-1]:,}",
                     tables.percent(values[-1]),
                     tables.percent(heuristic.chance),
                     tables.percent(heuristic.reference),
                     f"{scaled[-1]:.2f}".replace("-", "−"),
-                    f"{paper.ZERO_SHOT_LAST[task]:.2f}",
+                    _paper_last(heuristic),
                 ]
             )
     if not rows:
         rows = [
-            [paper.ZERO_SHOT_TITLES[task], *[NOT_RUN] * 6, f"{last:.2f}"]
-            for task, last in paper.ZERO_SHOT_LAST.items()
+            [heuristic.title, *[NOT_RUN] * 6, _paper_last(heuristic)]
+            for heuristic in zeroshot.HEURISTICS
         ]
     return Table(
         "zero-shot",

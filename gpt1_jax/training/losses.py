@@ -157,4 +157,4 @@ def _drop_alike(
 ) -> jax.Array:
     """Applies dropout with one mask for all sequences of an example, as released."""
     ones_B1D = jnp.ones_like(h_BAD[:, :1])
-    return h_BAD * dropout.drop_rows(ones_B1D, rate, dropout.row_seeds(key, row_B))
+    return h_BAD * dropout.drop(ones_B1D, rate, dropout.row_seeds(key, row_B))

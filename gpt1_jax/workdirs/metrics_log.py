@@ -30,8 +30,8 @@ class NoLog:
         # What a line said that is damaged, but not by a kill, would be lost unseen.
         rows = read_rows(self._path, is_strict=True) if self._path.is_file() else []
         self._rows = [row for row in rows if row["step"] <= resumed_step]
-        last = self._rows[-1] if self._rows else {"step": -1.0}
-        self.last_row = last if last["step"] == resumed_step else {}
+        last = self._rows[-1] if self._rows else {}
+        self.last_row = last if last.get("step") == resumed_step else {}
 
     def __enter__(self) -> "NoLog":
         return self

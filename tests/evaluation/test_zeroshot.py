@@ -171,6 +171,21 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     assert path.read_bytes() == before
 
 
+def test_a_model_of_step_0_keeps_one_row_when_it_is_scored_anew(
+    pretrained_workdir, make_config, tmp_path, monkeypatch
+):
+    checkpoints = {0: pretrained_workdir / "checkpoints/3"}
+    monkeypatch.setattr(job.model_store, "steps", lambda path: checkpoints)
+    config = make_config(
+        job="zeroshot", task__name="sst2", init__path=str(pretrained_workdir)
+    )
+    for weights in ("some", "other", "third"):
+        monkeypatch.setattr(job.model_store, "identity", lambda _, name=weights: name)
+        job.run(config, tmp_path / "run")
+        rows = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+        assert [json.loads(row)["step"] for row in rows] == [0]
+
+
 def test_tasks_without_files_are_left_out_and_scored_once_they_are_there(
     pretrained_workdir, make_config, tmp_path, capsys
 ):

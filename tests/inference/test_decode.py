@@ -23,12 +23,13 @@ def draw(logits_V, temperature, top_k, top_p, num, seed=0):
 
 
 def filtered(logits_V, temperature, top_k, top_p) -> np.ndarray:
-    """The probabilities to draw with: one token kept after the other."""
+    """The probabilities to draw with; top-p is measured within top-k."""
     p_V = np.exp(np.asarray(logits_V, np.float64) / temperature)
-    p_V /= p_V.sum()
+    ranked = sorted(range(len(p_V)), key=lambda v: -p_V[v])[: top_k or None]
+    p_V /= p_V[ranked].sum()
     kept_V, mass = np.zeros_like(p_V), 0.0
-    for rank, token in enumerate(sorted(range(len(p_V)), key=lambda v: -p_V[v])):
-        if (top_k and rank >= top_k) or mass >= top_p:
+    for token in ranked:
+        if mass >= top_p:
             break
         kept_V[token] = p_V[token]
         mass += p_V[token]
@@ -48,8 +49,9 @@ def filtered(logits_V, temperature, top_k, top_p) -> np.ndarray:
         (1.0, 0, 0.5, 2),
         (1.0, 0, 1e-9, 1),
         (0.5, 0, 0.6, 2),
-        (1.0, 4, 0.6, 3),
-        (1.0, 2, 0.6, 2),
+        (1.0, 4, 0.6, 2),  # 0.30 + 0.25 of 0.85
+        (1.0, 4, 0.7, 3),
+        (1.0, 2, 0.5, 1),  # 0.30 of 0.55
     ],
 )
 def test_draws_have_the_filtered_probabilities(temperature, top_k, top_p, num_kept):

@@ -10,6 +10,7 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax.inference import decode, language_model
+from gpt1_jax.models import backbone as backbone_lib
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,47 @@ def test_logits_are_the_models(model):
     found = model.logits(tokens_NL)
     assert found.shape == (2, 3, 500)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["transformer", "lstm"])
+def test_hidden_states_lead_from_the_embeddings_to_the_logits(model, backbone):
+    if backbone == "lstm":
+        cfg = dataclasses.replace(model.model.cfg, backbone="lstm", lstm_width=24)
+        network = backbone_lib.make(cfg, 500)
+        params = backbone_lib.init_params(network, jax.random.key(0))
+        model = dataclasses.replace(model, model=network, params=params)
+    tokens_NL = np.array([[5, 6, 7], [8, 9, 300]])
+    first_NLD, *_, last_NLD = states = np.asarray(model.hidden_states(tokens_NL))
+    assert states.shape == (2, 2, 3, 16)
+    embed = model.params["embed"]
+    position_LD = np.asarray(embed["position"])[:3] if "position" in embed else 0
+    expected = np.asarray(embed["token"])[tokens_NL] + position_LD
+    np.testing.assert_allclose(first_NLD, expected, rtol=1e-6)
+    logits = last_NLD @ np.asarray(embed["token"]).T
+    np.testing.assert_allclose(logits, model.logits(tokens_NL), rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_is_the_mean_over_a_text_s_own_tokens(model):
+    texts = ["it", "the boat sank. she was sad.", "a cat saw the boat"]
+    embeddings_ND = model.embed(texts)
+    assert embeddings_ND.shape == (3, 16)
+    for text, found_D in zip(texts, embeddings_ND, strict=True):
+        ids_L = model.tokenizer.encode(text)
+        mean_D = np.mean(model.hidden_states(ids_L[None])[-1, 0], axis=0)
+        np.testing.assert_allclose(found_D, mean_D, rtol=1e-4, atol=1e-6)
+    assert np.abs(embeddings_ND[0] - embeddings_ND[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("text", "count"), [("", "0"), ("boat " * 200, r"\d{3}")])
+def test_a_text_that_is_empty_or_too_long_is_not_embedded(model, text, count):
+    message = f"text 1 has {count} tokens; from 1 to 128, the context length; shorten"
+    with pytest.raises(ValueError, match=message):
+        model.embed(["the boat", text])
+
+
+def test_a_model_is_shown_in_one_line(model):
+    expected = "LanguageModel(transformer, 1 layer of width 16, 500 tokens, step 6)"
+    assert repr(model) == expected
 
 
 def test_scores_are_log_probabilities_of_the_logits(model):
@@ -91,8 +133,9 @@ def test_a_prompt_that_ends_within_a_character_is_not_repeated(model):
 
 
 def test_a_string_instead_of_a_list_is_refused(model):
-    with pytest.raises(ValueError, match="a list of texts is expected"):
-        model.score("the boat")
+    for method in (model.score, model.embed):
+        with pytest.raises(ValueError, match="was given a string; a list of texts is"):
+            method("the boat")
 
 
 def test_a_moved_workdir_and_an_older_step_can_be_loaded(

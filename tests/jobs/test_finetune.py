@@ -123,13 +123,13 @@ def test_a_score_is_the_same_to_the_last_bit_for_any_batch_size(
         key: value for key, value in tuned["metrics"].items() if key.startswith("eval/")
     }
     at_once = []
-    make = task_logits.Classifier.__init__
+    make = task_logits.TaskLogits.__init__
 
     def spy(self, *args, **kwargs):
         make(self, *args, **kwargs)
         at_once.append(self._batch_size)
 
-    monkeypatch.setattr(task_logits.Classifier, "__init__", spy)
+    monkeypatch.setattr(task_logits.TaskLogits, "__init__", spy)
     for batch_size in (1, 7, 32, 48):
         found = score(name, train__eval_batch_size=batch_size)
         assert found["metrics"] == expected
@@ -176,13 +176,13 @@ def test_rows_are_the_models_own_and_padding_is_none_of_them(tune):
     """The job's logits, of a padded batch, are those of each sequence alone."""
     model = classifier.load(tune("rte")[0])
     examples = [Example(("the boat sank " * n, "a cat"), None) for n in (1, 3, 2)]
-    records = model.recipe.records(examples)
-    found = model.recipe.classifier.logits(model.params, records, (24, 128))
+    records = model.task_model.records(examples)
+    found = model.task_model.batched_logits.logits(model.params, records, (24, 128))
     head = model.params["head"]
     backbone = {k: v for k, v in model.params.items() if k != "head"}
     for row, bounds in enumerate(records.bounds_RA1):
         tokens_NL = records.tokens[bounds[0] : bounds[1]][None]
-        h_NLD = model.recipe.model.apply(
+        h_NLD = model.task_model.model.apply(
             {"params": backbone}, tokens_NL, method="encode"
         )
         expected = np.asarray(h_NLD)[0, -1] @ head["kernel"] + head["bias"]
@@ -213,7 +213,7 @@ def test_from_scratch_a_tokenizer_is_learnt_from_the_books(tune):
 
 def test_a_finished_run_is_only_reported(tune, make_config, capsys):
     workdir, result = tune("rte")
-    config = classifier.load(workdir).recipe.config
+    config = classifier.load(workdir).task_model.config
     before = (workdir / "metrics.jsonl").read_bytes()
     assert finetune.run(config, workdir) == result
     assert "is finished: dev accuracy" in capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tune, tmp_path, make_config
     for name in ("result.json", "checkpoints/2"):
         path = broken / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    config = classifier.load(workdir).recipe.config
+    config = classifier.load(workdir).task_model.config
     again = finetune.run(config, broken)
     assert again["metrics"] == result["metrics"]
     ours, theirs = (classifier.load(path).params for path in (broken, workdir))

@@ -52,7 +52,7 @@ def test_it_is_transferred_by_layer(workdir, make_tuning_config, tmp_path, num_l
         for name in trained
     }
     assert alike == {"embed": num_layers != -2, "block_00": num_layers == -1}
-    assert classifier.load(tmp_path / "run").recipe.config.model.backbone == "lstm"
+    assert classifier.load(tmp_path / "run").task_model.config.model.backbone == "lstm"
 
 
 def test_other_systems_have_no_place_for_it(workdir, run_command, tmp_path):

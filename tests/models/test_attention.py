@@ -106,7 +106,7 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
     monkeypatch.setattr(attention.jax, "devices", lambda: [device])
 
     def attend(qkv, seed_N2):
-        drop = dropout.RowDropout(0.25, seed_N2)
+        drop = dropout.Dropout(0.25, seed_N2)
         return attention.self_attention(qkv, drop, implementation=name)
 
     qkv = jax.ShapeDtypeStruct((N, L, 3, H, width), jnp.dtype(dtype))
@@ -141,7 +141,7 @@ def test_auto_is_block_by_block_in_longer_texts_on_cpus(
     monkeypatch.setattr(blocked_attention, "blocked_attention", spy)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     seed_N2 = jnp.zeros((N, 2), jnp.uint32)
-    drop = dropout.RowDropout(rate, seed_N2) if rate else None
+    drop = dropout.Dropout(rate, seed_N2) if rate else None
     q = jax.ShapeDtypeStruct((N, length, H, K), jnp.float32)
     jax.eval_shape(lambda q: causal_attention(q, q, q, drop, implementation=name), q)
     assert seen == ([(not rate, rate)] if is_blocked else [])
@@ -168,7 +168,7 @@ def test_a_text_s_attention_on_itself_is_that_of_its_three_parts():
     qkv = random_qkv()
     seeds = dropout.row_seeds(jax.random.key(0), jnp.arange(N, dtype=jnp.uint32))
     together = jnp.stack(qkv, axis=2)
-    for drop in (None, dropout.RowDropout(0.25, seeds)):
+    for drop in (None, dropout.Dropout(0.25, seeds)):
         found = attention.self_attention(together, drop)
         np.testing.assert_array_equal(found, causal_attention(*qkv, drop))
 

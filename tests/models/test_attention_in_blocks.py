@@ -33,7 +33,7 @@ def kernels(q, k, v, seed_N2, rate) -> jax.Array:
 
 
 def by_name(name: str, q, k, v, seed_N2, rate) -> jax.Array:
-    drop = dropout.RowDropout(rate, seed_N2) if rate else None
+    drop = dropout.Dropout(rate, seed_N2) if rate else None
     return attention.causal_attention(q, k, v, drop, implementation=name)
 
 

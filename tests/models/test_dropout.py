@@ -1,6 +1,7 @@
 """Dropout masks: their statistics, their independence, and what they depend on."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ def rows(*numbers: int) -> jax.Array:
 
 
 def drop_rows(x, rate, *, key: int, row_N) -> jax.Array:
-    return dropout.drop_rows(x, rate, dropout.row_seeds(jax.random.key(key), row_N))
+    return dropout.drop(x, rate, dropout.row_seeds(jax.random.key(key), row_N))
 
 
 def kept(shape, rate, *, key=0, row_N=None) -> np.ndarray:
@@ -63,7 +64,7 @@ def test_masks_of_steps_layers_sites_and_rows_are_uncorrelated():
         step_key = jax.random.fold_in(jax.random.key(0), step)
         seed_N2 = dropout.row_seeds(step_key, rows(0, 1, 2))
         own_N2 = dropout.site_seeds(seed_N2, layer, site)
-        x = dropout.drop_rows(jnp.ones((3, size)), 0.5, own_N2)
+        x = dropout.drop(jnp.ones((3, size)), 0.5, own_N2)
         masks.append(np.asarray(x) > 0)
     masks = np.concatenate(masks)
     assert len(masks) == 81
@@ -97,7 +98,7 @@ def test_a_row_keeps_its_mask_however_rows_are_split_into_batches():
 
 def test_masks_are_the_same_under_jit():
     def drop(x, key, row_N):
-        return dropout.drop_rows(x, 0.3, dropout.row_seeds(key, row_N))
+        return dropout.drop(x, 0.3, dropout.row_seeds(key, row_N))
 
     arguments = (jnp.ones((3, 11, 13)), jax.random.key(4), rows(2, 0, 1))
     np.testing.assert_array_equal(jax.jit(drop)(*arguments), drop(*arguments))
@@ -216,3 +217,39 @@ def test_gradient_is_the_mask():
         step = 1e-4 * np.random.default_rng(0).standard_normal(x.shape)
         difference = total(exact + step) - total(exact - step)
         np.testing.assert_allclose(difference, 2 * (gradient * step).sum(), rtol=1e-6)
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_gpus_the_bias_of_a_dense_layer_is_scaled_too(dtype):
+    """XLA turned scale * (x W + bias) into scale * x W + bias (openxla/xla#46110)."""
+    rng = np.random.default_rng(0)
+    x, w, bias = (
+        jnp.asarray(rng.standard_normal(shape), dtype)
+        for shape in ((3, 128, 64), (64, 256), (256,))
+    )
+    rate, row_N = 0.25, rows(0, 1, 2)
+
+    @jax.jit
+    def dropped_dense(x, w, bias):
+        return drop_rows(x @ w + bias[None, None], rate, key=0, row_N=row_N)
+
+    exact = [np.asarray(array, np.float64) for array in (x, w, bias)]
+    dense = exact[0] @ exact[1] + exact[2]
+    expected = np.where(kept(dense.shape, rate), dense / (1 - rate), 0)
+    found = np.asarray(dropped_dense(x, w, bias), np.float64)
+    unscaled = np.where(expected != 0, expected - exact[2] * rate / (1 - rate), 0)
+    atol, rtol = 0.05, 0.02
+    assert (np.abs(unscaled - expected) > 2 * (atol + rtol * np.abs(expected))).any()
+    np.testing.assert_allclose(found, expected, atol=atol, rtol=rtol)
+
+
+def test_no_constant_multiplies_what_is_dropped():
+    """The scale is selected by the mask, so that XLA cannot fold it into a product."""
+
+    def dropped(x):
+        return drop_rows(x, 0.25, key=0, row_N=rows(0, 1, 2))
+
+    program = str(jax.make_jaxpr(dropped)(jnp.ones((3, 5))))
+    assert re.findall(r"f32\[[^\]]*\] = mul \S+ \S+", program)
+    assert not re.findall(r"f32\[[^\]]*\] = mul \S+ [\d.]+", program)

@@ -50,7 +50,7 @@ def value_and_gradients(arrays, chunk_elements, scale=1.0):
     return value, *gradients
 
 
-# L = 7 is prime: one chunk or seven. L = 12 can be cut into 1, 2, 3, 4, 6 and 12.
+# L = 7 is prime: 1 chunk, 3 of which the last is padded, or 7. L = 12 has even splits.
 @pytest.mark.parametrize(
     ("length", "chunk_elements"),
     [(7, ONE_CHUNK), (7, 100), (7, 1), (12, 200), (12, 150), (12, 99), (12, 33)],
@@ -65,6 +65,21 @@ def test_value_and_gradients_equal_the_oracle(length, chunk_elements):
         # Without a gradient another path computes the sum.
         total = heads.nll_sum(*arrays, chunk_elements)
         np.testing.assert_allclose(total, expected[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("length", "chunk_elements", "expected"),
+    [
+        (509, N * 127 * V, 5),  # 4 would hold 508 positions
+        (509, N * 200 * V, 3),
+        (512, N * 103 * V, 8),  # 5 are needed; 8 is the next divisor
+        (7, 1, 7),
+    ],
+)
+def test_a_prime_number_of_positions_needs_few_chunks(length, chunk_elements, expected):
+    arrays = inputs(L=length)
+    program = str(jax.make_jaxpr(lambda *a: heads.nll_sum(*a, chunk_elements))(*arrays))
+    assert re.findall(r"\blength=(\d+)", program) == [str(expected)]
 
 
 @pytest.mark.parametrize("chunk_elements", [ONE_CHUNK, 1])

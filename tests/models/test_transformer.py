@@ -363,7 +363,7 @@ def test_every_site_of_every_layer_draws_its_own_mask(monkeypatch, make_params):
         seeds.append(seed_N2)
         return x
 
-    monkeypatch.setattr(dropout, "drop_rows", spy)
+    monkeypatch.setattr(dropout, "drop", spy)
 
     def spied(params, row_N):
         seeds.clear()

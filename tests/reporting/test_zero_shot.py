@@ -1,4 +1,9 @@
-from gpt1_jax.reporting import runs, zero_shot
+import dataclasses
+
+from matplotlib.figure import Figure
+
+from gpt1_jax.evaluation import zeroshot
+from gpt1_jax.reporting import drawings, runs, zero_shot
 from tests.reporting.workdirs import put
 
 FIELDS = {
@@ -55,3 +60,19 @@ def test_without_runs_the_papers_ends_are_shown():
     found = zero_shot.table([], is_synthetic=False)
     assert [row[-1] for row in found.rows] == ["0.68", "0.55", "0.43", "0.25"]
     assert {cell for row in found.rows for cell in row[1:-1]} == {"not run"}
+
+
+def test_a_fifth_heuristic_is_one_row(tmp_path, monkeypatch):
+    """The paper does not have it; the report shows it all the same."""
+    sst2 = zeroshot.named("sst2")
+    fifth = dataclasses.replace(sst2, task="rte", title="fifth", paper_last=None)
+    monkeypatch.setattr(zeroshot, "HEURISTICS", (*zeroshot.HEURISTICS, fifth))
+    rows = [{"step": 3, "eval/rte/accuracy": 0.608, "eval/rte/normalised": 0.25}]
+    put(tmp_path, "a", {}, rows, fields=FIELDS)
+    found = found_in(tmp_path)
+    (row,) = zero_shot.table(found, is_synthetic=False).rows
+    assert (row[0], row[3], row[-1]) == ("fifth", "60.8", "–")
+    figure = Figure()
+    drawings.zero_shot(figure, found)
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert "fifth, Transformer" in labels

@@ -138,6 +138,11 @@ def arrange(
         kept = text[: layout.max_length - 2]
         return [np.concatenate([start, kept, end])], len(kept) < len(text)
     room = layout.max_length - 3
+    if room < 0:
+        raise UserError(
+            f"{name}: context_length={layout.max_length}; at least 3 are needed for "
+            "the special tokens of two texts; use a model with a longer context"
+        )
     if kind == "choice":
         longest = len(question) + max(map(len, parts))
         if longest > room:

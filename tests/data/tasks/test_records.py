@@ -72,6 +72,13 @@ def test_each_of_two_texts_keeps_half_of_the_room_and_what_the_other_leaves(
     assert is_cut == (len(parts[0]) + len(parts[1]) > 5)
 
 
+@pytest.mark.parametrize("kind", ["pair", "similarity"])
+def test_a_pair_needs_a_context_that_holds_the_specials(kind):
+    assert arranged(kind, [ids(1, 2), ids(5)], length=3)[0][0] == [S, D, E]
+    with pytest.raises(ValueError, match=r"context_length=2; at least 3 .* longer con"):
+        arranged(kind, [ids(1, 2), ids(5)], length=2)
+
+
 def test_a_long_pair_is_cut_alike_in_both_orders():
     long, short = ids(*range(1, 12)), ids(*range(20, 26))
     (one, other), _ = arranged("similarity", [long, short], length=12)
