@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gpt1_jax.data.tasks.rows import PaperScore
+from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import paper
+from gpt1_jax.reporting import zero_shot as zero_shot_lib
 from gpt1_jax.reporting.gains import Gain
 from gpt1_jax.reporting.groups import Cell
 from gpt1_jax.reporting.runs import Run
@@ -169,8 +171,7 @@ def _draw_layers(
 def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
     """Figure 2, right: a colour a task; Transformer solid, LSTM dashed."""
     axes = figure.subplots()
-    tasks = list(dict.fromkeys(task for one in found for task in one.tasks()))
-    colors = {task: f"C{number}" for number, task in enumerate(tasks)}
+    colors = {h.task: f"C{place}" for place, h in enumerate(zeroshot.HEURISTICS)}
     all_steps: set[int] = set()
     for one, marker in zip(found, itertools.cycle("os^vDP")):
         for task in one.tasks():
@@ -183,7 +184,7 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
                 color=colors[task],
                 linestyle="--" if one.backbone == "lstm" else "-",
                 marker=marker,
-                label=f"{paper.ZERO_SHOT_TITLES[task]}, {model}",
+                label=f"{zero_shot_lib.title(task)}, {model}",
             )
     axes.axhline(0, color=_paper_color(), linewidth=0.8)
     ends: dict[str, Any] = {"marker": "<", "markersize": 9, "linestyle": ""}
@@ -191,9 +192,10 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
         "transform": axes.get_yaxis_transform(),
         "clip_on": False,
     }
-    for task in tasks:
-        last = paper.ZERO_SHOT_LAST[task]
-        axes.plot([1.0], [last], color=colors[task], **ends, **at_edge)
+    for task in sorted({task for one in found for task in one.tasks()}):
+        if task in paper.ZERO_SHOT_LAST:
+            last = paper.ZERO_SHOT_LAST[task]
+            axes.plot([1.0], [last], color=colors[task], **ends, **at_edge)
     end = f"the paper's end, after {paper.ZERO_SHOT_LAST_STEP:,} steps"
     axes.plot([], [], color=_paper_color(), label=end, **ends)
     axes.set_xscale("log")

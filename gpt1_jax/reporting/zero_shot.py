@@ -7,7 +7,7 @@ from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.runs import Run
-from gpt1_jax.reporting.tables import NOT_RUN, Table
+from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table
 
 BACKBONES = {"transformer": "Transformer", "lstm": "LSTM"}
 
@@ -35,6 +35,16 @@ class ZeroShot:
         return self.run.series(f"eval/{task}/normalised")
 
 
+def title(task: str) -> str:
+    """The name of a heuristic's task; the task's own name where the paper has none."""
+    return paper.ZERO_SHOT_TITLES.get(task) or paper.TITLES.get(task, task)
+
+
+def _paper_end(task: str) -> str:
+    end = paper.ZERO_SHOT_LAST.get(task)
+    return NONE if end is None else f"{end:.2f}"
+
+
 def zero_shots(runs: Iterable[Run]) -> list[ZeroShot]:
     """Of each model that was scored, with labels where two have one backbone."""
     found = [run for run in runs if run.job == "zeroshot"]
@@ -60,20 +70,20 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
             _, scaled = one.curve(task)
             rows.append(
                 [
-                    paper.ZERO_SHOT_TITLES[task],
+                    title(task),
                     f"{BACKBONES[one.backbone]} {one.label}".strip(),
                     f"{steps[-1]:,}",
                     tables.percent(values[-1]),
                     tables.percent(heuristic.chance),
                     tables.percent(heuristic.reference),
                     f"{scaled[-1]:.2f}".replace("-", "−"),
-                    f"{paper.ZERO_SHOT_LAST[task]:.2f}",
+                    _paper_end(task),
                 ]
             )
     if not rows:
         rows = [
-            [paper.ZERO_SHOT_TITLES[task], *[NOT_RUN] * 6, f"{last:.2f}"]
-            for task, last in paper.ZERO_SHOT_LAST.items()
+            [title(one.task), *[NOT_RUN] * 6, _paper_end(one.task)]
+            for one in zeroshot.HEURISTICS
         ]
     return Table(
         "zero-shot",

@@ -1,4 +1,9 @@
-from gpt1_jax.reporting import runs, zero_shot
+import dataclasses
+
+from matplotlib.figure import Figure
+
+from gpt1_jax.evaluation import zeroshot
+from gpt1_jax.reporting import drawings, runs, zero_shot
 from tests.reporting.workdirs import put
 
 FIELDS = {
@@ -55,3 +60,24 @@ def test_without_runs_the_papers_ends_are_shown():
     found = zero_shot.table([], is_synthetic=False)
     assert [row[-1] for row in found.rows] == ["0.68", "0.55", "0.43", "0.25"]
     assert {cell for row in found.rows for cell in row[1:-1]} == {"not run"}
+
+
+def test_a_fifth_heuristic_is_reported_without_an_end_in_the_paper(
+    tmp_path, monkeypatch
+):
+    fifth = dataclasses.replace(zeroshot.named("cola"), task="tone", metric="accuracy")
+    heuristics = (*zeroshot.HEURISTICS, fifth)
+    monkeypatch.setattr(zeroshot, "HEURISTICS", heuristics)
+    row = {"step": 10, "eval/tone/accuracy": 0.25, "eval/tone/normalised": 0.5}
+    put(tmp_path, "a", {}, [ROWS[0] | row], fields=FIELDS)
+    found = found_in(tmp_path)
+    table = zero_shot.table(found, is_synthetic=False)
+    assert [(cells[0], cells[3], cells[-1]) for cells in table.rows] == [
+        ("sentiment (SST-2)", "50.0", "0.68"),
+        ("tone", "25.0", "–"),
+    ]
+    figure = Figure()
+    drawings.zero_shot(figure, found)
+    colors = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert colors["tone, Transformer"] == "C4"
+    assert zero_shot.table([], is_synthetic=False).rows[-1][-1] == "–"
