@@ -43,6 +43,7 @@ def _smoothed(
 def pretraining(figure: Figure, runs: Sequence[Run]) -> None:
     """Loss against tokens seen: training's as a line, held-out as points."""
     axes = figure.subplots()
+    held_out_label: str | None = "held-out"
     for number, run in enumerate(runs):
         color = f"C{number % 6}"
         per_step = run.config.train.batch_size * run.config.model.context_length / 1e6
@@ -50,7 +51,9 @@ def pretraining(figure: Figure, runs: Sequence[Run]) -> None:
         if steps:
             tokens = np.array(steps) * per_step
             axes.plot(tokens, losses, color=color, alpha=0.25, linewidth=0.8)
-            axes.plot(*_smoothed(tokens, losses), color=color, label=run.name)
+            marker = "" if len(steps) > 1 else "."
+            smoothed = _smoothed(tokens, losses)
+            axes.plot(*smoothed, color=color, marker=marker, label=run.name)
         steps, losses = run.series("eval/loss")
         if steps:
             axes.plot(
@@ -61,9 +64,10 @@ def pretraining(figure: Figure, runs: Sequence[Run]) -> None:
                 markeredgecolor=matplotlib.rcParams["axes.facecolor"],
                 markersize=7,
                 linewidth=0,
-                label="held-out" if number == len(runs) - 1 else None,
+                label=held_out_label,
                 zorder=4,
             )
+            held_out_label = None
     axes.set_xlabel("training tokens seen (millions)")
     axes.set_ylabel("loss (nats per token)")
     axes.set_xlim(left=0)
@@ -92,7 +96,7 @@ def panels(
                     *shown,
                     color=color,
                     linewidth=1.0 if len(runs) > 1 else 1.4,
-                    marker="" if is_smooth else ".",
+                    marker="" if is_smooth and len(steps) > 1 else ".",
                 )
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

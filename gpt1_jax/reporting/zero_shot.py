@@ -103,4 +103,5 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
         is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=frozenset(range(len(rows))) if found else frozenset(),
+        was_run=bool(found),
     )
