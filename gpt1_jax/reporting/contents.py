@@ -237,9 +237,9 @@ def _curves(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
 
 def _panels(half: Half, metric: Callable[[str], str]) -> dict[str, drawings.Curves]:
     """Returns the series of each task's runs, by variant and group."""
-    panels: dict[str, dict[str, list]] = {}
+    panels: dict[str, dict[tuple[str, str], list]] = {}
     members = [
-        (member, f"{variant} {group.label}".strip())
+        (member, (variant, group.label))
         for variant in paper.ABLATIONS
         for group in half.groups
         for member in group.members
