@@ -86,6 +86,36 @@ def test_the_page_has_all_sections_and_what_is_missing(written):
     assert "not run" in html
 
 
+def test_results_come_first_and_the_papers_data_sets_last(written):
+    titles = re.findall(r"^## (.*)$", (written / "report.md").read_text(), re.M)
+    assert titles[:2] == ["Pre-training", "Results: Tables 2 to 4"]
+    assert titles[-1] == "Tasks: Table 1"
+
+
+def test_what_was_not_run_is_collapsed(tmp_path):
+    row = {"step": 3, "train/task_loss": 0.5, "eval/accuracy": 0.75}
+    put_finetuned(tmp_path, "rte", "rte", {"accuracy": 0.75}, [row])
+    run(tmp_path / "out", tmp_path / "rte")
+    markdown = (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    html = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    title = "Table 3: question answering and commonsense reasoning"
+    assert f"\n\n**{title}**: not run.\n\n" in markdown
+    assert f'<details id="table-3">\n<summary>{title}: not run</summary>' in html
+    assert '<div id="table-2">' in html
+    # One evaluation is a point of the learning curves.
+    assert (tmp_path / "out/dev-scores.png").exists()
+    assert (tmp_path / "out/task-loss.png").exists()
+
+
+def test_a_tile_names_its_run_and_shows_the_unigram_beside_the_perplexity(written):
+    lines = (written / "report.md").read_text(encoding="utf-8").splitlines()
+    assert (
+        "- **23.0** held-out perplexity of official/pretrain; unigram 170.0; "
+        "paper 18.4, on BooksCorpus" in lines
+    )
+    assert any("pre-training, 1 task of official/full; paper" in line for line in lines)
+
+
 def test_the_command_says_what_it_read_and_ends_with_the_page(tmp_path, capsys):
     put_finetuned(tmp_path, "runs/a", "rte", {"accuracy": 0.75})
     put_finetuned(tmp_path, "runs/b", "rte")

@@ -47,7 +47,6 @@ def build(
         for is_synthetic in (False, True)
     ]
     sections = [
-        _tasks(),
         _section("pretraining", "Pre-training", halves, _pretraining),
         _section("results", "Results: Tables 2 to 4", halves, _results),
         _section("ablations", "Ablations: Table 5", halves, _ablations),
@@ -55,6 +54,7 @@ def build(
         _section("zero-shot", "Zero-shot: Figure 2, right", halves, _zero_shot),
         _section("curves", "Learning curves of fine-tuning", halves, _curves),
         _run_facts(runs, damaged),
+        Section("tasks", "Tasks: Table 1", [results.tasks_table()]),
     ]
     return Page(
         "GPT-1, reproduced",
@@ -71,16 +71,12 @@ def _section(
     halves: Sequence[Half],
     make: Callable[..., list[Table | Picture]],
 ) -> Section:
-    """What `make` gives of each half that has something; else what is not run."""
+    """Returns what `make` has of both halves, or a section that was not run."""
     blocks = [block for half in halves for block in make(half)]
     if blocks:
         return Section(name, title, blocks)
     blocks = make(Half([], [], False), is_empty=True)
     return Section(name, title, blocks, "" if blocks else f"{NOT_RUN.capitalize()}.")
-
-
-def _tasks() -> Section:
-    return Section("tasks", "Tasks: Table 1", [results.tasks_table()])
 
 
 def _pretraining(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
@@ -90,7 +86,11 @@ def _pretraining(half: Half, *, is_empty: bool = False) -> list[Table | Picture]
     blocks: list[Table | Picture] = [
         pretraining.table(runs, is_synthetic=half.is_synthetic)
     ]
-    shown = [run for run in runs if run.series("train/loss")[0]]
+    shown = [
+        run
+        for run in runs
+        if any(run.series(name)[0] for name in ("train/loss", "eval/loss"))
+    ]
     if shown:
         blocks.append(
             figures.picture(
@@ -209,10 +209,10 @@ def _zero_shot(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
 
 
 def _curves(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
-    """The task's loss, and dev scores where there are several of a run."""
+    """The training loss and the dev scores of each task."""
     blocks: list[Table | Picture] = []
-    losses = _panels(half, lambda task: "train/task_loss", at_least=3)
-    scores = _panels(half, lambda task: f"eval/{TASKS[task].metrics[0]}", at_least=2)
+    losses = _panels(half, lambda task: "train/task_loss")
+    scores = _panels(half, lambda task: f"eval/{TASKS[task].metrics[0]}")
     for name, title, panels, ylabel, is_smooth in (
         ("task-loss", "Training loss of the task", losses, "nats per example", True),
         ("dev-scores", "Dev score of the task's first metric", scores, "score", False),
@@ -225,7 +225,8 @@ def _curves(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
                 figures.picture(
                     name,
                     title,
-                    "A line for each run." + (" Moving means." if is_smooth else ""),
+                    "A line for each run, a point for a run with one value."
+                    + (" Moving means." if is_smooth else ""),
                     draw,
                     size=drawings.panels_size(len(panels)),
                     is_synthetic=half.is_synthetic,
@@ -234,13 +235,11 @@ def _curves(half: Half, *, is_empty: bool = False) -> list[Table | Picture]:
     return blocks
 
 
-def _panels(
-    half: Half, metric: Callable[[str], str], *, at_least: int
-) -> dict[str, drawings.Curves]:
-    """Of each task its runs' series by variant, of groups that have one."""
-    panels: dict[str, dict[str, list]] = {}
+def _panels(half: Half, metric: Callable[[str], str]) -> dict[str, drawings.Curves]:
+    """Returns the series of each task's runs, by variant and group."""
+    panels: dict[str, dict[tuple[str, str], list]] = {}
     members = [
-        (member, f"{variant} {group.label}".strip())
+        (member, (variant, group.label))
         for variant in paper.ABLATIONS
         for group in half.groups
         for member in group.members
@@ -248,7 +247,7 @@ def _panels(
     ]
     for member, name in members:
         series = member.run.series(metric(member.task))
-        if len(series[0]) >= at_least:
+        if series[0]:
             panel = panels.setdefault(paper.TITLES[member.task], {})
             panel.setdefault(name, []).append(series)
     order = [paper.TITLES[task] for task in TASKS]

@@ -25,6 +25,12 @@ _MOST_PANELS = 3  # beside each other
 # Labels of a logarithmic axis are at least so far apart.
 _LEAST_RATIO = 1.3
 
+# The colour of each row of Table 5, the same in every figure. Curves of one variant
+# differ by their line style and marker.
+COLORS = {variant: f"C{place}" for place, variant in enumerate(paper.ABLATIONS)}
+_STYLES = ("-", "--", ":", "-.")
+_MARKERS = "os^vDP"
+
 
 def _paper_color() -> str:
     return matplotlib.rcParams["patch.edgecolor"]
@@ -42,27 +48,41 @@ def _smoothed(
 def pretraining(figure: Figure, runs: Sequence[Run]) -> None:
     """Loss against tokens seen: training's as a line, held-out as points."""
     axes = figure.subplots()
-    for number, run in enumerate(runs):
-        color = f"C{number % 6}"
+    held_out_label: str | None = "held-out"
+    num_drawn = dict.fromkeys(COLORS, 0)
+    for run in runs:
+        is_lstm = run.config.model.backbone == "lstm"
+        variant = paper.LSTM if is_lstm else paper.FULL
+        color, number = COLORS[variant], num_drawn[variant]
+        num_drawn[variant] += 1
+        style, point = _STYLES[number % len(_STYLES)], _MARKERS[number % len(_MARKERS)]
         per_step = run.config.train.batch_size * run.config.model.context_length / 1e6
         steps, losses = run.series("train/loss")
         if steps:
             tokens = np.array(steps) * per_step
             axes.plot(tokens, losses, color=color, alpha=0.25, linewidth=0.8)
-            axes.plot(*_smoothed(tokens, losses), color=color, label=run.name)
+            marker = "" if len(steps) > 1 else "."
+            smoothed = _smoothed(tokens, losses)
+            line: dict[str, Any] = {
+                "color": color,
+                "linestyle": style,
+                "marker": marker,
+            }
+            axes.plot(*smoothed, label=run.name, **line)
         steps, losses = run.series("eval/loss")
         if steps:
             axes.plot(
                 np.array(steps) * per_step,
                 losses,
                 color=color,
-                marker="o",
+                marker=point,
                 markeredgecolor=matplotlib.rcParams["axes.facecolor"],
                 markersize=7,
                 linewidth=0,
-                label="held-out" if number == len(runs) - 1 else None,
+                label=held_out_label,
                 zorder=4,
             )
+            held_out_label = None
     axes.set_xlabel("training tokens seen (millions)")
     axes.set_ylabel("loss (nats per token)")
     axes.set_xlim(left=0)
@@ -70,28 +90,30 @@ def pretraining(figure: Figure, runs: Sequence[Run]) -> None:
         axes.legend()
 
 
-# Of each curve: its name, and by run the steps and the values.
-Curves = Mapping[str, Sequence[tuple[Sequence[int], Sequence[float]]]]
+# Steps and values of each run, by variant and group label.
+Curves = Mapping[tuple[str, str], Sequence[tuple[Sequence[int], Sequence[float]]]]
 
 
 def panels(
     figure: Figure, curves: Mapping[str, Curves], ylabel: str, *, is_smooth: bool
 ) -> None:
-    """A panel a task, a colour a curve, a line a run."""
+    """A panel for each task, a colour for each variant, a line for each run."""
     columns = min(_MOST_PANELS, len(curves))
     grid = figure.subplots(-(-len(curves) // columns), columns, squeeze=False)
     names = list(dict.fromkeys(name for own in curves.values() for name in own))
+    labels = list(dict.fromkeys(label for _, label in names))
     handles = {}
     for axes, (title, own) in zip(grid.flat, curves.items(), strict=False):
         for name, runs in own.items():
-            color = f"C{names.index(name) % 6}"
+            variant, label = name
             for steps, values in runs:
                 shown = _smoothed(steps, values) if is_smooth else (steps, values)
                 (handles[name],) = axes.plot(
                     *shown,
-                    color=color,
+                    color=COLORS[variant],
+                    linestyle=_STYLES[labels.index(label) % len(_STYLES)],
                     linewidth=1.0 if len(runs) > 1 else 1.4,
-                    marker="" if is_smooth else ".",
+                    marker="" if is_smooth and len(steps) > 1 else ".",
                 )
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -102,7 +124,7 @@ def panels(
     figure.supylabel(ylabel, fontsize=10)
     figure.legend(
         [handles[name] for name in names],
-        names,
+        [" ".join(filter(None, name)) for name in names],
         loc="outside lower center",
         ncols=min(3, len(names)),
     )
@@ -170,10 +192,9 @@ def _draw_layers(
 def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
     """Figure 2, right: a colour a task; Transformer solid, LSTM dashed."""
     axes = figure.subplots()
-    tasks = list(dict.fromkeys(task for one in found for task in one.tasks()))
-    colors = {task: f"C{number}" for number, task in enumerate(tasks)}
+    colors = {h.task: f"C{place}" for place, h in enumerate(zeroshot.HEURISTICS)}
     all_steps: set[int] = set()
-    for one, marker in zip(found, itertools.cycle("os^vDP")):
+    for one, marker in zip(found, itertools.cycle(_MARKERS)):
         for task in one.tasks():
             steps, values = one.curve(task)
             all_steps.update(steps)
@@ -192,7 +213,7 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
         "transform": axes.get_yaxis_transform(),
         "clip_on": False,
     }
-    for task in tasks:
+    for task in sorted({task for one in found for task in one.tasks()}):
         if (last := zeroshot.named(task).paper_last) is not None:
             axes.plot([1.0], [last], color=colors[task], **ends, **at_edge)
     end = f"the paper's end, after {paper.ZERO_SHOT_LAST_STEP:,} steps"
@@ -239,8 +260,8 @@ def gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
         axes.plot(
             [num_train for num_train, _ in mine],
             [ours for _, ours in mine],
-            color=f"C{number % 6}",
-            marker="o",
+            color=COLORS[paper.FULL],
+            marker=_MARKERS[number % len(_MARKERS)],
             linestyle="",
             label=f"ours {label}".strip() + ", dev",
         )
@@ -279,7 +300,7 @@ def overview(figure: Figure, rows: Sequence[tuple[str, PaperScore, Cell]]) -> No
         middles,
         list(ours),
         xerr=_spread(ours.values()),
-        color="C0",
+        color=COLORS[paper.FULL],
         marker="D",
         linestyle="",
         capsize=3,

@@ -78,4 +78,5 @@ def table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
             *results.legend([groups[n] for n in shown]),
         ),
         is_synthetic=is_synthetic,
+        was_run=bool(shown),
     )

@@ -56,6 +56,7 @@ def table(runs: Sequence[Run], *, is_synthetic: bool) -> Table:
         is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=frozenset(range(1, len(rows))) if runs else frozenset(),
+        was_run=bool(runs),
     )
 
 

@@ -61,6 +61,7 @@ def scores_table(
         notes=(*_reading(is_synthetic), *legend(groups), *_glue_notes(number, groups)),
         is_synthetic=is_synthetic,
         num_heads=2,
+        was_run=any(row[3] != NOT_RUN for row in rows),
     )
 
 
@@ -245,6 +246,7 @@ def _ablations_table(group: Group, is_synthetic: bool) -> Table:
         is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=frozenset(stressed),
+        was_run=bool(cells),
     )
 
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 from gpt1_jax import terminal
 from gpt1_jax.config import FIELDS
@@ -77,22 +78,22 @@ def headlines(half: Half) -> list[Headline]:
     """The numbers that a reader looks for first, those that there are."""
     found = []
     mark = half.is_synthetic
-    perplexities = [
-        run.metrics["eval/perplexity"]
-        for run in half.of_job("pretrain")
-        if "eval/perplexity" in run.metrics
-    ]
-    if perplexities:
-        best = ", the best run" if len(perplexities) > 1 else ""
-        beside = f"paper {paper.PERPLEXITY}, on BooksCorpus"
-        what = f"held-out perplexity{best}"
-        found.append(Headline(f"{min(perplexities):.1f}", what, beside, mark))
+    pretrained = [r for r in half.of_job("pretrain") if "eval/perplexity" in r.metrics]
+    if pretrained:
+        best = min(pretrained, key=lambda run: run.metrics["eval/perplexity"])
+        what = f"held-out perplexity of {best.name}"
+        what += f", the best of {len(pretrained)} runs" if len(pretrained) > 1 else ""
+        unigram = best.metrics.get("eval/unigram_perplexity")
+        beside = f"unigram {unigram:.1f}; " if unigram else ""
+        beside += f"paper {paper.PERPLEXITY}, on BooksCorpus"
+        value = f"{best.metrics['eval/perplexity']:.1f}"
+        found.append(Headline(value, what, beside, mark))
     of_groups = []
     for group in half.of_paper:
         cells = results.glue_cells(group).values()
         if all(cell.values for cell in cells):
             score = results.glue_score([cell.median] for cell in cells)
-            what = f"GLUE score, dev{_of(group)}"
+            what = f"GLUE score, dev{_of(group, paper.GLUE_TASKS)}"
             beside = f"paper {paper.GLUE.percent}, test"
             of_groups.append(Headline(tables.percent(score), what, beside, mark))
     for group in half.groups:
@@ -100,8 +101,17 @@ def headlines(half: Half) -> list[Headline]:
     return found + of_groups[:_MOST_HEADLINES]
 
 
-def _of(group: Group) -> str:
-    return f", group {group.label}" if group.label else ""
+def _of(group: Group, tasks: Sequence[str]) -> str:
+    """Names the runs of a group's full model on `tasks`, for a tile."""
+    full = [m for m in group.members if m.variant == paper.FULL and m.task in tasks]
+    names = list(dict.fromkeys(one.run.name for one in full))
+    models = dict.fromkeys(Path(one.trained.init.path).name for one in full)
+    runs = (
+        f" of {names[0]}"
+        if len(names) == 1
+        else f" of {len(names)} runs from {', '.join(models)}"
+    )
+    return f"{runs}, group {group.label}" if group.label else runs
 
 
 def _gain_of_pretraining(group: Group, mark: bool) -> list[Headline]:
@@ -122,6 +132,8 @@ def _gain_of_pretraining(group: Group, mark: bool) -> list[Headline]:
         - paper.ABLATIONS[paper.NO_PRETRAINING].percent[task]
         for *_, task in pairs
     ]
-    what = f"points by pre-training, mean of {len(pairs)} tasks{_of(group)}"
+    tasks = [task for *_, task in pairs]
+    over = f"mean of {len(tasks)} tasks" if len(tasks) > 1 else "1 task"
+    what = f"points by pre-training, {over}{_of(group, tasks)}"
     beside = f"paper {tables.signed(sum(theirs) / len(theirs))} on the same tasks"
     return [Headline(tables.signed(gain), what, beside, mark)]

@@ -20,6 +20,7 @@ class Table:
 
     name: letters for a link. num_heads: how many columns on the left say what a row is
     about; the others are set to the right. emphasised: the numbers of rows to stress.
+    was_run: False where no run of ours is in it; it is then collapsed.
     """
 
     name: str
@@ -30,10 +31,14 @@ class Table:
     is_synthetic: bool = False
     num_heads: int = 1
     emphasised: frozenset[int] = frozenset()
+    was_run: bool = True
 
     def to_markdown(self) -> str:
-        """The table with its title, mark and notes."""
+        """The table with its title, mark and notes; one line if it was not run."""
         mark = f" ({SYNTHETIC})" if self.is_synthetic else ""
+        title = f"**{escape_markdown(self.title)}{mark}**"
+        if not self.was_run:
+            return f"{title}: {NOT_RUN}."
         aligned = [
             ":--" if number < self.num_heads else "--:"
             for number in range(len(self.columns))
@@ -43,7 +48,6 @@ class Table:
             stressed = number in self.emphasised
             lines.append(_line(row, bold=stressed))
         notes = [f"{escape_markdown(note)}" for note in self.notes]
-        title = f"**{escape_markdown(self.title)}{mark}**"
         return "\n\n".join([title, "\n".join(lines), *notes])
 
 

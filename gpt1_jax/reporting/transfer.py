@@ -130,6 +130,7 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
         is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=frozenset(range(len(rows))) if studies else frozenset(),
+        was_run=bool(studies),
     )
 
 

@@ -7,7 +7,7 @@ from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting import tables
 from gpt1_jax.reporting.runs import Run
-from gpt1_jax.reporting.tables import NOT_RUN, Table
+from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table
 
 BACKBONES = {"transformer": "Transformer", "lstm": "LSTM"}
 
@@ -51,8 +51,9 @@ def zero_shots(runs: Iterable[Run]) -> list[ZeroShot]:
 
 
 def _paper_last(heuristic: zeroshot.Heuristic) -> str:
+    """Returns the value of the paper's last step, if the paper has the task."""
     last = heuristic.paper_last
-    return "–" if last is None else f"{last:.2f}"
+    return NONE if last is None else f"{last:.2f}"
 
 
 def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
@@ -98,4 +99,5 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
         is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=frozenset(range(len(rows))) if found else frozenset(),
+        was_run=bool(found),
     )

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gpt1_jax.data.tasks.rows import PaperScore
-from gpt1_jax.reporting import drawings, figures, runs
+from gpt1_jax.reporting import drawings, figures, paper, runs
 from gpt1_jax.reporting.gains import Gain
 from gpt1_jax.reporting.groups import Cell
 from gpt1_jax.reporting.transfer import Transfer
@@ -116,10 +116,11 @@ def test_pretraining_is_over_tokens_and_held_out_loss_is_points(tmp_path):
     assert lines(axes) == {"run": [(1, 7), (2, 5)], "held-out": [(2, 6)]}
 
 
-def test_a_panel_a_task_a_colour_a_curve():
+def test_each_task_has_a_panel_and_each_variant_one_colour():
+    full, lstm = (paper.FULL, ""), (paper.LSTM, "")
     curves = {
-        "RTE": {"full": [([1, 2], [3.0, 5.0])], "LSTM": [([1, 2], [7.0, 11.0])]},
-        "CoLA": {"LSTM": [([1, 2], [13.0, 17.0]), ([1, 2], [19.0, 23.0])]},
+        "RTE": {full: [([1, 2], [3.0, 5.0])], lstm: [([1, 2], [7.0, 11.0])]},
+        "CoLA": {lstm: [([1, 2], [13.0, 17.0]), ([1, 2], [19.0, 23.0])]},
     }
     first, second = drawn(drawings.panels, curves, "loss", is_smooth=True)
     assert [
@@ -129,6 +130,23 @@ def test_a_panel_a_task_a_colour_a_curve():
     assert [line.get_ydata().tolist() for line in second.lines] == [[13, 17], [19, 23]]
     assert second.lines[0].get_color() == first.lines[1].get_color()
     assert first.lines[0].get_color() != first.lines[1].get_color()
+    # A figure without the full model gives the LSTM the same colour.
+    (alone,) = drawn(drawings.panels, {"CoLA": curves["CoLA"]}, "", is_smooth=True)
+    assert alone.lines[0].get_color() == first.lines[1].get_color()
+    assert len(set(drawings.COLORS.values())) == len(paper.ABLATIONS)
+
+
+def test_pretraining_has_the_colours_of_the_variants(tmp_path):
+    rows = [{"step": step, "train/loss": 7.0 / step} for step in (1, 2)]
+    for name in ("first", "lstm", "second"):
+        fields = {"model.backbone": "lstm" if name == "lstm" else "transformer"}
+        put(tmp_path, name, {}, rows, fields=fields)
+    (axes,) = drawn(drawings.pretraining, runs.read([tmp_path])[0])
+    by_label = {line.get_label(): line for line in axes.lines}
+    first, lstm, second = (by_label[name] for name in ("first", "lstm", "second"))
+    assert first.get_color() == second.get_color() == drawings.COLORS[paper.FULL]
+    assert first.get_linestyle() != second.get_linestyle()
+    assert lstm.get_color() == drawings.COLORS[paper.LSTM]
 
 
 def test_smoothing_pads_nothing():
