@@ -122,13 +122,13 @@ def test_the_pages_table_is_read_as_it_stands(
     python, m, *argv = shlex.split(tune)
     assert (python, m) == ("python", "-m")
     module = command_lines.parse(argv, monkeypatch)
+    module.main()  # registers the task
     examples = loading.load(TASKS["reviews"], "train", task_dir=Path("my_reviews"))
     assert examples.examples[:2] == (
         Example(("warm, and kind",), 1),
         Example(("cold, and grim",), 0),
     )
     assert len(examples.examples) == 8
-    module.main()
     subprocess.run(["bash", "-euc", texts], check=True)
     command_lines.parse(shlex.split(predict)[2:], monkeypatch).main()
     (found,) = map(json.loads, Path("new.jsonl").read_text().splitlines())
