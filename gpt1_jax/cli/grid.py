@@ -19,28 +19,28 @@ from gpt1_jax.config import RunConfig
 from gpt1_jax.errors import UserError
 
 Axes = Mapping[str, Mapping[str, Mapping[str, Any]]]
-# The axis that results are medians over.
+# Results are medians over this axis.
 _SEED = "seed"
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A combination: the label of each axis, and what it sets."""
+    """A combination of values: each axis's label, and the fields that it sets."""
 
     labels: dict[str, str]
     fields: dict[str, Any]
 
     @property
     def directory(self) -> str:
-        """A name for its workdir: letters that any file system bears."""
+        """A name for its workdir, in characters that every file system allows."""
         name = ",".join(f"{axis}={label}" for axis, label in self.labels.items())
         return urllib.parse.quote(name, safe=",=+").replace("%", "_")
 
 
 def parse_axis(text: str) -> tuple[str, dict[str, dict[str, Any]]]:
-    """The axis of `GROUP.FIELD=VALUE,VALUE`, as a command line has it.
+    """Parses the axis `GROUP.FIELD=VALUE,VALUE` of a command line.
 
-    Raises: UserError: no such field, no value, one that is no value of its type.
+    Raises: UserError: an unknown field, no value, or a value of another type.
     """
     path, equals, values = text.partition("=")
     path = path.strip().removeprefix("config.")
@@ -56,9 +56,9 @@ def parse_axis(text: str) -> tuple[str, dict[str, dict[str, Any]]]:
 
 
 def parse_axes(texts: Sequence[str]) -> Axes:
-    """The axes of several `GROUP.FIELD=VALUE,VALUE`.
+    """Parses several axes, each `GROUP.FIELD=VALUE,VALUE`.
 
-    Raises: UserError: as parse_axis; a field twice.
+    Raises: UserError: as parse_axis; a field that has two axes.
     """
     axes = {}
     for text in texts:
@@ -73,7 +73,7 @@ def parse_axes(texts: Sequence[str]) -> Axes:
 
 
 def of_experiment(given: Mapping[str, Any]) -> Axes:
-    """Axes as an experiment may write them: lists of values, or labels with fields.
+    """Returns an experiment's axes, given as lists of values or labels with fields.
 
     Example: {"init.num_layers": [0, 1]} -> {"init.num_layers": {"0":
              {"init.num_layers": 0}, "1": {"init.num_layers": 1}}}
@@ -87,7 +87,7 @@ def of_experiment(given: Mapping[str, Any]) -> Axes:
 
 
 def cells(axes: Axes) -> list[Cell]:
-    """Every combination, the last axis fastest."""
+    """Returns every combination; the last axis varies fastest."""
     found = []
     for labels in itertools.product(*axes.values()):
         named = dict(zip(axes, labels, strict=True))
@@ -99,7 +99,7 @@ def cells(axes: Axes) -> list[Cell]:
 
 
 def share(count: int, only: str) -> range:
-    """The numbers, from 0, of the cells that `only`, as 2/8, takes; "": all.
+    """Returns the numbers of the cells in a share as 2/8, from 0; empty: all.
 
     Raises: UserError: not I/N with I from 1 to N.
     """
@@ -128,7 +128,7 @@ def config_of(base: RunConfig, cell: Cell) -> RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: its metrics if it is done, else why not."""
+    """How a cell ended: its metrics, or why it has none."""
 
     status: str
     metrics: Mapping[str, float]
@@ -136,7 +136,7 @@ class Outcome:
 
 
 def to_csv(grid: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
-    """A row a cell: labels, status, seconds, and every metric that any of them has."""
+    """Returns a row for each cell: labels, status, seconds, and all metrics."""
     metrics = sorted({name for outcome in outcomes for name in outcome.metrics})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -151,9 +151,9 @@ def to_csv(grid: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
 def to_table(
     grid: Sequence[Cell], outcomes: Sequence[Outcome], metrics: Sequence[str]
 ) -> str:
-    """Lines for the terminal, a row for all seeds: median, least and largest of each.
+    """Returns a table for the terminal: median, least and largest over the seeds.
 
-    Args: metrics: those to show, in order; a column each.
+    Args: metrics: the metrics to show, a column for each.
     """
     groups: dict[tuple[str, ...], list[Outcome]] = {}
     for cell, outcome in zip(grid, outcomes, strict=True):
@@ -177,7 +177,7 @@ def to_table(
 
 
 def _spread(values: Sequence[float]) -> str:
-    """`0.8123`, or `0.8123 (0.7910 to 0.8300)` of several."""
+    """Returns `0.8123`, or for several values `0.8123 (0.7910 to 0.8300)`."""
     median = f"{statistics.median(values):.4f}"
     if len(values) == 1:
         return median

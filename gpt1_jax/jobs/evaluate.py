@@ -65,7 +65,7 @@ def run(
 
 
 def _resolved(config: RunConfig) -> RunConfig:
-    """`config` with the model's sizes, and its data and task where it names none."""
+    """Returns `config` with the model's settings, and its data and task by default."""
     name = config.task.name or model_store.read_config(config.init.path).task.name
     config = starting_point.with_model_settings(config)
     return dataclasses.replace(config, task=dataclasses.replace(config.task, name=name))
@@ -80,7 +80,7 @@ def _recipe(own: classifier.TaskModel, config: RunConfig) -> classifier.TaskMode
 
 
 def _splits(task: registry.Task, name: str) -> dict[str, str]:
-    """The splits that `name` means: all dev or test sets, or a single one."""
+    """Returns the splits that `name` stands for: all dev or test sets, or one split."""
     splits = {"dev": task.dev, "test": task.test}.get(name, {"": name})
     if not splits:
         raise UserError(
@@ -91,7 +91,7 @@ def _splits(task: registry.Task, name: str) -> dict[str, str]:
 
 
 def _task(own: registry.Task, config: RunConfig) -> registry.Task:
-    """The task to score on: the model's own, or another that it predicts."""
+    """Returns the task to score: the model's own, or another that it predicts."""
     task = registry.named(config.task.name)
     if own.name not in (task.name, task.predicted_by):
         raise UserError(

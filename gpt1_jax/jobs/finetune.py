@@ -1,6 +1,6 @@
-"""Fine-tuning: a language model and a task's files to scores (Radford et al. 2018).
+"""Fine-tuning of a language model on a task (Radford et al. 2018, Sec. 3.2, 3.3, 4.1).
 
-Sec. 3.2, 3.3 and 4.1. The step of best dev score is kept beside the last, as released.
+The step with the best dev score is kept beside the last, as in the released code.
 """
 
 import dataclasses
@@ -34,11 +34,11 @@ _RELEASED_EVAL_STEPS = (1000, 2000, 4000, 8000, 16000, 32000)
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/finetune"
 ) -> dict[str, Any]:
-    """Fine-tunes, or goes on, in `workdir`; returns its result.json.
+    """Starts or resumes fine-tuning in `workdir`; returns its result.json.
 
     In order: check the config; load the task's files; build; restore or transfer; train
     and evaluate; predict dev and test with the best step.
-    With config.init.path, sizes and tokenizer are those of the model there.
+    With config.init.path, architecture and tokenizer come from the model there.
     Raises: UserError: an impossible config, files or model. RunFailed, Preempted: see
             training.loop.fit.
     """
@@ -91,7 +91,7 @@ def _what_instead(task: registry.Task) -> str:
 
 
 def _predict_missing(config: RunConfig, workdir: Path) -> None:
-    """Predicts test splits of a finished run that were not there when it ended."""
+    """Predicts the test splits whose files came after the run had finished."""
     task = registry.named(config.task.name)
     missing = [
         found
@@ -135,7 +135,7 @@ def _write(
 
 
 def _summary(scores: dict[str, float]) -> str:
-    """The kept step's scores in one line."""
+    """Returns the scores of the kept step in one line."""
     names = [name for name in scores if name.startswith("eval/")]
     return "dev " + ", ".join(
         f"{name.removeprefix('eval/')} {scores[name]:.4f}" for name in names
@@ -143,7 +143,7 @@ def _summary(scores: dict[str, float]) -> str:
 
 
 class _FineTuning:
-    """The model, the step and the data of one run, on the devices there are."""
+    """The model, the training step and the data of one run, on all devices."""
 
     def __init__(self, recipe: classifier.TaskModel, data: task_data.TaskData):
         self.recipe, config = recipe, recipe.config
@@ -153,7 +153,7 @@ class _FineTuning:
             for split in (recipe.task.train, *recipe.task.dev.values())
         )
         self.dev_records = dict(zip(recipe.task.dev, dev_records, strict=True))
-        # Read before hours of training, so that a damaged file costs none.
+        # Read before the training, so that a damaged file is found at once.
         self.test_records = {}
         for task, split, name in task_data.test_splits(recipe.task):
             if data.has(task, split):
@@ -236,7 +236,7 @@ class _FineTuning:
         run: session.Session,
         shardings: step_lib.TrainState,
     ) -> loop.Job:
-        """What the loop runs and calls."""
+        """Returns the functions that the loop calls."""
         config, recipe = self.recipe.config, self.recipe
         loss_fn = losses.make_task_loss(
             recipe.model,
@@ -268,13 +268,13 @@ class _FineTuning:
         )
 
     def _eval_steps(self) -> set[int]:
-        """The ends of epochs and, as released, some updates within the first."""
+        """Returns the ends of epochs and, as released, some updates of the first."""
         ends = range(self.steps_per_epoch, self.total_steps + 1, self.steps_per_epoch)
         early = {n for n in _RELEASED_EVAL_STEPS if n < self.steps_per_epoch}
         return early.union(ends)
 
     def _batch_at(self, step: int) -> batches.TaskBatch:
-        """The sharded batch of training step `step`; each process loads its rows."""
+        """Returns the sharded batch of a training step; each process loads its rows."""
         batch_size = self.recipe.config.train.batch_size
         batch = batches.make_batch(
             self.train_records,
@@ -286,7 +286,7 @@ class _FineTuning:
         return mesh.shard_rows(batch, self.mesh)
 
     def _evaluate(self, params: Any) -> dict[str, float]:
-        """The task's metrics on all dev sets, and where there are several on each."""
+        """Returns the metrics on all dev sets together and, if several, on each."""
         answers = {
             infix: self.recipe.answers(params, records)
             for infix, records in self.dev_records.items()
@@ -295,7 +295,7 @@ class _FineTuning:
         return {f"eval/{name}": score for name, score in scores.items()}
 
     def _training_scores(self, params: Any) -> dict[str, float]:
-        """train_eval/ metrics on training examples, evenly spaced over the file."""
+        """Returns train_eval/ metrics of evenly spaced training examples."""
         total = len(self.train_records)
         count = min(self.recipe.config.task.num_train_scored, total)
         if not count:
@@ -314,7 +314,7 @@ class _FineTuning:
 
 
 def _best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
-    """`eval/` metrics of the kept step, `last_eval/` of the last, and which it is."""
+    """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
     by_step = {int(row["step"]): row for row in rows}
     kept = {n: v for n, v in by_step[best].items() if n.startswith("eval/")}
     last = {n: v for n, v in rows[-1].items() if n.startswith("eval/")}

@@ -1,4 +1,4 @@
-"""Pre-training: books to a language model (Radford et al. 2018, Sec. 3.1, 4.1)."""
+"""Pre-training of a language model on books (Radford et al. 2018, Sec. 3.1, 4.1)."""
 
 import functools
 import shlex
@@ -29,10 +29,11 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/pretrain"
 ) -> dict[str, Any]:
-    """Trains, or goes on training, the run in `workdir`; returns its result.json.
+    """Starts or resumes pre-training in `workdir`; returns its result.json.
 
     In order: check the config; prepare the corpus; build; restore or initialise; train
-    and evaluate; show samples; write result.json. A finished run is only reported.
+    and evaluate; show samples; write result.json. Of a finished run only the result is
+    reported.
     Raises: UserError, NotFound: an impossible config, no corpus, a workdir of
             another run. RunFailed, Preempted: see training.loop.fit.
     """
@@ -76,7 +77,7 @@ def _summary(metrics: dict[str, float]) -> str:
 
 
 class _Pretraining:
-    """The model, the step and the data of one run, on the devices there are."""
+    """The model, the training step and the data of one run, on all devices."""
 
     def __init__(self, config: RunConfig, store: corpus.TokenStore):
         self.config, self.store = config, store
@@ -141,7 +142,7 @@ class _Pretraining:
         }
 
     def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
-        """Compiles the step and hands the loop what it calls."""
+        """Compiles the step; returns the functions that the loop calls."""
         cfg = self.config.train
         began = time.monotonic()
         train_step = step_lib.make_train_step(
@@ -194,7 +195,7 @@ class _Pretraining:
         return mesh.with_replicated_params(loss_fn, self.mesh)
 
     def _batch_at(self, step: int) -> corpus.LMBatch:
-        """The sharded batch of training step `step`; each process loads its rows."""
+        """Returns the sharded batch of a training step; each process loads its rows."""
         rows = mesh.local_rows(self.config.train.batch_size)
         length = self.config.model.context_length
         tokens = self.store.train_tokens
@@ -202,7 +203,7 @@ class _Pretraining:
         return mesh.shard_rows(batch, self.mesh)
 
     def _starts(self, step: int) -> np.ndarray:
-        """Where the windows of training step `step` start: starts_B, in tokens."""
+        """Returns where the windows of a training step start: starts_B, in tokens."""
         return corpus.window_starts(
             len(self.store.train_tokens),
             context_length=self.config.model.context_length,
@@ -246,6 +247,6 @@ class _Pretraining:
 
 
 def read_last_scores(path: Path) -> dict[str, float]:
-    """The eval/ metrics of the last row of a finished run's metrics.jsonl."""
+    """Returns the eval/ metrics of the last row of a finished run's metrics.jsonl."""
     last = metrics_log.read(path)[-1]
     return {name: value for name, value in last.items() if name.startswith("eval/")}

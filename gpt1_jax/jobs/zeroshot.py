@@ -24,7 +24,7 @@ from gpt1_jax.inference import language_model, scoring
 from gpt1_jax.workdirs import metrics_log, model_store, session, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
 
-# Which weights each row of metrics.jsonl is about.
+# The weights that each row of metrics.jsonl belongs to.
 _SCORED_FILE = "scored.json"
 
 
@@ -89,7 +89,7 @@ def run(
 
 
 def _with_data(data: task_data.TaskData) -> list[Heuristic]:
-    """The heuristics whose task's files are there; what is left out is said.
+    """Returns the heuristics whose tasks have files; warns about the others.
 
     Raises: NotFound: none is.
     """
@@ -114,9 +114,9 @@ def _with_data(data: task_data.TaskData) -> list[Heuristic]:
 
 
 def _splits_of(heuristic: Heuristic) -> dict[str, list[str]]:
-    """The splits to score on, dev or the test set where there is none, and `train`.
+    """Returns the splits to score, dev or else test, and the training split.
 
-    Training data is read where a threshold is fitted on it only.
+    Training data is only read to fit a threshold.
     """
     dev = list(registry.named(heuristic.task).dev.values())
     train = {"train": ["train"]} if heuristic.is_threshold else {}
@@ -124,7 +124,7 @@ def _splits_of(heuristic: Heuristic) -> dict[str, list[str]]:
 
 
 def _shown(row: dict[str, float]) -> str:
-    """The scores of a checkpoint in one line, without their places on the scale."""
+    """Returns the scores of a checkpoint in one line, without the normalised ones."""
     plain = {name: score for name, score in row.items() if "normalised" not in name}
     return ", ".join(
         f"{name.removeprefix('eval/')} {score:.4f}" for name, score in plain.items()
@@ -138,7 +138,7 @@ def _note_scored(workdir: Path, identities: dict[int, str]) -> None:
 def _rows_so_far(
     workdir: Path, identities: dict[int, str], names: set[str]
 ) -> dict[int, dict[str, float]]:
-    """The metrics of each checkpoint that was scored before, if all are as they were.
+    """Returns the metrics of the checkpoints scored before, if all are unchanged.
 
     Args: identities: of the checkpoints that there are now, by step. names: of the
           metrics that are wanted.
@@ -161,7 +161,7 @@ def _rows_so_far(
 
 
 class _Scorer:
-    """The candidates of all tasks, read once, and what gives their scores."""
+    """The candidates of all tasks, read once, and the function that scores them."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Scorer:
 
     @property
     def names(self) -> set[str]:
-        """What a row holds."""
+        """The metrics of a row."""
         return {
             f"eval/{task}/{name}"
             for task in self._splits
@@ -217,7 +217,7 @@ class _Scorer:
         return _Split(candidates, labels)
 
     def row(self, params: Any) -> dict[str, float]:
-        """eval/TASK/METRIC and eval/TASK/normalised of each heuristic."""
+        """Returns eval/TASK/METRIC and eval/TASK/normalised of each heuristic."""
         row = {}
         for task, splits in self._splits.items():
             heuristic, threshold = zeroshot.named(task), 0.0
@@ -233,7 +233,7 @@ class _Scorer:
         return row
 
     def _scores(self, heuristic: Heuristic, params: Any, split: _Split) -> np.ndarray:
-        """The score of each candidate of each example: score_BC."""
+        """Returns the score of each candidate of each example: score_BC."""
         score = functools.partial(
             scoring.score,
             self._token_logp,
