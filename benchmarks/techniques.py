@@ -52,7 +52,7 @@ def patched(side: str) -> Iterator[None]:
 
     replaced: dict[str, list[tuple[Any, str, Any]]] = {
         "jax_plain_loss": [(heads, "nll_sum", _plain_nll_sum)],
-        "jax_unpadded": [(heads, "_UNIT", 1)],
+        "jax_unpadded": [(heads, "_VOCAB_MULTIPLE", 1)],
         "jax_plain_layers": [
             (layers, "gelu", _plain_gelu),
             (layers, "layer_norm", _plain_layer_norm),

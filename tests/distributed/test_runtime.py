@@ -9,14 +9,14 @@ import pytest
 PROGRAM = """
 import resource
 import numpy as np
-from gpt1_jax.training import process
+from gpt1_jax.distributed import runtime
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.full(1 << 23, 1.0)  # 64 MB: 16,384 pages
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-process.keep_freed_memory()
+runtime.keep_freed_memory()
 faults()
 print(max(faults() for _ in range(3)))
 """
@@ -43,9 +43,9 @@ def test_freed_memory_is_kept_where_there_is_only_a_cpu(platforms, is_kept):
 COMPILE = """
 import sys
 import jax
-from gpt1_jax.training import process
+from gpt1_jax.distributed import runtime
 
-process.prepare(sys.argv[1])
+runtime.prepare(sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))

@@ -41,5 +41,5 @@ def test_a_signal_before_training_ends_in_order(number, tmp_path):
     wait_for((tmp_path / "cache" / "storyworld").exists, process)
     process.send_signal(number)
     output = finish(process, PREEMPTED)
-    assert "interrupted; the same command goes on where this one stopped" in output
+    assert "interrupted; the same command resumes where this one stopped" in output
     assert "Traceback" not in output
