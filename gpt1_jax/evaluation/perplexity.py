@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from gpt1_jax.distributed.pipeline import pipelined
+from gpt1_jax.training import keys
 from gpt1_jax.training.losses import LossFn, Sums
 
 
@@ -17,7 +18,7 @@ def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
     """
 
     def eval_step(params: Any, batch: Any) -> Sums:
-        return loss_fn(params, batch, jax.random.key(0))[1]
+        return loss_fn(params, batch, keys.make_key(0))[1]
 
     return eval_step
 

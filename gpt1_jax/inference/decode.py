@@ -16,6 +16,7 @@ import numpy as np
 from gpt1_jax.distributed import mesh
 from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
+from gpt1_jax.training import keys
 
 # Tokens drawn before the host looks at them.
 _TOKENS_AT_ONCE = 8
@@ -136,7 +137,7 @@ class Decoder:
               numbers: a Sampling's.
         """
         temperature, top_k, top_p, seed = numbers
-        key = jax.random.key(seed)
+        key = keys.make_key(seed)
 
         def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
             if is_greedy:

@@ -11,6 +11,7 @@ import numpy as np
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
+from gpt1_jax.training import keys
 
 # Of an axis of any array; damaged files ask for more.
 LARGEST_SIZE = 1 << 20
@@ -73,7 +74,7 @@ def expected_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, .
     """The shape of each parameter of a model without a head."""
     float32 = dataclasses.replace(model, compute_dtype="float32")
     fresh = backbone.make(float32, num_rows)
-    found = jax.eval_shape(lambda: backbone.init_params(fresh, jax.random.key(0)))
+    found = jax.eval_shape(lambda: backbone.init_params(fresh, keys.make_key(0)))
     flat = flax.traverse_util.flatten_dict(found, sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 

@@ -14,6 +14,7 @@ from gpt1_jax.models import backbone
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.runs import Run
 from gpt1_jax.reporting.tables import NONE, NOT_FINISHED, NOT_RUN, Table
+from gpt1_jax.training import keys
 from gpt1_jax.workdirs import session
 from gpt1_jax.workdirs import workdir as workdir_lib
 
@@ -101,4 +102,4 @@ def _count_parameters(cfg: ModelConfig, vocab_size: int) -> int:
     cfg = dataclasses.replace(cfg, compute_dtype="float32")
     model = backbone.make(cfg, vocab_size)
     init = functools.partial(backbone.init_params, model)
-    return session.num_parameters(jax.eval_shape(init, jax.random.key(0)))
+    return session.num_parameters(jax.eval_shape(init, keys.make_key(0)))

@@ -11,11 +11,12 @@ from gpt1_jax.config import OptimConfig
 
 
 def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
-    """Step t, from 0, to learning rate: the released shapes over x = t / total_steps.
+    """Returns the learning rate as a function of step t = 0, 1, ...
 
-    With the warm-up's share w, for x <= w the rate rises linearly from 0; then
-    cosine: 0.5 (1 + cos(pi x)); linear: 1 - x; constant: 1, times the peak. `linear`
-    has its factor 1 - x in the warm-up too, as released.
+    With x = t / total_steps and the warm-up's share w, the rate is the peak times
+        cosine:    x / w  for x <= w, then 0.5 (1 + cos(pi x))
+        linear:    min(x / w, 1) (1 - x)
+        constant:  min(x / w, 1)
     Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm opt.py.
     Differs: optax.warmup_cosine_decay_schedule starts the cosine after the warm-up.
     """
@@ -36,7 +37,7 @@ def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
 
 
 class OpenAIAdamState(NamedTuple):
-    """The number of updates made, and the moments of the gradients."""
+    """The number of steps so far, and the moments of the gradients."""
 
     count: jax.Array  # type: ignore[assignment]  # hides a method of tuples
     m: Any
@@ -46,13 +47,13 @@ class OpenAIAdamState(NamedTuple):
 def openai_adam(
     cfg: OptimConfig, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Adam with weight decay exactly as the released code updates.
+    """Adam with the weight decay of the released code.
 
-    With t updates made before, u = t + 1, and the moments m and v of the gradient:
+    At step t = 0, 1, ..., with u = t + 1 and the moments m and v of the gradient:
         lr_u = schedule(t) sqrt(1 - b2^u) / (1 - b1^u)
         p   -= lr_u (m / (sqrt(v) + eps) + weight_decay p)      decay if p.ndim > 1
-    So eps is not scaled by the bias correction, the decay is, and the first update of a
-    warmed-up schedule moves nothing.
+    The bias correction scales the decay, but not eps. The first step of a schedule
+    with a warm-up changes nothing.
     Source: Radford et al. 2018, Sec. 4.1 ("modified version of L2 regularization");
     finetune-transformer-lm opt.py, `adam`.
     Differs: optax.adamw corrects the moments instead, and decays by lr p.
@@ -83,23 +84,28 @@ def openai_adam(
 
 
 def _one_minus_power(base: float, exponent: jax.Array) -> jax.Array:
-    """1 - base^exponent without the cancellation that float32 suffers near 1."""
+    """Returns 1 - base^exponent, without float32's cancellation near 1."""
     if base == 0.0:
         return jnp.ones(())
     return -jnp.expm1(exponent.astype(jnp.float32) * math.log(base))
 
 
 def is_decayed(parameter: jax.Array) -> bool:
-    """Whether weight decay applies: to matrices and embeddings, no biases and gains."""
+    """Says whether weight decay applies: not to biases or norm scales."""
     return parameter.ndim > 1
 
 
+def count_of(opt_state: Any) -> jax.Array:
+    """Returns the step that an optimizer's next update takes its learning rate from."""
+    return optax.tree.get_all_with_path(opt_state, "count")[-1][1]
+
+
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
-    """Gradients times limit / norm, where their norm over all arrays is above `limit`.
+    """Scales gradients by limit / norm where their global norm is above `limit`.
 
     Source: finetune-transformer-lm opt.py, tf.clip_by_global_norm.
-    Differs: optax's divides each number by the norm. XLA on CPUs makes that an array of
-    its own, as a division is dear; a product with one factor it does where it is used.
+    Differs: optax divides each number by the norm. XLA on CPUs writes the quotients to
+    an array of their own, but fuses a product with one factor into what uses it.
     """
 
     def update(
@@ -113,7 +119,7 @@ def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
 
 
 def make_optimizer(cfg: OptimConfig, total_steps: int) -> optax.GradientTransformation:
-    """Clipping by the global norm, then the optimizer that `cfg.name` names."""
+    """Returns clipping by the global norm, followed by the optimizer `cfg.name`."""
     schedule = make_schedule(cfg, total_steps)
     if cfg.name == "openai_adam":
         optimizer = openai_adam(cfg, schedule)

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from gpt1_jax.config import ModelConfig
+from gpt1_jax.config import ModelConfig, OptimConfig
 from gpt1_jax.data.text.corpus import LMBatch
 from gpt1_jax.models.transformer import Transformer
-from gpt1_jax.training import losses
+from gpt1_jax.training import keys, losses, optim
 from gpt1_jax.training import step as step_lib
 
 CFG = ModelConfig(
@@ -46,7 +46,7 @@ def batch(row_B=range(BATCH)) -> LMBatch:
 @pytest.fixture(scope="module")
 def step_once(make_params):
     """(batch, accumulation_steps) -> the gradients of a step, and its sums."""
-    tx = optax.sgd(1.0)
+    tx = optax.sgd(lambda count: 1.0)
     before = make_params(MODEL)
     loss_fn = losses.make_lm_loss(MODEL, is_train=True)
 
@@ -111,18 +111,18 @@ def test_each_step_counts_itself_and_uses_its_own_key():
         loss = params * jax.random.normal(key)
         return loss, {"loss": (loss, jnp.ones(()))}
 
-    tx = optax.sgd(1.0)
+    tx = optax.sgd(lambda count: 1.0)
     changes = {}
     train_step = jax.jit(step_lib.make_train_step(loss_fn, tx, rate))
     for seed in (0, 1):
         now = step_lib.TrainState(jnp.int32(4), jnp.zeros(()), tx.init(jnp.zeros(())))
         for step in (4, 5, 6):
             after, sums = train_step(now, None, np.uint32(seed))
-            assert sums["learning_rate"] == (step / 8, 1)
+            assert sums["learning_rate"] == ((step - 4) / 8, 1)
             assert after.step == step + 1
             assert after.step.dtype == jnp.int32
             changes[seed, step] = float(after.params - now.params)
-            expected = -jax.random.normal(step_lib.step_key(seed, step))
+            expected = -jax.random.normal(keys.step_key(seed, step))
             np.testing.assert_allclose(changes[seed, step], expected, rtol=1e-4)
             now = after
     assert len(set(changes.values())) == 6
@@ -134,13 +134,13 @@ def test_keys_depend_on_seed_step_and_purpose_only():
     def bits(key):
         return tuple(jax.random.key_data(key).tolist())
 
-    keys = [step_lib.init_key(seed) for seed in range(3)]
-    keys += [step_lib.step_key(seed, step) for seed in range(3) for step in range(5)]
-    assert len({bits(key) for key in keys}) == 3 + 15
-    traced_key = jax.jit(step_lib.step_key)
+    found = [keys.init_key(seed) for seed in range(3)]
+    found += [keys.step_key(seed, step) for seed in range(3) for step in range(5)]
+    assert len({bits(key) for key in found}) == 3 + 15
+    traced_key = jax.jit(keys.step_key)
     for seed in (2, 2**31 + 5, 2**32 - 1):
         traced = traced_key(np.uint32(seed), jnp.int32(4))
-        assert bits(traced) == bits(step_lib.step_key(seed, 4))
+        assert bits(traced) == bits(keys.step_key(seed, 4))
 
 
 def test_a_fresh_state_is_a_function_of_the_seed():
@@ -157,7 +157,7 @@ def test_a_fresh_state_is_a_function_of_the_seed():
     assert moments.mu["kernel"].shape == (3, 5)
 
 
-def test_rows_are_dealt_in_turn():
+def test_each_microbatch_takes_rows_at_an_even_stride():
     rows = jnp.stack([jnp.arange(6), 10 * jnp.arange(6)], axis=1)
     np.testing.assert_array_equal(
         step_lib.split_microbatches(3)(rows),
@@ -167,7 +167,7 @@ def test_rows_are_dealt_in_turn():
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 @pytest.mark.parametrize("what", ["loss", "gradient", "nothing"])
-def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
+def test_a_step_that_is_not_finite_changes_nothing_but_the_counts(
     what, accumulation_steps
 ):
     """One example of six is bad; only the loss or the gradient shows it."""
@@ -204,9 +204,70 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(
     shown = {"loss": "loss", "gradient": "grad_norm"}
     if is_skipped:
         assert not finite[shown[what]]
+    assert after.opt_state.count == opt_state.count + 1
+    changing = (after.params, after.opt_state.mu, after.opt_state.nu)
+    unchanged = (params, opt_state.mu, opt_state.nu)
     for now, then in zip(
-        jax.tree.leaves((after.params, after.opt_state)),
-        jax.tree.leaves((params, opt_state)),
-        strict=True,
+        jax.tree.leaves(changing), jax.tree.leaves(unchanged), strict=True
     ):
         assert (np.asarray(now).tobytes() == np.asarray(then).tobytes()) == is_skipped
+
+
+@pytest.mark.parametrize("name", ["openai_adam", "adamw"])
+def test_after_a_skipped_step_the_schedule_goes_on(name):
+    """And the rate that is logged is the one that the update used."""
+
+    def loss_fn(params, batch, key):
+        loss = (params * batch).sum()
+        return loss, {"loss": (loss, jnp.ones(()))}
+
+    cfg = OptimConfig(
+        name=name,
+        schedule="linear",
+        warmup_steps=0,
+        warmup_fraction=0.25,
+        b1=0.0,
+        b2=0.0,
+        weight_decay=0.0,
+    )
+    schedule = optim.make_schedule(cfg, 8)
+    tx = optim.make_optimizer(cfg, 8)
+    params = jnp.zeros(())
+    now = step_lib.TrainState(jnp.int32(0), params, tx.init(params))
+    train_step = jax.jit(step_lib.make_train_step(loss_fn, tx, schedule))
+    for step, gradient in enumerate([1.0, jnp.nan, 1.0, jnp.inf, 1.0]):
+        after, sums = train_step(now, jnp.float32(gradient))
+        rate = schedule(step)
+        assert sums["learning_rate"][0] == rate
+        # Without memory Adam's update is the rate times the gradient's sign.
+        expected = rate if np.isfinite(gradient) else 0.0
+        np.testing.assert_allclose(now.params - after.params, expected, rtol=1e-5)
+        now = after
+
+
+def test_each_shape_of_batch_is_compiled_once_and_timed(monkeypatch):
+    clock = {"now": 0.0}
+    traced = []
+
+    def add(state, batch, seed):
+        traced.append(batch.shape)
+        clock["now"] += 10.0
+        return state + batch.sum(), {"seed": seed}
+
+    monkeypatch.setattr(step_lib.time, "monotonic", lambda: clock["now"])
+    step = step_lib.CompiledStep(jax.jit(add), 3)
+    state = jnp.zeros(())
+    for length in (5, 7, 5, 7):
+        state, sums = step(state, np.ones(length, np.float32))
+    assert (float(state), int(sums["seed"])) == (24.0, 3)
+    assert traced == [(5,), (7,)]
+    assert step.compile_seconds == 20.0
+
+
+def test_keys_do_not_depend_on_jaxs_default_implementation():
+    expected = [jax.random.bits(make(5)) for make in (keys.make_key, keys.init_key)]
+    expected.append(jax.random.bits(keys.step_key(5, 2)))
+    with jax.default_prng_impl("rbg"):
+        found = [jax.random.bits(make(5)) for make in (keys.make_key, keys.init_key)]
+        found.append(jax.random.bits(keys.step_key(5, 2)))
+    assert found == expected
