@@ -76,16 +76,16 @@ def first_before_others(what: str) -> Iterator[None]:
             yield
             has_failed = False
         finally:
-            any_says(has_failed)
+            is_true_anywhere(has_failed)
         return
-    if any_says(False):
+    if is_true_anywhere(False):
         raise RunFailed(
             f"the first process has failed before {what}; its line says why"
         )
     yield
 
 
-def any_says(flag: bool) -> bool:
+def is_true_anywhere(flag: bool) -> bool:
     """Whether `flag` is set in any process; all must ask together."""
     if jax.process_count() == 1:
         return flag

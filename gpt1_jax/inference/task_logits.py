@@ -78,7 +78,7 @@ class Classifier:
         found: list[np.ndarray] = [np.zeros(0)] * len(records)
         all_indices = batches.eval_indices(lengths_R, buckets, self._batch_size)
         for index_B, logits_BC in pipelined(
-            map(dispatch, preemption.leaving(all_indices))
+            map(dispatch, preemption.interruptible(all_indices))
         ):
             # The last batch of a length has rows of padding after its records.
             for index, logits_C in zip(index_B, np.asarray(logits_BC), strict=False):

@@ -243,12 +243,11 @@ class _FineTuning:
             accumulation_steps=config.train.accumulation_steps,
         )
         jitted = mesh.jit_step(train_step, self.mesh, shardings)
-        seed = np.uint32(config.seed)
+        compiled = step_lib.CompiledStep(jitted, config.seed)
         lengths_RA = self.train_records.lengths_RA
         return loop.Job(
-            train_step=run.profile.traced(
-                lambda now, batch: jitted(now, batch, seed), self.total_steps
-            ),
+            train_step=run.profile.traced(compiled, self.total_steps),
+            compile_seconds=lambda: compiled.compile_seconds,
             batch_at=self._batch_at,
             evaluate=self._evaluate,
             save=run.save,

@@ -142,7 +142,6 @@ class _Pretraining:
     def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step and hands the loop what it calls."""
         cfg = self.config.train
-        began = time.monotonic()
         train_step = step_lib.make_train_step(
             self._loss(is_train=True),
             self.tx,
@@ -153,9 +152,9 @@ class _Pretraining:
             self._batch_at(0), mesh.batch_sharding(self.mesh)
         )
         jitted = mesh.jit_step(train_step, self.mesh, session.shardings_of(like))
-        seed = np.uint32(self.config.seed)
-        compiled = jitted.lower(like, batch_like, seed).compile()
-        terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
+        compiled = step_lib.CompiledStep(jitted, self.config.seed)
+        compiled.compile(like, batch_like)
+        terminal.say(f"compiled in {terminal.duration(compiled.compile_seconds)}")
         eval_step = jax.jit(
             perplexity.make_eval_step(self._loss(is_train=False)),
             in_shardings=(
@@ -173,9 +172,8 @@ class _Pretraining:
             }
 
         return loop.Job(
-            train_step=run.profile.traced(
-                lambda now, batch: compiled(now, batch, seed), self.total_steps
-            ),
+            train_step=run.profile.traced(compiled, self.total_steps),
+            compile_seconds=lambda: compiled.compile_seconds,
             batch_at=self._batch_at,
             evaluate=scores,
             save=run.save,
@@ -217,7 +215,7 @@ class _Pretraining:
         shape = (self.store.eval_books, length, batch_size)
         total = corpus.num_eval_batches(*shape)
         with terminal.progress("evaluating", total, unit="batches") as bar:
-            for batch in preemption.leaving(corpus.eval_batches(*shape)):
+            for batch in preemption.interruptible(corpus.eval_batches(*shape)):
                 local = corpus.LMBatch(*(x[rows] for x in batch))
                 yield mesh.shard_rows(local, self.mesh)
                 bar.advance()

@@ -67,7 +67,7 @@ def run(
         rows = _rows_so_far(workdir, identities, scorer.names)
         if multihost.is_first():
             workdir_lib.write_config(workdir, config)
-        with metrics_log.open_log(workdir, max(rows, default=0)) as log:
+        with metrics_log.MetricsLog(workdir, max(rows, default=0)) as log:
             if not rows:
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():

@@ -98,7 +98,7 @@ class Session:
 
     state: TrainState
     save: Callable[[TrainState, float | None], None]
-    log: metrics_log.MetricsLog | metrics_log.NoLog
+    log: metrics_log.MetricsLog
     profile: profiling.Profile
     checkpoints: checkpoint.Checkpoints
 
@@ -140,7 +140,7 @@ def begin(
 
         try:
             with (
-                metrics_log.open_log(workdir, first) as log,
+                metrics_log.MetricsLog(workdir, first) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
                 if latest is None:
