@@ -180,15 +180,15 @@ def jit_over_rows(
 
 
 def resolve_dtype(cfg: ModelConfig) -> ModelConfig:
-    """`cfg` with `auto` replaced: bfloat16 on accelerators, float32 on CPU.
+    """Returns `cfg` with `auto` replaced: bfloat16 on accelerators, float32 on CPU.
 
-    float64 turns JAX's 64-bit mode on, for the whole process.
+    Every model is made from what this returns. So it also sets JAX's 64-bit mode, which
+    is one for the whole process: on for float64, off for any other dtype.
     """
     dtype = cfg.compute_dtype
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", dtype == "float64")
     return dataclasses.replace(cfg, compute_dtype=dtype)
 
 

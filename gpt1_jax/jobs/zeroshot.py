@@ -56,6 +56,7 @@ def run(
     model = language_model.load(
         config.init.path, **config_lib.explicit_compute_settings(config.model)
     )
+    dtype = model.model.cfg.compute_dtype
     subject = f"{config.init.path}, zero-shot"
     terminal.say(mesh.describe(model.model.cfg, subject))
     data = task_data.open_data(config.data)
@@ -72,7 +73,7 @@ def run(
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
                 if step not in rows:
-                    rows[step] = scorer.row(language_model.load(path).params)
+                    rows[step] = scorer.row(language_model.load(path, dtype).params)
                     log.write(step, rows[step])
                     if multihost.is_first():
                         _note_scored(workdir, {s: identities[s] for s in rows})

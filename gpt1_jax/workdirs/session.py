@@ -26,8 +26,6 @@ def prepare(config: RunConfig) -> None:
     Raises: UserError: the config does not fit the devices.
     """
     runtime.prepare(config.data.cache_dir, config.mesh)
-    # A run before this one in the same process may have turned 64-bit mode on.
-    jax.config.update("jax_enable_x64", config.model.compute_dtype == "float64")
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
 
 

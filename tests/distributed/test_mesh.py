@@ -83,13 +83,12 @@ def test_auto_is_the_dtype_that_the_devices_are_best_at(monkeypatch, backend, dt
     assert mesh.resolve_dtype(given) == given
 
 
-def test_float64_turns_64_bit_mode_on():
+def test_64_bit_mode_is_on_for_float64_and_off_for_the_next_model():
     assert jnp.ones(1).dtype == jnp.float32
-    try:
-        mesh.resolve_dtype(ModelConfig(compute_dtype="float64"))
-        assert jnp.ones(1).dtype == jnp.float64
-    finally:
-        jax.config.update("jax_enable_x64", False)
+    mesh.resolve_dtype(ModelConfig(compute_dtype="float64"))
+    assert jnp.ones(1).dtype == jnp.float64
+    mesh.resolve_dtype(ModelConfig(compute_dtype="float32"))
+    assert jnp.ones(1).dtype == jnp.float32
 
 
 def test_the_terminal_line_names_devices_and_precision():
