@@ -31,8 +31,6 @@ from gpt1_jax.workdirs import checksums
 
 # All that the parameters and their score need; a resume needs `rest` too.
 MODEL_ITEMS = ("params", "fingerprint", "metrics")
-# Among the facts of a checkpoint that has checksums; older versions wrote none.
-_CHECKSUMS = {"checksums": "crc32"}
 _DAMAGED = ".damaged"
 
 
@@ -138,7 +136,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.params),
                     rest=ocp.args.StandardSave(rest),
-                    fingerprint=ocp.args.JsonSave(fingerprint | _CHECKSUMS),
+                    fingerprint=ocp.args.JsonSave(fingerprint),
                 ),
                 metrics=_metrics(self._saving, score),
             )
@@ -184,7 +182,7 @@ class Checkpoints:
         damaged, scored = [], {}
         for step in self.all_steps():
             path = self._directory / str(step)
-            if problem(path, ("metrics",)):
+            if checksums.problem(path, ("metrics",)):
                 damaged.append(step)
             elif found := _read_metrics(path):
                 scored[step] = _rank(found)
@@ -295,18 +293,13 @@ def good_step(
     """
     problems: dict[int, str] = {}
     for step in candidates:
-        if what := problem(directory / str(step), items):
+        if what := checksums.problem(directory / str(step), items):
             problems[step] = what
             continue
         for bad, what in problems.items():
             terminal.warn(
                 f"{directory / str(bad)} is damaged: {what}; step {step:,} is used "
                 "instead"
-            )
-        if not checksums.is_there(directory / str(step)):
-            terminal.warn(
-                f"{directory / str(step)} has no checksums, as an older version saved "
-                "none; it is used unchecked"
             )
         return step
     if problems:
@@ -325,7 +318,9 @@ def good_steps(
 
     Raises: RunFailed: none is.
     """
-    found = {step: problem(directory / str(step), items) for step in candidates}
+    found = {
+        step: checksums.problem(directory / str(step), items) for step in candidates
+    }
     good = [step for step, what in found.items() if not what]
     if not good:
         good_step(directory, found, items)
@@ -333,22 +328,6 @@ def good_steps(
         if what:
             terminal.warn(f"{directory / str(step)} is damaged: {what}; it is left out")
     return good
-
-
-def problem(path: Path, items: Collection[str] = ()) -> str:
-    """What is wrong with the checkpoint `path`; "": nothing that can be told."""
-    if checksums.is_there(path) or not _is_of_older_version(path):
-        return checksums.problem(path, items)
-    return ""
-
-
-def _is_of_older_version(path: Path) -> bool:
-    """Whether the checkpoint `path` has never had checksums."""
-    try:
-        facts = json.loads((path / "fingerprint" / "metadata").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and not _CHECKSUMS.keys() & facts.keys()
 
 
 def _set_damaged_aside(directory: Path) -> None:
@@ -363,7 +342,7 @@ def _set_damaged_aside(directory: Path) -> None:
         return
     for step in steps:
         path = directory / str(step)
-        if step > newest or problem(path, ("metrics",)):
+        if step > newest or checksums.problem(path, ("metrics",)):
             aside = directory / f"{step}{_DAMAGED}"
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)

@@ -36,11 +36,6 @@ def add(directory: Path, item: str) -> None:
     write_atomically(path, _text(sums))
 
 
-def is_there(directory: Path) -> bool:
-    """Whether `directory` has a manifest."""
-    return (directory / MANIFEST_FILE).is_file()
-
-
 def problem(directory: Path, items: Collection[str] = ()) -> str:
     """The first file that is not as it was, and what is wrong with it; "": none is.
 

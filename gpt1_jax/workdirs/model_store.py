@@ -22,7 +22,7 @@ from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
 from gpt1_jax.errors import NotFound, RunFailed, UserError
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checkpoint
+from gpt1_jax.workdirs import checkpoint, checksums
 from gpt1_jax.workdirs import workdir as workdir_lib
 from gpt1_jax.workdirs.checkpoint import Checkpoints, abstract
 
@@ -107,7 +107,7 @@ def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
         if step is None:
             step = checkpoints.model_step()
             assert step is not None
-        elif what := checkpoint.problem(
+        elif what := checksums.problem(
             checkpoints_dir / str(step), checkpoint.MODEL_ITEMS
         ):
             raise RunFailed(

@@ -90,8 +90,6 @@ def write_config(workdir: Path, config: RunConfig) -> None:
 def read_config(workdir: Path) -> RunConfig:
     """The resolved config of the run in `workdir`.
 
-    Fields that did not exist when it was written have their defaults.
-
     Raises: UserError, NotFound: none there, or a damaged one.
     """
     path = workdir / CONFIG_FILE
@@ -105,7 +103,10 @@ def read_config(workdir: Path) -> RunConfig:
         mapping = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}; restore it") from None
-    return config_lib.from_mapping(mapping, is_complete=False)
+    try:
+        return config_lib.from_mapping(mapping)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def is_finished(workdir: str | Path) -> bool:
