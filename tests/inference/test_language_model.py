@@ -1,7 +1,6 @@
 """A trained model from Python: what it returns is what the model says."""
 
 import dataclasses
-import json
 import shutil
 
 import jax
@@ -121,14 +120,3 @@ def test_another_tokenizer_than_the_checkpoints_is_refused(
     path.write_bytes(path.read_bytes().replace(b"identity", b"identitx", 1))
     with pytest.raises(ValueError, match="was saved with another tokenizer"):
         gpt1_jax.load(moved)
-
-
-def test_a_workdir_from_before_a_field_existed_can_be_loaded(
-    pretrained_workdir, tmp_path
-):
-    moved = tmp_path / "run"
-    shutil.copytree(pretrained_workdir, moved)
-    config = json.loads((moved / "config.json").read_text())
-    del config["task"], config["model"]["classifier_dropout"]
-    (moved / "config.json").write_text(json.dumps(config))
-    assert gpt1_jax.load(moved).config.model.classifier_dropout == 0.1
