@@ -1,4 +1,4 @@
-"""What a process is set to, seen in processes of their own."""
+"""Settings of a process, tested in separate processes."""
 
 import os
 import subprocess
@@ -9,14 +9,14 @@ import pytest
 PROGRAM = """
 import resource
 import numpy as np
-from gpt1_jax.training import process
+from gpt1_jax.distributed import runtime
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.full(1 << 23, 1.0)  # 64 MB: 16,384 pages
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-process.keep_freed_memory()
+runtime.keep_freed_memory()
 faults()
 print(max(faults() for _ in range(3)))
 """
@@ -43,9 +43,9 @@ def test_freed_memory_is_kept_where_there_is_only_a_cpu(platforms, is_kept):
 COMPILE = """
 import sys
 import jax
-from gpt1_jax.training import process
+from gpt1_jax.distributed import runtime
 
-process.prepare(sys.argv[1])
+runtime.prepare(sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
@@ -55,7 +55,7 @@ print(hits.count("/jax/compilation_cache/cache_hits"))
 
 
 def compile_once(cache_dir, **env) -> tuple[float, int]:
-    """A program's result, and how many of its programs were compiled before."""
+    """Returns the result, and how many compiled programs came from the cache."""
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, str(cache_dir)],
         env={**os.environ, **env},
@@ -67,7 +67,7 @@ def compile_once(cache_dir, **env) -> tuple[float, int]:
     return float(result), int(hits)
 
 
-def test_what_one_process_compiled_the_next_finds(tmp_path, monkeypatch):
+def test_the_next_process_finds_compiled_programs(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     first, hits = compile_once(tmp_path)
     assert hits == 0
@@ -77,7 +77,7 @@ def test_what_one_process_compiled_the_next_finds(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["compiled"]
 
 
-def test_a_directory_that_jax_was_given_is_kept(tmp_path):
+def test_a_cache_directory_that_is_already_set_is_kept(tmp_path):
     own, other = tmp_path / "own", tmp_path / "other"
     compile_once(other, JAX_COMPILATION_CACHE_DIR=str(own))
     assert own.is_dir()
