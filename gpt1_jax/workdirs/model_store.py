@@ -22,7 +22,7 @@ from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
 from gpt1_jax.errors import NotFound, RunFailed, UserError
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checkpoint, checksums
+from gpt1_jax.workdirs import checkpoint, checksums, intact
 from gpt1_jax.workdirs import workdir as workdir_lib
 from gpt1_jax.workdirs.checkpoint import Checkpoints, abstract
 
@@ -126,7 +126,7 @@ def steps(path: str | Path) -> dict[int, Path]:
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     with _checkpoints_of(path) as (checkpoints, _):
         found = checkpoints.all_steps() if named is None else [named]
-    good = checkpoint.good_steps(checkpoints_dir, found, checkpoint.MODEL_ITEMS)
+    good = intact.good_steps(checkpoints_dir, found, checkpoint.MODEL_ITEMS)
     return {s: checkpoints_dir / str(s) for s in good}
 
 
