@@ -64,7 +64,7 @@ def run(
     scorer = _Scorer(model, data, given or _with_data(data))
     checkpoints = model_store.steps(config.init.path)
     identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
-    with session.hold(workdir):
+    with session.lock(workdir):
         rows = _rows_so_far(workdir, identities, scorer.names)
         if multihost.is_first():
             workdir_lib.write_config(workdir, config)
