@@ -110,7 +110,7 @@ def _warn_of_another_world(seed: int, config: RunConfig) -> None:
 
 
 def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
-    """Returns the run's tokenizer: its own once it has begun, its model's or a new one."""
+    """Returns the tokenizer: that of the begun run, of its model, or a new one."""
     if workdir_lib.has_checkpoint(workdir):
         return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
     if config.init.path != "none":
