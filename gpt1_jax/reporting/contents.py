@@ -132,7 +132,7 @@ def _overview(half: Half) -> Picture:
         for number in _TITLES
         for task, score in paper.scores_of(f"Table {number}")
     ]
-    of = f", group {group.label}" if group.label else ""
+    of = f", {group.label}" if group.label else ""
     return figures.picture(
         "overview",
         "All results at a glance",

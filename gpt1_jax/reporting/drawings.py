@@ -13,12 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from gpt1_jax.data.tasks.rows import PaperScore
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import paper
+from gpt1_jax.reporting import transfer as transfer_lib
 from gpt1_jax.reporting import zero_shot as zero_shot_lib
 from gpt1_jax.reporting.gains import Gain
 from gpt1_jax.reporting.groups import Cell
 from gpt1_jax.reporting.runs import Run
 from gpt1_jax.reporting.transfer import NOTHING, Transfer
-from gpt1_jax.reporting.zero_shot import BACKBONES, ZeroShot
+from gpt1_jax.reporting.zero_shot import ZeroShot
 
 # Training losses are smoothed over this share of a run's rows.
 _SMOOTHED_SHARE = 0.05
@@ -125,7 +126,7 @@ def panels(
     figure.supylabel(ylabel, fontsize=10)
     figure.legend(
         [handles[name] for name in names],
-        [" ".join(filter(None, name)) for name in names],
+        [", ".join(filter(None, name)) for name in names],
         loc="outside lower center",
         ncols=min(3, len(names)),
     )
@@ -142,7 +143,7 @@ def transfer(figure: Figure, studies: Sequence[Transfer]) -> None:
     depth = max(study.depth for study in studies)
     has_none = any(NOTHING in study.dev for study in studies)
     for number, study in enumerate(studies):
-        name = f"{paper.metric_title(study.task, study.metric)} {study.label}".strip()
+        name = transfer_lib.name(study)
         for cells, kind, style in (
             (study.dev, "dev", "-"),
             (study.train, "train", "--"),
@@ -199,14 +200,13 @@ def zero_shot(figure: Figure, found: Sequence[ZeroShot]) -> None:
         for task in one.tasks():
             steps, values = one.curve(task)
             all_steps.update(steps)
-            model = f"{BACKBONES[one.backbone]} {one.label}".strip()
             axes.plot(
                 steps,
                 values,
                 color=colors[task],
                 linestyle="--" if one.backbone == "lstm" else "-",
                 marker=marker,
-                label=f"{zero_shot_lib.title(task)}, {model}",
+                label=f"{zero_shot_lib.title(task)}, {one.model}",
             )
     axes.axhline(0, color=_paper_color(), linewidth=0.8)
     ends: dict[str, Any] = {"marker": "<", "markersize": 9, "linestyle": ""}
@@ -265,7 +265,7 @@ def gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
             color=COLORS[paper.FULL],
             marker=_MARKERS[number % len(_MARKERS)],
             linestyle="",
-            label=f"ours {label}".strip() + ", dev",
+            label=", ".join(filter(None, ("ours", label, "dev"))),
         )
     axes.set_xscale("log")
     for gain, before in zip(found, [None, *found], strict=False):

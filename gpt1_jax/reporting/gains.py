@@ -49,7 +49,9 @@ def table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
     shown = [
         n for n, g in enumerate(groups) if any(one.ours[n] is not None for one in found)
     ]
-    columns = [f"ours {groups[n].label}".strip() for n in shown] or ["ours"]
+    columns = [", ".join(filter(None, ("ours", groups[n].label))) for n in shown] or [
+        "ours"
+    ]
     rows = []
     for gain in found:
         ours = [gain.ours[n] for n in shown] or [None]

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import itertools
 import statistics
-import string
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +40,13 @@ _CORPUS = (
 _OF_A_MODEL = ("init.path", "model.", *_CORPUS)
 # May be another for another task, as in the paper.
 _OF_A_TASK = ("train.", "optim.", "task.", "data.task_dir", "data.source", "data.tfds")
+# Fields whose own name is not what one would say.
+_SPOKEN = {
+    "train.max_steps": "steps",
+    "optim.peak_learning_rate": "learning rate",
+    "init.path": "from",
+    "checkpoint scored": "checkpoint",
+}
 
 Facts = Mapping[str, Any]
 
@@ -92,12 +97,13 @@ class Cell:
 class Group:
     """Scores that differ in task, split, variant and seed only; or in what is `mixed`.
 
-    label: A, B ... where there are several, else "". differs: what tells it apart.
+    label: what tells it apart where there are several, in words, else "". details: the
+    settings that differ between its tasks, and the LSTM's model.
     """
 
     members: tuple[Scored, ...]
     label: str = ""
-    differs: str = ""
+    details: str = ""
 
     def cell(self, variant: str, task: str, *metrics: str, split: str = "dev") -> Cell:
         """The scores of a variant on a task, the mean of `metrics`.
@@ -208,11 +214,11 @@ def group(members: Iterable[Scored]) -> list[Group]:
         else:
             merged.append(list(mine))
     if len(merged) == 1:
-        return [Group(tuple(merged[0]), differs=_varying(merged[0]))]
-    differs = differences([mine[0].facts for mine in merged])
+        return [Group(tuple(merged[0]), details=_varying(merged[0]))]
+    labels = names(merged, [mine[0].facts for mine in merged])
     return [
-        Group(tuple(mine), label, "; ".join(filter(None, (text, *_details(mine)))))
-        for mine, label, text in zip(merged, labels(), differs, strict=False)
+        Group(tuple(mine), label, "; ".join(filter(None, _details(mine))))
+        for mine, label in zip(merged, labels, strict=True)
     ]
 
 
@@ -230,18 +236,11 @@ def _kind(member: Scored) -> int:
 
 
 def _details(members: list[Scored]) -> Iterator[str]:
-    """What the first of a group's members does not tell about it."""
+    """The settings of a group that its label does not tell."""
     yield _varying(members)
     lstm = {m.trained.init.path: None for m in members if _kind(m) == 2}
     if lstm and _kind(members[0]) != 2:
-        yield f"LSTM: init.path={', '.join(lstm)}"
-
-
-def labels() -> Iterator[str]:
-    """A, B, ... Z, AA, AB ..."""
-    for length in itertools.count(1):
-        for letters in itertools.product(string.ascii_uppercase, repeat=length):
-            yield "".join(letters)
+        yield f"LSTM from {', '.join(lstm)}"
 
 
 def frozen(facts: Facts) -> Hashable:
@@ -286,13 +285,51 @@ def _varying(members: list[Scored]) -> str:
     )
 
 
+def names(many: Sequence[Sequence[Scored]], facts: Sequence[Facts]) -> list[str]:
+    """Names groups by their sweep's labels if these tell all apart, else by `facts`."""
+    sweeps = {member.run.path.parent for mine in many for member in mine}
+    by_label = differences([_common_labels(mine) for mine in many])
+    is_enough = len(set(by_label)) == len(by_label) and all(by_label)
+    return by_label if len(sweeps) == 1 and is_enough else differences(facts)
+
+
+def _common_labels(members: Sequence[Scored]) -> Facts:
+    """The labels that all members share, of axes that may tell groups apart."""
+    first, *others = (member.run.labels for member in members)
+    return {
+        axis: label
+        for axis, label in first.items()
+        if axis not in _ANY and all(labels.get(axis) == label for labels in others)
+    }
+
+
 def differences(many: Sequence[Facts]) -> list[str]:
-    """Of each its values of the facts that are not the same in all: `a 1, b 2`."""
+    """Returns for each the facts that differ, in words: `4 epochs, schedule linear`."""
     names = list(dict.fromkeys(name for facts in many for name in facts))
     differing = [
         name for name in names if len({facts.get(name, "-") for facts in many}) > 1
     ]
     return [
-        ", ".join(f"{name}={facts[name]}" for name in differing if name in facts)
+        ", ".join(in_words(name, facts[name]) for name in differing if name in facts)
         for facts in many
     ]
+
+
+def in_words(field: str, value: Any) -> str:
+    """A field and its value as one would say them.
+
+    Example: train.epochs 4 -> `4 epochs`; optim.peak_learning_rate 0.0005 ->
+             `learning rate 0.0005`; model.num_layers 3 -> `3 layers`
+    """
+    special = {
+        ("train.max_steps", "0"): "no step limit",
+        ("init.path", "none"): "from scratch",
+        ("checkpoint scored", "the best"): "the best checkpoint",
+    }
+    if (field, str(value)) in special:
+        return special[field, str(value)]
+    name = _SPOKEN.get(field, field.rpartition(".")[2])
+    if name.startswith("num_") or name in ("epochs", "steps"):
+        noun = name.removeprefix("num_").replace("_", " ")
+        return f"{value} {noun.removesuffix('s') if str(value) == '1' else noun}"
+    return f"{name.replace('_', ' ')} {value}"

@@ -119,13 +119,11 @@ def _row(
 
 
 def legend(groups: Sequence[Group]) -> tuple[str, ...]:
-    """What tells labelled groups apart, a line each; what else a reader must know."""
+    """The settings that differ within a group, a line for each group."""
     return tuple(
-        f"{group.label}: {group.differs}"
-        if group.label
-        else f"By task: {group.differs}"
+        f"{group.label or 'By task'}: {group.details}"
         for group in groups
-        if group.label or group.differs
+        if group.details
     )
 
 
@@ -199,8 +197,8 @@ def ablations_tables(groups: Sequence[Group], *, is_synthetic: bool) -> list[Tab
     """Table 5, once for each group that has several of its rows, or one if none has."""
     several = [group for group in groups if len(_variants(group)) > 1]
     return [
-        _ablations_table(group, is_synthetic)
-        for group in several or groups[:1] or [Group(())]
+        _ablations_table(number, group, is_synthetic)
+        for number, group in enumerate(several or groups[:1] or [Group(())], start=1)
     ]
 
 
@@ -209,7 +207,7 @@ def _variants(group: Group) -> list[str]:
     return [variant for variant in paper.ABLATIONS if group.has(variant)]
 
 
-def _ablations_table(group: Group, is_synthetic: bool) -> Table:
+def _ablations_table(number: int, group: Group, is_synthetic: bool) -> Table:
     """The paper's four rows, and under each ours."""
     names = paper.COLUMNS["Table 5"]
     cells = {
@@ -236,9 +234,9 @@ def _ablations_table(group: Group, is_synthetic: bool) -> Table:
             rows.append(["", "ours", *[NOT_RUN] * (1 + has_partial + len(names))])
     over = [f"average of {len(common)}"] if has_partial else []
     titles = [paper.TITLES[name] for name in names]
-    of = f", group {group.label}" if group.label else ""
+    of = f", {group.label}" if group.label else ""
     return Table(
-        f"table-5{group.label}",
+        f"table-5-{number}" if number > 1 else "table-5",
         f"Table 5: ablations{of}",
         ("model", "", "average", *over, *titles),
         rows,

@@ -4,6 +4,7 @@ A run may be unfinished or damaged; it is read as far as that goes.
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 class Run:
     """A workdir. result: {} unless it has finished. rows: of metrics.jsonl.
 
-    name: the path as far as it tells the runs of a report apart.
+    name: the path as far as it tells the runs of a report apart. labels: of a sweep's
+    cell, axis -> label.
     """
 
     path: Path
@@ -28,6 +30,7 @@ class Run:
     config: RunConfig
     result: Mapping[str, Any]
     rows: Sequence[Mapping[str, float]]
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def job(self) -> str:
@@ -173,7 +176,21 @@ def _read(path: Path, name: str) -> tuple[Run, list[str]]:
     log = path / workdir_lib.METRICS_FILE
     rows = metrics_log.read(log) if log.is_file() else []
     rows = [row for row in rows if isinstance(row, dict) and "step" in row]
-    return Run(path, name, config, result, rows), warnings
+    labels, unreadable = _labels(path / workdir_lib.LABELS_FILE)
+    return Run(path, name, config, result, rows, labels), warnings + unreadable
+
+
+def _labels(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The labels in `path`, {} if it has none; and a warning if it can't be read."""
+    if not path.is_file():
+        return {}, []
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        labels = None
+    if isinstance(labels, dict) and all(isinstance(x, str) for x in labels.values()):
+        return labels, []
+    return {}, [f"{path} is no object of labels; its run is named by its config"]
 
 
 def _is_result(result: Any) -> bool:

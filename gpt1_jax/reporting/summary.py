@@ -111,7 +111,7 @@ def _of(group: Group, tasks: Sequence[str]) -> str:
         if len(names) == 1
         else f" of {len(names)} runs from {', '.join(models)}"
     )
-    return f"{runs}, group {group.label}" if group.label else runs
+    return f"{runs}, {group.label}" if group.label else runs
 
 
 def _gain_of_pretraining(group: Group, mark: bool) -> list[Headline]:

@@ -26,7 +26,6 @@ class Transfer:
     dev: Mapping[int, Cell]
     train: Mapping[int, Cell]
     label: str = ""
-    differs: str = ""
 
 
 def transfers(members: Iterable[Scored]) -> list[Transfer]:
@@ -49,11 +48,16 @@ def transfers(members: Iterable[Scored]) -> list[Transfer]:
         if config.seed not in by_seed or _scored_training(member):
             by_seed[config.seed] = member
     keys = [key for key in studies if _has_part(studies[key])]
-    differs = groups_lib.differences([facts[key] for key in keys])
-    labels = groups_lib.labels()
+    labels = groups_lib.names(
+        [
+            [m for by_seed in studies[key].values() for m in by_seed.values()]
+            for key in keys
+        ],
+        [facts[key] for key in keys],
+    )
     return [
-        _transfer(key[0], studies[key], next(labels) if text else "", text)
-        for key, text in zip(keys, differs, strict=True)
+        _transfer(key[0], studies[key], label)
+        for key, label in zip(keys, labels, strict=True)
     ]
 
 
@@ -68,7 +72,7 @@ def _has_part(study: Mapping[int, Mapping[int, Scored]]) -> bool:
 
 
 def _transfer(
-    task: str, study: Mapping[int, Mapping[int, Scored]], label: str, differs: str
+    task: str, study: Mapping[int, Mapping[int, Scored]], label: str
 ) -> Transfer:
     reading = paper.LAYER_TRANSFER.get(task)
     metric = reading.metric if reading else TASKS[task].metrics[0]
@@ -87,7 +91,7 @@ def _transfer(
         values = tuple(value for value in of_training if value is not None)
         if values:
             train[num_layers] = Cell(values, unfinished)
-    return Transfer(task, metric, depth, dev, train, label, differs)
+    return Transfer(task, metric, depth, dev, train, label)
 
 
 def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
@@ -97,7 +101,7 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
         for num_layers, cell in study.dev.items():
             rows.append(
                 [
-                    _name(study),
+                    name(study),
                     layers_title(num_layers, study.depth),
                     tables.score(cell),
                     tables.score(study.train[num_layers])
@@ -116,7 +120,6 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
             ("12 of 12", reading.last, f"{reading.train_last:.0f}"),
         )
     ]
-    legend = [f"{s.label}: {s.differs}" for s in studies if s.label]
     return Table(
         "layer-transfer",
         "Figure 2, left: score against layers transferred",
@@ -125,7 +128,6 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
         notes=(
             "In percent. 0: the embeddings only; none: not even these. The paper's "
             "numbers are read off its figure, to about a point.",
-            *legend,
         ),
         is_synthetic=is_synthetic,
         num_heads=2,
@@ -134,8 +136,10 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
     )
 
 
-def _name(study: Transfer) -> str:
-    return f"{paper.metric_title(study.task, study.metric)} {study.label}".strip()
+def name(study: Transfer) -> str:
+    """The task, the metric and, where there are several studies, the label."""
+    title = paper.metric_title(study.task, study.metric)
+    return ", ".join(filter(None, (title, study.label)))
 
 
 def layers_title(num_layers: int, depth: int) -> str:

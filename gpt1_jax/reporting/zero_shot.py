@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from gpt1_jax.evaluation import zeroshot
-from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.runs import Run
 from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table
@@ -17,13 +16,17 @@ class ZeroShot:
     """The curves of Figure 2, right, of one model."""
 
     run: Run
-    label: str
-    differs: str
+    label: str = ""
 
     @property
     def backbone(self) -> str:
         """transformer or lstm."""
         return self.run.config.model.backbone
+
+    @property
+    def model(self) -> str:
+        """`Transformer`, with the run's name where several have this backbone."""
+        return ", ".join(filter(None, (BACKBONES[self.backbone], self.label)))
 
     def tasks(self) -> list[str]:
         """The tasks that were scored."""
@@ -46,18 +49,11 @@ def _paper_end(task: str) -> str:
 
 
 def zero_shots(runs: Iterable[Run]) -> list[ZeroShot]:
-    """Of each model that was scored, with labels where two have one backbone."""
+    """The models that were scored, with their runs' names if two share a backbone."""
     found = [run for run in runs if run.job == "zeroshot"]
     backbones = [run.config.model.backbone for run in found]
-    if len(set(backbones)) == len(found):
-        return [ZeroShot(run, "", "") for run in found]
-    differs = groups_lib.differences(
-        [{"run": run.name, "init.path": run.config.init.path} for run in found]
-    )
-    return [
-        ZeroShot(run, label, text)
-        for run, label, text in zip(found, groups_lib.labels(), differs, strict=False)
-    ]
+    is_clear = len(set(backbones)) == len(found)
+    return [ZeroShot(run, "" if is_clear else run.name) for run in found]
 
 
 def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
@@ -71,7 +67,7 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
             rows.append(
                 [
                     title(task),
-                    f"{BACKBONES[one.backbone]} {one.label}".strip(),
+                    one.model,
                     f"{steps[-1]:,}",
                     tables.percent(values[-1]),
                     tables.percent(heuristic.chance),
@@ -98,7 +94,6 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
             "0 for guessing and 1 for the reference, the best earlier model (the "
             "paper's own references are not stated). The paper's is where its "
             "Transformer ends, read off its figure.",
-            *(f"{one.label}: {one.differs}" for one in found if one.label),
         ),
         is_synthetic=is_synthetic,
         num_heads=2,
