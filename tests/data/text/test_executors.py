@@ -26,7 +26,7 @@ def wait_for_json(path: Path) -> dict:
 @pytest.fixture
 def scheduler(tmp_path) -> str:
     """The address of a scheduler with two workers, in processes of their own."""
-    pytest.importorskip("distributed")  # the extra `cluster`
+    pytest.importorskip("distributed.client")  # the extra `cluster`
     file = tmp_path / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     common = {"cwd": tmp_path, "stderr": subprocess.DEVNULL}
@@ -118,7 +118,7 @@ def test_a_cluster_writes_the_bytes_of_one_machine(scheduler, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
-    pytest.importorskip("distributed")  # the extra `cluster`
+    pytest.importorskip("distributed.client")  # the extra `cluster`
     monkeypatch.setattr(executors, "_CONNECT_SECONDS", 0.2)
     message = r"--dask 127.0.0.1:9: no scheduler answers .*; HOST:PORT of one"
     with (
