@@ -24,25 +24,24 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Replaces `path` by a file with `content`: a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with naming(path), part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with _replacement(path, "wb") as file:
+        file.write(content)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[TextIO]:
-    """A text file to write over a block, which replaces `path` at its end, or never."""
+    """Opens a text file over a block; at its end the file replaces `path`, or never."""
+    with _replacement(path, "w", encoding="utf-8") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator[Any]:
+    """Opens a file beside `path` over a block, which is renamed to it at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with naming(path), part.open("w", encoding="utf-8") as file:
+        with naming(path), part.open(mode, encoding=encoding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

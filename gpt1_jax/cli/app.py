@@ -17,7 +17,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from gpt1_jax import __version__, errors, terminal
-from gpt1_jax.config import COMPUTE_DTYPES, FIELDS
+from gpt1_jax.config import COMPUTE_DTYPES, paths_of
 from gpt1_jax.errors import UserError, suggestion
 
 
@@ -112,8 +112,7 @@ def _readable(error: Exception, flag_values: flags.FlagValues) -> str:
 
 def _near(name: str, flag_values: flags.FlagValues) -> str:
     """Returns the flag or config field that an unknown flag may stand for."""
-    same = [path for path in FIELDS if path.split(".")[-1] == name]
-    if same:
+    if same := paths_of(name):
         return f"did you mean {' or '.join(f'--config.{path}' for path in same)}?"
     known = [f"--{flag}" for flag in flag_values]
     return suggestion(f"--{name}", known, "--help lists the flags")

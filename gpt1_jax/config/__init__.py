@@ -30,14 +30,24 @@ from gpt1_jax.config.fields import (
     RunConfig,
     TaskConfig,
     TrainConfig,
+    choices,
     flatten,
+    paths_of,
     role,
 )
-from gpt1_jax.config.rules import checked, conflicts, fingerprint, validate, warnings
+from gpt1_jax.config.rules import (
+    FREE_ROLES,
+    checked,
+    conflicts,
+    fingerprint,
+    validate,
+    warnings,
+)
 
 __all__ = [
     "COMPUTE_DTYPES",
     "FIELDS",
+    "FREE_ROLES",
     "SOURCES",
     "STORYWORLD",
     "DataConfig",
@@ -51,6 +61,7 @@ __all__ = [
     "TrainConfig",
     "check_path",
     "checked",
+    "choices",
     "conflicts",
     "experiment_words",
     "fingerprint",
@@ -58,6 +69,7 @@ __all__ = [
     "from_mapping",
     "inherit",
     "parse",
+    "paths_of",
     "replace",
     "role",
     "to_config_dict",

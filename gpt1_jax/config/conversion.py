@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpt1_jax.config.fields import FIELDS, Role, RunConfig, flatten, role
+from gpt1_jax.config.fields import FIELDS, Role, RunConfig, flatten, paths_of, role
 from gpt1_jax.errors import UserError, suggestion
 
 
@@ -142,7 +142,7 @@ def check_path(path: str) -> None:
             f"config.{path} is a group of fields; one field is expected, as "
             f"config.{below[0]}; add --show_config to the command for a list"
         )
-    same_name = [name for name in FIELDS if name.split(".")[-1] == path.split(".")[-1]]
+    same_name = paths_of(path.split(".")[-1])
     otherwise = "add --show_config to the command for a list"
     hint = suggestion(path, FIELDS, otherwise)
     if hint == otherwise and same_name:

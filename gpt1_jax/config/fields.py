@@ -50,14 +50,15 @@ def _field(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
-    is_in_fingerprint: bool = True,
+    may_grow: bool = False,
 ) -> Any:
     """Declares a config field.
 
     Args: source: where the default is from, if the paper or its code names it. choices:
           the allowed strings; none: any. low, high: the closed range of a number, or of
           each element of a tuple; by default 1 and up for integers, above 0 for floats.
-          is_in_fingerprint: False for a length of training that may grow.
+          may_grow: True for a length of training that a resumed run may raise, where
+          the schedule does not depend on it; it is left out of the fingerprint.
     """
     is_integer = isinstance(default, int | tuple)
     if low is None:
@@ -70,7 +71,7 @@ def _field(
         "source": source,
         "choices": choices,
         "range": None if isinstance(default, str | bool) else (low, high),
-        "is_in_fingerprint": is_in_fingerprint,
+        "may_grow": may_grow,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -200,7 +201,7 @@ class TrainConfig:
         0,
         "number of updates; 0: as many as epochs contain",
         low=0,
-        is_in_fingerprint=False,
+        may_grow=True,
     )
     accumulation_steps: int = _execution(
         1, "microbatches that a batch is computed in, to save memory"
@@ -393,3 +394,13 @@ FIELDS: Mapping[str, dataclasses.Field] = types.MappingProxyType(_declared(RunCo
 def role(path: str) -> Role:
     """Returns the role of a field, as `model.width`."""
     return FIELDS[path].metadata["role"]
+
+
+def choices(path: str) -> tuple[str, ...]:
+    """Returns the allowed strings of a field, as `job`; none: any string."""
+    return FIELDS[path].metadata["choices"]
+
+
+def paths_of(name: str) -> list[str]:
+    """Returns the fields of this name in all groups: `width` -> [`model.width`]."""
+    return [path for path in FIELDS if path.split(".")[-1] == name]

@@ -14,8 +14,8 @@ from gpt1_jax.config.conversion import from_mapping
 from gpt1_jax.config.fields import FIELDS, Role, RunConfig, flatten, role
 from gpt1_jax.errors import UserError, suggestion
 
-# A resumed run may change these, a fingerprint covers those.
-_FREE_ROLES = (Role.EXECUTION, Role.LOGGING)
+# A resumed run may change the fields of these roles.
+FREE_ROLES = (Role.EXECUTION, Role.LOGGING)
 _FINGERPRINTED_ROLES = (Role.ARCHITECTURE, Role.REGULARISATION, Role.TRAJECTORY)
 
 
@@ -107,18 +107,23 @@ def _check_counts(config: RunConfig) -> None:
 def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
     """Returns the changes, as `name: old -> new`, that keep `new` from resuming `old`.
 
-    Fields of execution and logging are free. max_steps may grow where the schedule does
-    not depend on it.
+    Fields of execution and logging are free. A length of training may grow where the
+    schedule does not depend on it.
     """
     before, after = flatten(old), flatten(new)
-    grows = new.train.max_steps > old.train.max_steps > 0
-    may_grow = new.optim.schedule == "constant" and not new.optim.warmup_fraction
+    is_schedule_open = (
+        new.optim.schedule == "constant" and not new.optim.warmup_fraction
+    )
     return [
         f"{path}: {before[path]!r} -> {after[path]!r}"
         for path in FIELDS
         if before[path] != after[path]
-        and role(path) not in _FREE_ROLES
-        and not (path == "train.max_steps" and grows and may_grow)
+        and role(path) not in FREE_ROLES
+        and not (
+            is_schedule_open
+            and FIELDS[path].metadata["may_grow"]
+            and after[path] > before[path] > 0
+        )
     ]
 
 
@@ -132,7 +137,7 @@ def fingerprint(config: RunConfig) -> str:
         for path, value in flatten(config).items()
         if value != FIELDS[path].default
         and role(path) in _FINGERPRINTED_ROLES
-        and FIELDS[path].metadata["is_in_fingerprint"]
+        and not FIELDS[path].metadata["may_grow"]
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

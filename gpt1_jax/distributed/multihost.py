@@ -47,14 +47,14 @@ def join(cfg: MeshConfig) -> None:
 
 
 def _are_several() -> bool:
-    """Whether SLURM, Open MPI or a TPU pod's node says that it has started several."""
+    """Returns whether SLURM, Open MPI or a TPU pod has started several processes."""
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     return any(os.environ.get(name, "1") != "1" for name in counts) or len(hosts) > 1
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints and writes."""
+    """Returns whether this is the process that prints and writes."""
     return jax.process_index() == 0
 
 
@@ -86,7 +86,7 @@ def first_before_others(what: str) -> Iterator[None]:
 
 
 def any_says(flag: bool) -> bool:
-    """Whether `flag` is set in any process; all must ask together."""
+    """Returns whether `flag` is set in any process; all must ask together."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())

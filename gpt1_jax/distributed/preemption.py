@@ -68,7 +68,7 @@ def noted() -> Iterator[None]:
 
 
 def is_asked(count: int) -> bool:
-    """Whether to stop now; all processes ask together, with the same `count`.
+    """Returns whether to stop now; all processes ask together, with the same `count`.
 
     Args: count: of the times that this was asked, as several agree every few.
     """

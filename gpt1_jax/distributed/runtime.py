@@ -71,7 +71,7 @@ def keep_freed_memory() -> None:
 
 
 def _may_have_accelerator() -> bool:
-    """Whether JAX may find one; asking JAX itself would start its threads."""
+    """Returns whether JAX may find one; asking JAX itself would start its threads."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms != "cpu"

@@ -80,7 +80,7 @@ class TaskModel:
         return backbone.init_params(self.model, backbone_key) | {"head": head}
 
     def records(self, examples: Iterable[Example]) -> Records:
-        """The sequences of `examples`; see inputs.make_records."""
+        """The sequences of `examples`; see records.make_records."""
         layout = records_lib.make_layout(
             self.tokenizer.vocab_size, self.config.model.context_length
         )

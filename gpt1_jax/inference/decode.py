@@ -15,6 +15,7 @@ import numpy as np
 
 from gpt1_jax.distributed import mesh
 from gpt1_jax.errors import UserError
+from gpt1_jax.inference.shapes import round_up
 from gpt1_jax.models import backbone
 from gpt1_jax.training.step import make_key
 
@@ -189,8 +190,8 @@ class Decoder:
         wanted_N = np.minimum(max_new_tokens, self._context_length - starts_N)
         shape = _Shape(
             num_prompts=len(prompts),
-            length=self._rounded(int(starts_N.max())),
-            room=self._rounded(int((starts_N + wanted_N).max())),
+            length=round_up(int(starts_N.max()), self._context_length),
+            room=round_up(int((starts_N + wanted_N).max()), self._context_length),
             is_greedy=bool(np.float32(sampling.temperature) == 0),
             keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
         )
@@ -250,10 +251,6 @@ class Decoder:
         )
         with concurrent.futures.ThreadPoolExecutor() as pool:
             return tuple(pool.map(lambda program: program.compile(), (read, draw)))
-
-    def _rounded(self, length: int) -> int:
-        """Returns the next power of two, at most the context: few shapes."""
-        return min(self._context_length, 1 << (length - 1).bit_length())
 
 
 def _check(

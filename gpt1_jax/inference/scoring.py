@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from gpt1_jax.inference.shapes import round_up
 from gpt1_jax.models import backbone, heads
 
 # Tokens, padding among them, that are computed at once.
@@ -76,13 +77,13 @@ def padded_batches(
     """
     groups: dict[int, list[int]] = {}
     for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):
-        length = _rounded(max(len(texts[index]), 8), context_length)
+        length = round_up(max(len(texts[index]), 8), context_length)
         groups.setdefault(length, []).append(index)
     for length, group in groups.items():
         batch_size = max(1, _TOKENS_AT_ONCE // length)
         for first in range(0, len(group), batch_size):
             indices = group[first : first + batch_size]
-            num_rows = _rounded(len(indices), batch_size)
+            num_rows = round_up(len(indices), batch_size)
             tokens_NL = np.zeros((num_rows, length), np.int32)
             for row, index in enumerate(indices):
                 tokens_NL[row, : len(texts[index])] = texts[index]
@@ -98,8 +99,3 @@ def _windows(lengths: Sequence[int], context_length: int) -> Iterator[_Window]:
             yield _Window(text, start, end, scored)
             scored = end
             start += stride
-
-
-def _rounded(count: int, largest: int) -> int:
-    """Returns the next power of two, at most `largest`: few shapes."""
-    return min(largest, 1 << (count - 1).bit_length())

@@ -155,8 +155,8 @@ class _Pretraining:
             self._batch_at(0), mesh.batch_sharding(self.mesh)
         )
         jitted = mesh.jit_step(train_step, self.mesh, session.shardings_of(like))
-        seed = np.uint32(self.config.seed)
-        compiled = jitted.lower(like, batch_like, seed).compile()
+        compiled = step_lib.CompiledStep(jitted, np.uint32(self.config.seed))
+        compiled.compile(like, batch_like)
         terminal.say(f"compiled in {terminal.duration(time.monotonic() - began)}")
         eval_step = jax.jit(
             perplexity.make_eval_step(self._loss(is_train=False)),
@@ -175,9 +175,7 @@ class _Pretraining:
             }
 
         return loop.Job(
-            train_step=run.profile.traced(
-                lambda now, batch: compiled(now, batch, seed), self.total_steps
-            ),
+            train_step=run.profile.traced(compiled, self.total_steps),
             batch_at=self._batch_at,
             evaluate=scores,
             save=run.save,

@@ -70,13 +70,13 @@ def causal_attention(
 
 
 def is_fused(implementation: str) -> bool:
-    """Whether `fused` is meant: `auto` means it on GPUs."""
+    """Returns whether `fused` is meant: `auto` means it on GPUs."""
     is_auto = implementation == "auto" and jax.default_backend() == "gpu"
     return is_auto or implementation == "fused"
 
 
 def _is_blocked(implementation: str, q_NLHK: jax.Array, k_NMHK: jax.Array) -> bool:
-    """Whether `blocked` is meant: `auto` means it on CPUs, for longer texts.
+    """Returns whether `blocked` is meant: `auto` means it on CPUs, for longer texts.
 
     Not where an export leaves a size open.
     """
@@ -106,12 +106,12 @@ def missing_kernel(cfg: ModelConfig) -> str:
 
 
 def _has_kernel(width: int, dtype: jax.typing.DTypeLike) -> bool:
-    """Whether there is one here with dropout."""
+    """Returns whether there is one here with dropout."""
     return _is_nvidia() and flash_attention.supports(width, dtype)
 
 
 def _cudnn_takes(q_NLHK: jax.Array) -> bool:
-    """Whether cuDNN's kernels have this width and dtype.
+    """Returns whether cuDNN's kernels have this width and dtype.
 
     Source: jax.nn.dot_product_attention, which refuses others.
     """
@@ -121,7 +121,7 @@ def _cudnn_takes(q_NLHK: jax.Array) -> bool:
 
 
 def _is_nvidia() -> bool:
-    """Whether the kernels run here: on NVIDIA's GPUs from 8.0 on."""
+    """Returns whether the kernels run here: on NVIDIA's GPUs from 8.0 on."""
     if jax.default_backend() != "gpu":
         return False
     major = getattr(jax.devices()[0], "compute_capability", "").partition(".")[0]

@@ -27,7 +27,7 @@ _LOG2_E = math.log2(math.e)
 
 
 def supports(width: int, dtype: Any) -> bool:
-    """Whether there are kernels for heads of this width and dtype.
+    """Returns whether there are kernels for heads of this width and dtype.
 
     Wider heads need more memory in a multiprocessor than many GPUs have.
     """

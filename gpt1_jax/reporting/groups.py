@@ -25,7 +25,7 @@ _ANY = (
     "task.lm_coef",
     "task.num_train_scored",
     "init.num_layers",
-    *(p for p in config_lib.FIELDS if config_lib.role(p) in ("execution", "logging")),
+    *(p for p in config_lib.FIELDS if config_lib.role(p) in config_lib.FREE_ROLES),
 )
 # Of no effect on a run that starts from a model: its tokenizer comes from there.
 _CORPUS = (
@@ -117,7 +117,7 @@ class Group:
         return Cell(tuple(by_seed.values()), len(unfinished))
 
     def has(self, variant: str) -> bool:
-        """Whether any run of the variant is in it, finished or not."""
+        """Returns whether any run of the variant is in it, finished or not."""
         return any(member.variant == variant for member in self.members)
 
 
@@ -249,7 +249,7 @@ def frozen(facts: Facts) -> Hashable:
 
 
 def _may_join(mine: list[Scored], there: list[Scored]) -> bool:
-    """Whether what they differ in would be mixed in no cell, row or column."""
+    """Returns whether what they differ in would be mixed in no cell, row or column."""
     tasks = {member.task for member in mine}
     of_same_tasks = [member for member in there if member.task in tasks]
     near = [member for member in there if _kind(member) == _kind(mine[0])]
@@ -262,7 +262,7 @@ def _may_join(mine: list[Scored], there: list[Scored]) -> bool:
 
 
 def _differ_in(one: Scored, other: Scored, allowed: tuple[str, ...]) -> bool:
-    """Whether all that they differ in begins with one of `allowed`."""
+    """Returns whether all that they differ in begins with one of `allowed`."""
     facts, others = one.facts, other.facts
     return all(
         facts.get(name) == others.get(name) or name.startswith(allowed)

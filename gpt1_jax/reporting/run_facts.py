@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
-from gpt1_jax.config import FIELDS, RunConfig
+from gpt1_jax.config import RunConfig
 from gpt1_jax.reporting.runs import Damaged, Run
 from gpt1_jax.reporting.tables import NONE, NOT_FINISHED, Table
 
@@ -18,9 +18,7 @@ _UNTOLD = ("job", "data.cache_dir")
 def facts_tables(runs: Sequence[Run], damaged: Sequence[Damaged]) -> list[Table]:
     """The runs of each job; at the end those that can't be read."""
     found = []
-    for job in dict.fromkeys(
-        [*FIELDS["job"].metadata["choices"], *(run.job for run in runs)]
-    ):
+    for job in dict.fromkeys((*config_lib.choices("job"), *(run.job for run in runs))):
         own = [run for run in runs if run.job == job]
         if own:
             found.append(_of_job(job, own))
@@ -73,7 +71,7 @@ def _told(config: RunConfig) -> dict[str, Any]:
 
 
 def _is_own(name: str, value: Any, common: Mapping[str, Any]) -> bool:
-    """Whether a run's row tells a field; the seed it always does."""
+    """Returns whether a run's row tells a field; the seed it always does."""
     return value != common[name] or name == "seed"
 
 

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has a result."""
+        """Returns whether it has a result."""
         return bool(self.result)
 
     @property
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether its scores are on storyworld."""
+        """Returns whether its scores are on storyworld."""
         if self.config.job == "pretrain":
             return self.config.data.corpus == STORYWORLD
         return task_data.is_storyworld(self.config.data)
@@ -177,7 +177,7 @@ def _read(path: Path, name: str) -> tuple[Run, list[str]]:
 
 
 def _is_result(result: Any) -> bool:
-    """Whether it has what every result has, or is none."""
+    """Returns whether it has what every result has, or is none."""
     if not isinstance(result, dict) or not isinstance(result.get("metrics", {}), dict):
         return False
     return not result or {"job", "steps"} <= result.keys()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt1_jax import terminal
-from gpt1_jax.config import FIELDS
+from gpt1_jax.config import choices
 from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting import paper, results, run_facts, tables
 from gpt1_jax.reporting.groups import Group, Scored
@@ -49,7 +49,7 @@ def lines(
 ) -> list[str]:
     """What was run, on what, for how long."""
     counts = collections.Counter(run.job for run in runs)
-    order = dict.fromkeys((*FIELDS["job"].metadata["choices"], *counts))
+    order = dict.fromkeys((*choices("job"), *counts))
     jobs = ", ".join(f"{counts[job]} x {job}" for job in order if counts[job])
     finished = [run for run in runs if run.is_finished]
     used = [run_facts.devices(run) for run in finished if run.result.get("devices")]

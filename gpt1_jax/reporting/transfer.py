@@ -62,7 +62,7 @@ def _scored_training(member: Scored) -> bool:
 
 
 def _has_part(study: Mapping[int, Mapping[int, Scored]]) -> bool:
-    """Whether some run takes over a part, neither nothing nor all."""
+    """Returns whether some run takes over a part, neither nothing nor all."""
     depth = next(iter(next(iter(study.values())).values())).trained.model.depth
     return len(study) > 1 and bool(study.keys() - {NOTHING, depth})
 

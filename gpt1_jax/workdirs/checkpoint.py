@@ -343,7 +343,7 @@ def problem(path: Path, items: Collection[str] = ()) -> str:
 
 
 def _is_of_older_version(path: Path) -> bool:
-    """Whether the checkpoint `path` has never had checksums."""
+    """Returns whether the checkpoint `path` has never had checksums."""
     try:
         facts = json.loads((path / "fingerprint" / "metadata").read_bytes())
     except (OSError, ValueError):

@@ -37,7 +37,7 @@ def add(directory: Path, item: str) -> None:
 
 
 def is_there(directory: Path) -> bool:
-    """Whether `directory` has a manifest."""
+    """Returns whether `directory` has a manifest."""
     return (directory / MANIFEST_FILE).is_file()
 
 

@@ -45,7 +45,7 @@ class NoLog:
         """Nothing."""
 
     def lacks_scores(self, step: int) -> bool:
-        """Whether the run resumes at `step`, whose row holds nothing of evaluation."""
+        """Returns whether the run resumes at `step` and its row has no scores."""
         is_scored = any(name.startswith("eval/") for name in self.last_row)
         return self.last_row.get("step") == step and not is_scored
 

@@ -43,7 +43,7 @@ def check(workdir: Path, config: RunConfig) -> None:
 
 
 def has_checkpoint(workdir: Path) -> bool:
-    """Whether a run in `workdir` has saved a state, or is about to."""
+    """Returns whether a run in `workdir` has saved a state, or is about to."""
     checkpoints = workdir / CHECKPOINTS_DIR
     return checkpoints.is_dir() and any(checkpoints.iterdir())
 
@@ -108,7 +108,7 @@ def read_config(workdir: Path) -> RunConfig:
 
 
 def is_finished(workdir: str | Path) -> bool:
-    """Whether a run in `workdir` has come to its end."""
+    """Returns whether a run in `workdir` has come to its end."""
     return (Path(workdir).expanduser() / _RESULT_FILE).is_file()
 
 

@@ -92,7 +92,7 @@ def test_the_scan_finds_what_it_is_for(source):
 def test_the_modules_that_import_by_name_do_so_by_a_job_of_the_list():
     from gpt1_jax import config as config_lib
 
-    assert set(config_lib.FIELDS["job"].metadata["choices"]) == {
+    assert set(config_lib.choices("job")) == {
         path.stem for path in (PACKAGE / "jobs").glob("[a-z]*.py")
     }
     config_dict = config_lib.to_config_dict(config_lib.RunConfig())
