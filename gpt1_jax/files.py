@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,15 @@ def atomic_file(path: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator[Any]:
-    """Opens a file beside `path` over a block, which is renamed to it at the end."""
+    """Opens a file beside `path` over a block, which is renamed to it at the end.
+
+    A link is followed; a device or a pipe is opened and written as it is.
+    """
+    if is_special(path):
+        with naming(path), path.open(mode, encoding=encoding) as file:
+            yield file
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -48,6 +57,15 @@ def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Returns whether `path` is a device, a pipe or a socket."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextlib.contextmanager
@@ -119,3 +137,16 @@ def read_rows(path: Path, *, is_strict: bool = False) -> list[dict[str, Any]]:
             break
         rows.append(row)
     return rows
+
+
+def expand(path: str | Path) -> Path:
+    """Returns `path` with a leading ~ replaced by the home directory.
+
+    Raises: UserError: there is no such user, or no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: {error}; ~ stands for a home directory; write the path without ~"
+        ) from None

@@ -2,9 +2,12 @@
 
     python -m gpt1_jax.generate --checkpoint runs/pretrain --prompt 'Once upon a time'
 
-The text is shown as it grows. --temperature 0 takes the likeliest token each time. It
-ends early, with a word about it, where the model's context is full.
+The text is shown as it grows. --temperature 0 takes the likeliest token each time.
+Generation ends early, with a warning, where the model's context is full. Several
+prompts are continued in turn; `--prompt -` reads one from standard input.
 """
+
+import sys
 
 from absl import flags
 
@@ -12,11 +15,16 @@ import gpt1_jax
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.distributed import mesh, runtime
+from gpt1_jax.errors import UserError
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS)
-_PROMPT = flags.DEFINE_string(
-    "prompt", None, "Text to continue.", required=True, flag_values=_FLAGS
+_PROMPTS = flags.DEFINE_multi_string(
+    "prompt",
+    None,
+    "Text to continue; - is standard input.",
+    required=True,
+    flag_values=_FLAGS,
 )
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
     "max_new_tokens", 40, "Tokens to add, at most.", flag_values=_FLAGS
@@ -41,21 +49,24 @@ _COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 def main() -> None:
     """Runs the command."""
+    terminal.use_stderr(True)
+    prompts = _read_prompts(_PROMPTS.value)
     runtime.prepare()
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     subject = f"{_CHECKPOINT.value}: step {model.step:,}"
     terminal.say(mesh.describe(model.model.cfg, subject))
-    prompt, count = _PROMPT.value.rstrip(), _NUM_SAMPLES.value
+    all_prompts = [prompt for prompt in prompts for _ in range(_NUM_SAMPLES.value)]
+    is_only_one = len(all_prompts) == 1
     shown = ""
 
     def show(number: int, text: str) -> None:
         nonlocal shown
-        if count == 1:
-            terminal.write(text if shown else f"{prompt}{text}")
+        if is_only_one:
+            terminal.write_result(text if shown else f"{prompts[0].rstrip()}{text}")
             shown += text
 
     samples = model.generate(
-        [_PROMPT.value] * count,
+        all_prompts,
         _MAX_NEW_TOKENS.value,
         on_text=show,
         temperature=_TEMPERATURE.value,
@@ -64,17 +75,30 @@ def main() -> None:
         seed=_SEED.value,
     )
     if shown:
-        terminal.write("\n")
+        terminal.write_result("\n")
     else:
-        for text in samples:
-            terminal.say(f"{prompt}{text}\n")
+        for prompt, text in zip(all_prompts, samples, strict=True):
+            terminal.write_result(f"{prompt.rstrip()}{text}\n\n")
     context = model.config.model.context_length
-    room = context - len(model.tokenizer.encode(_PROMPT.value))
-    if room < _MAX_NEW_TOKENS.value:
+    longest = max(len(model.tokenizer.encode(prompt)) for prompt in prompts)
+    if context - longest < _MAX_NEW_TOKENS.value:
         terminal.warn(
-            f"the context of {context} tokens is full: {room} of "
+            f"the context of {context} tokens is full: {context - longest} of "
             f"{_MAX_NEW_TOKENS.value} new tokens"
         )
+
+
+def _read_prompts(given: list[str]) -> list[str]:
+    """Returns the prompts, with `-` replaced by the text of standard input."""
+    if given.count("-") > 1:
+        raise UserError(
+            f"--prompt - is given {given.count('-')} times; standard input is read "
+            "once; drop the others"
+        )
+    return [
+        sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt
+        for prompt in given
+    ]
 
 
 if __name__ == "__main__":

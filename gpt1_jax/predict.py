@@ -3,50 +3,54 @@ r"""Labels the user's own text with a fine-tuned model.
     python -m gpt1_jax.predict --checkpoint runs/finetune-sst2 \
         --input reviews.txt --output labels.jsonl
 
---input is a tsv, or a .csv, whose first line names the task's columns, as `sentence1`;
-for a task about single sentences also one text a line. Each row of --output, in the
-order of --input, has `label` and `probabilities`; it is said which class each is of.
+--input is a table (csv, tsv, JSON Lines or parquet, told by its suffix) with the task's
+columns, as `sentence1`; for a task about single sentences also plain text, one a line.
+It may be compressed (.gz, .zst); - is standard input. Each row of --output, in the
+order of --input, has `label` and `probabilities`; a message names the class of each
+probability.
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import files, terminal
-from gpt1_jax.cli import app
-from gpt1_jax.data.tasks import loading
+from gpt1_jax import terminal
+from gpt1_jax.cli import app, outputs
+from gpt1_jax.data import formats
+from gpt1_jax.data.tasks import inputs
 from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.inference import classifier
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS, "A fine-tuned workdir")
 _INPUT = flags.DEFINE_string(
-    "input", None, "A file of texts.", required=True, flag_values=_FLAGS
+    "input",
+    None,
+    "A file of texts; - is standard input.",
+    required=True,
+    flag_values=_FLAGS,
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
-)
+_OUTPUT = outputs.Output(_FLAGS, "JSON Lines file to write; - is standard output")
 
 
 def main() -> None:
     """Runs the command."""
+    _OUTPUT.check([_INPUT.value])
     runtime.prepare()
     model = classifier.load(_CHECKPOINT.value)
     recipe = model.task_model
     subject = f"{_CHECKPOINT.value}: step {model.step:,}, {recipe.task.name}"
     terminal.say(mesh.describe(recipe.model.cfg, subject))
-    given = loading.read_input(recipe.task, Path(_INPUT.value).expanduser())
+    with formats.local_file(_INPUT.value) as path:
+        given = inputs.read_input(recipe.task, path)
     for note in given.notes:
         terminal.warn(note)
-    rows = [
-        {"label": row.prediction, "probabilities": list(row.probabilities)}
-        for row in model.predict(given.examples)
-    ]
-    text = "".join(f"{json.dumps(row)}\n" for row in rows)
-    output = Path(_OUTPUT.value).expanduser()
-    files.write_atomically(output, text)
-    terminal.say(f"{output}: {len(rows):,} labels; probabilities of {_order(recipe)}")
+    rows = model.predict(given.examples)
+    with _OUTPUT.open() as file:
+        for row in rows:
+            record = {"label": row.prediction, "probabilities": list(row.probabilities)}
+            file.write(f"{json.dumps(record)}\n")
+    terminal.say(f"{_OUTPUT}: {len(rows):,} labels; probabilities of {_order(recipe)}")
 
 
 def _order(recipe: classifier.TaskModel) -> str:

@@ -3,9 +3,11 @@ r"""Log-probabilities and perplexity of the user's text.
     python -m gpt1_jax.score --checkpoint runs/pretrain \
         --input text.txt --output scores.jsonl
 
-A row of --output for each line of --input, in order: text, tokens (ids) and logprobs
-(nats, of each token but the first, which nothing precedes). Lines longer than the
-model's context are read in windows that overlap by half.
+Writes a row for each line of --input, in order: text, tokens (ids) and logprobs (nats,
+of each token but the first, which nothing precedes). Lines longer than the model's
+context are scored in windows that overlap by half. --input is plain text, or a table
+(csv, tsv, JSON Lines or parquet, told by its suffix) of which --column is scored; each
+may be compressed (.gz, .zst); - is standard input.
 """
 
 import json
@@ -15,10 +17,11 @@ from pathlib import Path
 from absl import flags
 
 import gpt1_jax
-from gpt1_jax import files, terminal
-from gpt1_jax.cli import app
+from gpt1_jax import terminal
+from gpt1_jax.cli import app, outputs
+from gpt1_jax.data import formats, tables
 from gpt1_jax.distributed import mesh, runtime
-from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import perplexity
 
 # Scored and written before the next are tokenised.
@@ -27,26 +30,35 @@ _LINES_AT_ONCE = 20_000
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS)
 _INPUT = flags.DEFINE_string(
-    "input", None, "A UTF-8 text file.", required=True, flag_values=_FLAGS
+    "input",
+    None,
+    "A text file or a table; - is standard input.",
+    required=True,
+    flag_values=_FLAGS,
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
+_COLUMN = flags.DEFINE_string(
+    "column",
+    "",
+    "The column of texts, if --input is a table; empty: `text`, or the only one.",
+    flag_values=_FLAGS,
 )
+_OUTPUT = outputs.Output(_FLAGS, "JSON Lines file to write; - is standard output")
 _COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 
 def main() -> None:
     """Runs the command."""
+    _OUTPUT.check([_INPUT.value])
     runtime.prepare()
-    texts = _read(Path(_INPUT.value).expanduser())
+    with formats.local_file(_INPUT.value) as path:
+        texts = _read(path, _COLUMN.value)
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     subject = f"{_CHECKPOINT.value}: step {model.step:,}"
     terminal.say(mesh.describe(model.model.cfg, subject))
-    terminal.say(f"{_INPUT.value}: {len(texts):,} lines")
-    output = Path(_OUTPUT.value).expanduser()
+    terminal.say(f"{_INPUT.value}: {len(texts):,} texts")
     count, nats = 0, 0.0
     with (
-        files.atomic_file(output) as file,
+        _OUTPUT.open() as file,
         terminal.progress("scoring", len(texts), unit="lines") as bar,
     ):
         for first in range(0, len(texts), _LINES_AT_ONCE):
@@ -57,25 +69,35 @@ def main() -> None:
                 nats -= math.fsum(row["logprobs"])
             bar.advance(len(block))
     if not count:
-        terminal.say(f"{output}: no line has two tokens, so there is no perplexity")
+        terminal.say(f"{_OUTPUT}: no line has two tokens, so there is no perplexity")
         return
     terminal.say(
-        f"{output}: {count:,} predicted tokens, {nats / count:.4f} nats each, "
+        f"{_OUTPUT}: {count:,} predicted tokens, {nats / count:.4f} nats each, "
         f"perplexity {perplexity.perplexity(nats / count):.4f}"
     )
 
 
-def _read(path: Path) -> list[str]:
-    r"""The lines of a file, split at `\n` only; none for a final newline."""
-    if not path.is_file():
-        raise NotFound(f"no file {path}; a text file is expected; check --input")
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
+def _read(path: Path, column: str) -> list[str]:
+    r"""Returns the texts of a file: its lines, split at `\n` only, or a column.
+
+    A final newline ends the last line and begins none.
+    Raises: UserError, NotFound: see the messages.
+    """
+    kind = formats.detect(path).kind
+    if kind != formats.TEXT:
+        return tables.read_column(path, kind, column)
+    if column:
         raise UserError(
-            f"{path}: byte {error.start} (0x{error.object[error.start]:02x}) is not "
-            "UTF-8; convert it with `iconv -t UTF-8`"
-        ) from None
+            f"--column={column}, but {path} is plain text; a table is expected; drop "
+            f"--column, or name the file by what it holds"
+        )
+    with formats.open_binary(path) as file:
+        raw = file.read()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start}"
+        raise formats.not_utf8(path, where, raw, error) from None
     return text.removesuffix("\n").split("\n") if text else []
 
 

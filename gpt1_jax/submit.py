@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from gpt1_jax import terminal
-from gpt1_jax.cli import app
+from gpt1_jax.cli import app, outputs
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import registry, task_data
 from gpt1_jax.errors import UserError
@@ -22,9 +22,7 @@ from gpt1_jax.interop.glue_submission import GlueFile
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 _FLAGS = flags.FlagValues()
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Zip to write.", required=True, flag_values=_FLAGS
-)
+_OUTPUT = outputs.Output(_FLAGS, "Zip to write")
 _ALLOW_PARTIAL = flags.DEFINE_bool(
     "allow_partial",
     False,
@@ -35,6 +33,7 @@ _ALLOW_PARTIAL = flags.DEFINE_bool(
 
 def main(workdirs: list[str]) -> None:
     """Runs the command."""
+    _OUTPUT.check()
     terminal.say(f"reading {', '.join(workdirs)}")
     runs: dict[str, tuple[Path, RunConfig]] = {}
     for workdir in (Path(given).expanduser() for given in workdirs):
@@ -54,7 +53,7 @@ def main(workdirs: list[str]) -> None:
             if _ALLOW_PARTIAL.value and not path.is_file():
                 continue
             answers[name], expected_rows[name] = _read(file, *run)
-    output = Path(_OUTPUT.value).expanduser()
+    output = _OUTPUT.path
     glue_submission.write(
         answers, expected_rows, output, allow_partial=_ALLOW_PARTIAL.value
     )

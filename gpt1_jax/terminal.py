@@ -8,7 +8,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import rich.console
 import rich.progress
@@ -33,21 +33,43 @@ def silence() -> None:
     _console.quiet = True
 
 
+def use_stderr(is_used: bool) -> None:
+    """Shows messages on standard error from now on, if standard output is a result."""
+    _console.stderr = is_used
+
+
 def say(text: str) -> None:
-    """Prints a line above whatever bar is running."""
-    _console.print(text, markup=False)
-
-
-def write(text: str) -> None:
-    """Shows a piece of a line that goes on, at once."""
-    if not _console.quiet:
-        _console.file.write(text)
-        _console.file.flush()
+    """Prints a line above the running progress bar, if there is one."""
+    _print(text)
 
 
 def warn(text: str) -> None:
-    """Prints a warning: something is allowed but hardly meant."""
-    _console.print(f"warning: {text}", markup=False, style="yellow")
+    """Prints a warning: something is valid, but probably unintended."""
+    _print(f"warning: {text}", style="yellow")
+
+
+def _print(text: str, style: str | None = None) -> None:
+    """Prints a message. A closed or full output loses it; work goes on without."""
+    try:
+        _console.print(_encodable(text, _console.file), markup=False, style=style)
+    except OSError:
+        silence()
+
+
+def write_result(text: str) -> None:
+    """Writes a piece of a command's result to standard output, at once.
+
+    Raises: OSError where standard output is closed or full.
+    """
+    if not _console.quiet:
+        sys.stdout.write(_encodable(text, sys.stdout))
+        sys.stdout.flush()
+
+
+def _encodable(text: str, file: IO[str]) -> str:
+    r"""Returns `text` with characters that `file` cannot encode as \xNN or \uNNNN."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class _Bar:

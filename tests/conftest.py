@@ -38,15 +38,27 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def run_command() -> Callable:
-    """(command module, flags) -> None: what the command line does, in this process."""
+    """(command module, flags) -> None: what the command line does, in this process.
+
+    A flag that may be repeated takes a list.
+    """
+    from gpt1_jax import terminal
 
     def run(command, **flags) -> None:
         values = command._FLAGS
         values.unparse_flags()
         for name in values:
             values[name].unparse()
-        values(["command", *(f"--{name}={value}" for name, value in flags.items())])
-        command.main()
+        given = [
+            f"--{name}={value}"
+            for name, several in flags.items()
+            for value in (several if isinstance(several, list) else [several])
+        ]
+        values(["command", *given])
+        try:
+            command.main()
+        finally:
+            terminal.use_stderr(False)
 
     return run
 
@@ -128,6 +140,7 @@ def run_on_text(run_command, tmp_path) -> Callable:
     def run(command, workdir, text: str | bytes) -> list[dict]:
         given, output = tmp_path / "given", tmp_path / "out/rows.jsonl"
         given.write_bytes(text if isinstance(text, bytes) else text.encode())
+        output.unlink(missing_ok=True)
         run_command(command, checkpoint=workdir, input=given, output=output)
         return [json.loads(line) for line in output.read_text().splitlines()]
 

@@ -1,0 +1,101 @@
+"""The files that commands write: --output and --overwrite.
+
+An output never replaces an input, nor an existing file without --overwrite. Links are
+resolved first; devices and pipes are written to as they are.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from absl import flags
+
+from gpt1_jax import files, terminal
+from gpt1_jax.errors import UserError
+
+STANDARD_INPUT = "-"
+_STANDARD_OUTPUTS = ("-", "/dev/stdout")
+
+
+class Output:
+    """The flags --output and --overwrite of a command, and the file that they name."""
+
+    def __init__(self, flag_values: flags.FlagValues, what: str):
+        """Defines the flags; `what` says for --help what is written."""
+        self._output = flags.DEFINE_string(
+            "output",
+            None,
+            f"{what}.",
+            required=True,
+            flag_values=flag_values,
+        )
+        self._overwrite = flags.DEFINE_bool(
+            "overwrite",
+            False,
+            "Replace --output where it exists.",
+            flag_values=flag_values,
+        )
+
+    def check(self, inputs: Iterable[str] = ()) -> None:
+        """Checks that --output may be written, before any work is done for it.
+
+        Messages go to standard error from here on if the output is standard output.
+        Args:   inputs: the paths that the command reads, or `-`.
+        Raises: UserError: it is an input, a directory, or an existing file.
+        """
+        terminal.use_stderr(self._is_standard)
+        if self._is_standard:
+            return
+        paths = [files.expand(given) for given in inputs if given != STANDARD_INPUT]
+        check_output(self.path, paths, overwrite=self._overwrite.value)
+
+    @property
+    def path(self) -> Path:
+        """The path of --output: a device, a pipe, or a file with links resolved."""
+        path = files.expand(self._output.value)
+        return path if files.is_special(path) else path.resolve()
+
+    @property
+    def _is_standard(self) -> bool:
+        return self._output.value in _STANDARD_OUTPUTS
+
+    def __str__(self) -> str:
+        """Returns the path as the user gave it."""
+        return "standard output" if self._is_standard else self._output.value
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[TextIO]:
+        """Opens the output over a block; a file appears when it is complete."""
+        if self._is_standard:
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with files.atomic_file(self.path) as file:
+                yield file
+
+
+def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Checks that a command may write to `path`, whose links are resolved.
+
+    Raises: UserError: it is an input, a directory, or exists without --overwrite.
+    """
+    if path.is_dir():
+        raise UserError(
+            f"--output={path} is a directory; a file is expected; name one in it"
+        )
+    if not path.exists() or files.is_special(path):
+        return
+    for given in inputs:
+        if given.exists() and os.path.samefile(given, path):
+            raise UserError(
+                f"--output={path} is the input {given}; another file is expected, as "
+                "an input is never replaced; name another"
+            )
+    if not overwrite:
+        raise UserError(
+            f"--output={path} exists; a new file is expected; name another, or add "
+            "--overwrite to replace it"
+        )
