@@ -25,6 +25,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests import command_lines
+
 # A shell lets what it starts in the background ignore SIGINT, which tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -38,17 +40,8 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def run_command() -> Callable:
-    """(command module, flags) -> None: what the command line does, in this process."""
-
-    def run(command, **flags) -> None:
-        values = command._FLAGS
-        values.unparse_flags()
-        for name in values:
-            values[name].unparse()
-        values(["command", *(f"--{name}={value}" for name, value in flags.items())])
-        command.main()
-
-    return run
+    """(command module, flags) -> None: runs the command line in this process."""
+    return command_lines.run
 
 
 @pytest.fixture(scope="session")

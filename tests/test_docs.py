@@ -108,7 +108,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     TASKS.update(known)
 
 
-def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+def check(call: list[str]) -> str:
     """Parses the arguments of a python as its command would; returns their kind."""
     if call[0] == "-c":
         compile(call[1], "-c", "exec")
@@ -125,7 +125,7 @@ def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     if is_abbreviated:
         assert importlib.util.find_spec(argv[0])
         return "abbreviated"
-    module = command_lines.parse(argv, monkeypatch)
+    module = command_lines.parse(argv)
     if "config" in module._FLAGS:
         config = experiment.resolve(module._FLAGS)
         if "axis" in module._FLAGS:
@@ -178,17 +178,17 @@ pip install nothing && python -m gpt1_jax.submit runs/{a,b} --output z.zip  # wh
 
 
 @pytest.mark.parametrize("script", by_page(SCRIPTS))
-def test_commands_parse(script, elsewhere, monkeypatch):
+def test_commands_parse(script, elsewhere):
     _, text = script
     calls = python_calls(text, elsewhere)
     assert len(calls) >= text.count("python -m ") + text.count("python -c ")
     for call in calls:
-        check(call, monkeypatch)
+        check(call)
 
 
-def test_most_commands_are_parsed_whole(elsewhere, monkeypatch):
+def test_most_commands_are_parsed_whole(elsewhere):
     calls = [c for _, text in SCRIPTS for c in python_calls(text, elsewhere)]
-    kinds = [check(call, monkeypatch) for call in calls]
+    kinds = [check(call) for call in calls]
     assert kinds.count("parsed") >= 40
     assert kinds.count("parsed") > 0.8 * len(kinds)
 
@@ -205,14 +205,14 @@ def test_most_commands_are_parsed_whole(elsewhere, monkeypatch):
         "gpt1_jax.pretrain --config experiments/pretrain.py",
     ],
 )
-def test_command_with_a_mistake_is_found_out(wrong, elsewhere, monkeypatch):
+def test_command_with_a_mistake_is_found_out(wrong, elsewhere):
     (call,) = python_calls(f"python -m {wrong}", elsewhere)
     with pytest.raises(Exception, match=r"."):
-        check(call, monkeypatch)
+        check(call)
 
 
 @pytest.mark.parametrize("override", by_page(OVERRIDES))
-def test_overrides_in_the_prose_are_of_fields(override, elsewhere, monkeypatch):
+def test_overrides_in_the_prose_are_of_fields(override, elsewhere):
     _, text = override
     (call,) = python_calls(f"python {text}", elsewhere)
     names = [word.partition("=")[0].removeprefix("--config.") for word in call]
@@ -222,7 +222,7 @@ def test_overrides_in_the_prose_are_of_fields(override, elsewhere, monkeypatch):
     for words in ("pretrain.py", "finetune.py:rte"):
         argv = ["gpt1_jax.main", f"--config=experiments/{words}", *with_value]
         try:
-            experiment.resolve(command_lines.parse(argv, monkeypatch)._FLAGS)
+            experiment.resolve(command_lines.parse(argv)._FLAGS)
         except ValueError as error:
             errors.append(error)
     assert len(errors) < 2, errors

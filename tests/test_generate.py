@@ -4,17 +4,14 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import generate
+from tests import command_lines
 
 
 def run(workdir, capsys, dtype="float32", **given) -> list[str]:
-    """What the command prints after its first line, which says what it runs on."""
+    """Returns what the command prints after its first line, which names the devices."""
     flags = {"checkpoint": workdir, "prompt": "the boat", "seed": 3} | given
-    generate._FLAGS.unparse_flags()
-    for name in generate._FLAGS:
-        generate._FLAGS[name].unparse()
-    generate._FLAGS(["generate", *(f"--{k}={v}" for k, v in flags.items())])
     capsys.readouterr()
-    generate.main()
+    command_lines.run(generate, **flags)
     devices, *rest = capsys.readouterr().out.split("\n", 1)
     assert f"; {dtype}; {workdir}: step 6" in devices
     return rest
@@ -57,7 +54,7 @@ def test_a_full_context_is_told(pretrained_workdir, capsys):
     model = gpt1_jax.load(pretrained_workdir)
     room = 128 - len(model.tokenizer.encode("the boat"))
     (shown,) = run(pretrained_workdir, capsys, max_new_tokens=500)
-    assert f"context of 128 tokens is full: {room} of 500 new tokens" in shown
+    assert f"context of 128 tokens is full after {room} of 500 new tokens" in shown
     (shown,) = run(pretrained_workdir, capsys, max_new_tokens=room)
     assert "is full" not in shown
 

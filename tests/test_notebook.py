@@ -102,7 +102,7 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     assert convert[convert.index("--input") + 1].startswith(Path(clone[2]).name)
     setting, python, m, *argv = convert
     assert (setting, python, m) == ("JAX_PLATFORMS=cpu", "python", "-m")
-    command_lines.parse(argv, monkeypatch)
+    command_lines.parse(argv)
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_the_page_works_as_it_stands(
     def run(line: str) -> None:
         python, m, *argv = shlex.split(line)
         assert (python, m) == ("python", "-m")
-        command_lines.parse(argv, monkeypatch).main()
+        command_lines.parse(argv).main()
 
     run(tune)
     said = capsys.readouterr().out
@@ -121,7 +121,7 @@ def test_the_pages_table_is_read_as_it_stands(
     tune, texts, predict = commands.splitlines()
     python, m, *argv = shlex.split(tune)
     assert (python, m) == ("python", "-m")
-    module = command_lines.parse(argv, monkeypatch)
+    module = command_lines.parse(argv)
     module.main()  # registers the task
     examples = loading.load(TASKS["reviews"], "train", task_dir=Path("my_reviews"))
     assert examples.examples[:2] == (
@@ -130,7 +130,7 @@ def test_the_pages_table_is_read_as_it_stands(
     )
     assert len(examples.examples) == 8
     subprocess.run(["bash", "-euc", texts], check=True)
-    command_lines.parse(shlex.split(predict)[2:], monkeypatch).main()
+    command_lines.parse(shlex.split(predict)[2:]).main()
     (found,) = map(json.loads, Path("new.jsonl").read_text().splitlines())
     likeliest = max((0, 1), key=found["probabilities"].__getitem__)
     assert found["label"] == ("bad", "good")[likeliest]

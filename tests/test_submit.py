@@ -14,6 +14,7 @@ from gpt1_jax.data.tasks.rows import TASKS as ROWS
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.evaluation.predictions import Prediction
 from gpt1_jax.workdirs import workdir as workdir_lib
+from tests import command_lines
 
 TASKS = ("cola", "sst2", "mrpc", "stsb", "mnli", "qnli", "qqp", "rte", "wnli")
 NUM_ROWS = 5
@@ -70,10 +71,8 @@ def make_rows(task: str, num_rows: int = NUM_ROWS) -> list[Prediction]:
 
 
 def run(output: Path, *workdirs: Path, allow_partial: bool = False) -> None:
-    """The command, in this process."""
-    with_flags = ["submit", f"--output={output}", f"--allow_partial={allow_partial}"]
-    submit._FLAGS(with_flags)
-    submit.main([str(workdir) for workdir in workdirs])
+    """Runs the command in this process."""
+    command_lines.run(submit, *workdirs, output=output, allow_partial=allow_partial)
 
 
 def texts_of(path: Path) -> dict[str, str]:
@@ -174,7 +173,8 @@ def test_missing_tasks_are_named(tmp_path):
 def test_two_runs_of_a_task_are_refused(tmp_path):
     first, second = (make_run(tmp_path / name, "cola") for name in "ab")
     with pytest.raises(
-        ValueError, match=f"{first} and {second} are both runs of cola; one a task is"
+        ValueError,
+        match=f"{first} and {second} are both runs of cola; one run for each",
     ):
         run(tmp_path / "a.zip", first, second)
 
