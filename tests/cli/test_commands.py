@@ -1,4 +1,4 @@
-"""The command `gpt1`, overrides on the command line, and --show_config."""
+"""The command `gpt1`, overrides of config fields, and --show_config."""
 
 import sys
 
