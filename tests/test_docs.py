@@ -1,7 +1,7 @@
 """The project's pages: each command parses, and each name, path and link exists.
 
-bash expands the commands of a block, with their loops and quotes. It runs the block
-with a `python` that only notes its arguments, and nothing else on its path.
+bash runs the blocks, with their loops and quotes, but `python` only records its
+arguments, and no other program is on the path.
 """
 
 import ast
@@ -23,8 +23,8 @@ from tests.docs_pages import PAGES, ROOT, blocks, tables, without_blocks
 
 SHELL = ("", "bash")
 CALL = re.compile(r"(?:^|&& |srun |time )\s*python -[mc] ", re.MULTILINE)
-# Notes the arguments of each python, an unprintable character after each. One write
-# notes a whole call, as a loop may run several at once.
+# Records the arguments of each python, an unprintable character after each. A call is one
+# write, because a loop may run several calls at once.
 PRELUDE = r"""
 command_not_found_handle() { :; }
 python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
@@ -39,21 +39,21 @@ def by_page(values) -> list:
 
 def python_calls(script: str, directory: Path) -> list[list[str]]:
     """Returns the arguments of each python that a script would run."""
-    noted = directory / "noted"
-    noted.write_bytes(b"")
+    recorded = directory / "recorded"
+    recorded.write_bytes(b"")
     subprocess.run(
-        ["/bin/bash", "-c", f"exec 3>>'{noted}'\n{PRELUDE}\n{script}\nwait"],
+        ["/bin/bash", "-c", f"exec 3>>'{recorded}'\n{PRELUDE}\n{script}\nwait"],
         cwd=directory,
         env={"PATH": "/nowhere"},
         stderr=subprocess.DEVNULL,
         timeout=60,
     )
-    calls = noted.read_text().split("\x1e")[:-1]
+    calls = recorded.read_text().split("\x1e")[:-1]
     return [call.split("\x1f")[:-1] for call in calls]
 
 
 def inline(page: Path, start: str) -> list[str]:
-    """Returns the inline code of a page that begins with `start`, on one line each."""
+    """Returns the inline code of a page that begins with `start`, without newlines."""
     prose = re.sub(r"^#.*$", "", without_blocks(page), flags=re.MULTILINE)
     found = re.findall(r"`([^`]+)`", prose)
     return [" ".join(code.split()) for code in found if code.startswith(start)]
@@ -63,7 +63,7 @@ SCRIPTS = [
     (page, block.text)
     for page in PAGES
     for block in blocks(page)
-    # Lines of output that quote a command begin with other words.
+    # Output that quotes a command begins with other words.
     if block.language in SHELL and CALL.search(block.text)
 ]
 SCRIPTS += [(p, code) for p in PAGES for code in inline(p, "python -")]
@@ -96,7 +96,7 @@ LINKS = [
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """A directory without runs that holds the experiment files of the pages."""
+    """A directory without runs, with the experiment files of the pages."""
     for _, source in PYTHON:
         if name := re.match(r'"""(\w+\.py): ', source):
             (tmp_path / name[1]).write_text(source)
@@ -109,7 +109,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
 
 def check(call: list[str]) -> str:
-    """Parses the arguments of a python as its command would; returns their kind."""
+    """Parses the arguments of a python as its command would; returns what they are."""
     if call[0] == "-c":
         compile(call[1], "-c", "exec")
         return "code"
@@ -134,7 +134,7 @@ def check(call: list[str]) -> str:
 
 
 def check_axes(flag_values, config: RunConfig) -> None:
-    """Checks the axes as the sweep does before anything runs."""
+    """Checks the axes as the command sweep does before it runs anything."""
     axes = grid.parse_axes(flag_values["axis"].value)
     with contextlib.suppress(NotFound):  # the experiment's model
         axes = axes or grid.of_experiment(experiment.axes(flag_values, config))
@@ -145,7 +145,7 @@ def check_axes(flag_values, config: RunConfig) -> None:
     grid.share(max(8, len(cells)), flag_values["only"].value)
 
 
-def test_pages_are_taken_apart():
+def test_pages_have_scripts_fields_links_and_no_unknown_language():
     assert {page.name for page in PAGES} >= {"README.md", "data.md", "own_task.md"}
     assert len(SCRIPTS) >= 25
     assert len(OVERRIDES) >= 20
@@ -158,7 +158,7 @@ def test_pages_are_taken_apart():
     assert found <= known
 
 
-def test_bash_expands_what_the_pages_write(tmp_path):
+def test_bash_expands_loops_and_quotes(tmp_path):
     script = """
 for task in cola rte; do
   srun python -m gpt1_jax.main --config "x.py:$task" \\
@@ -186,7 +186,7 @@ def test_commands_parse(script, elsewhere):
         check(call)
 
 
-def test_most_commands_are_parsed_whole(elsewhere):
+def test_most_commands_are_parsed_completely(elsewhere):
     calls = [c for _, text in SCRIPTS for c in python_calls(text, elsewhere)]
     kinds = [check(call) for call in calls]
     assert kinds.count("parsed") >= 40
@@ -205,14 +205,14 @@ def test_most_commands_are_parsed_whole(elsewhere):
         "gpt1_jax.pretrain --config experiments/pretrain.py",
     ],
 )
-def test_command_with_a_mistake_is_found_out(wrong, elsewhere):
+def test_command_with_a_mistake_is_found(wrong, elsewhere):
     (call,) = python_calls(f"python -m {wrong}", elsewhere)
     with pytest.raises(Exception, match=r"."):
         check(call)
 
 
 @pytest.mark.parametrize("override", by_page(OVERRIDES))
-def test_overrides_in_the_prose_are_of_fields(override, elsewhere):
+def test_overrides_in_the_prose_parse(override, elsewhere):
     _, text = override
     (call,) = python_calls(f"python {text}", elsewhere)
     names = [word.partition("=")[0].removeprefix("--config.") for word in call]
