@@ -15,7 +15,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-# Most tests run a few steps of a tiny model: optimising a program costs more time than it
+# Most tests run a few steps of a tiny model: optimising a program takes longer than it
 # saves. tests/reliability compares runs bit by bit with the programs that users run;
 # `.ci/run` sets the variable to 0 for the notebook and tests/parity.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

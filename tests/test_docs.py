@@ -23,8 +23,8 @@ from tests.docs_pages import PAGES, ROOT, blocks, tables, without_blocks
 
 SHELL = ("", "bash")
 CALL = re.compile(r"(?:^|&& |srun |time )\s*python -[mc] ", re.MULTILINE)
-# Records the arguments of each python, an unprintable character after each. A call is one
-# write, because a loop may run several calls at once.
+# Records the arguments of each python, an unprintable character after each. A call is
+# recorded in one write, because a loop may run several at once.
 PRELUDE = r"""
 command_not_found_handle() { :; }
 python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
