@@ -2,9 +2,9 @@
 
     python -m gpt1_jax.generate --checkpoint runs/pretrain --prompt 'Once upon a time'
 
-The text is shown as it grows. --temperature 0 takes the likeliest token each time.
-Generation ends early, with a warning, where the model's context is full. Several
-prompts are continued in turn; `--prompt -` reads one from standard input.
+The text is shown while it is generated. --temperature 0 always takes the most likely
+token. Generation ends early, with a warning, when the model's context is full. --prompt
+may be repeated; `--prompt -` reads one from standard input.
 """
 
 import sys
@@ -27,23 +27,21 @@ _PROMPTS = flags.DEFINE_multi_string(
     flag_values=_FLAGS,
 )
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
-    "max_new_tokens", 40, "Tokens to add, at most.", flag_values=_FLAGS
+    "max_new_tokens", 40, "Most tokens to add.", flag_values=_FLAGS
 )
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", 0.8, "0 is greedy.", flag_values=_FLAGS
 )
 _TOP_K = flags.DEFINE_integer(
-    "top_k", 0, "Keep the K likeliest tokens; 0 keeps all.", flag_values=_FLAGS
+    "top_k", 0, "Keep the K most likely tokens; 0: all.", flag_values=_FLAGS
 )
 _TOP_P = flags.DEFINE_float(
-    "top_p", 1.0, "Keep the likeliest tokens of mass P.", flag_values=_FLAGS
+    "top_p", 1.0, "Keep the most likely tokens of total mass P.", flag_values=_FLAGS
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", 1, "How many continuations.", 1, flag_values=_FLAGS
+    "num_samples", 1, "Number of continuations for each prompt.", 1, flag_values=_FLAGS
 )
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "The same seed, the same text.", 0, flag_values=_FLAGS
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.", 0, flag_values=_FLAGS)
 _COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 
@@ -83,7 +81,7 @@ def main() -> None:
     longest = max(len(model.tokenizer.encode(prompt)) for prompt in prompts)
     if context - longest < _MAX_NEW_TOKENS.value:
         terminal.warn(
-            f"the context of {context} tokens is full: {context - longest} of "
+            f"the context of {context} tokens is full after {context - longest} of "
             f"{_MAX_NEW_TOKENS.value} new tokens"
         )
 

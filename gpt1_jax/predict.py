@@ -23,13 +23,7 @@ from gpt1_jax.inference import classifier
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS, "A fine-tuned workdir")
-_INPUT = flags.DEFINE_string(
-    "input",
-    None,
-    "A file of texts; - is standard input.",
-    required=True,
-    flag_values=_FLAGS,
-)
+_INPUT = app.define_required("input", "A file of texts; - is standard input.", _FLAGS)
 _OUTPUT = outputs.Output(_FLAGS, "JSON Lines file to write; - is standard output")
 
 
@@ -54,12 +48,12 @@ def main() -> None:
 
 
 def _order(recipe: classifier.TaskModel) -> str:
-    """What the probabilities of a row are of, in their order."""
+    """Returns the names of a row's probabilities, in order."""
     if recipe.is_choice:
-        return "the choices in their order; a label is the number of one, from 0"
+        return "the choices in order; a label is the number of a choice, from 0"
     if recipe.target == "soft6":
         return "the grades 0 to 5; a label is the mean grade"
-    return ", ".join(recipe.task.classes) or "nothing, as grades have none"
+    return ", ".join(recipe.task.classes) or "no classes, as labels are grades"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-r"""Log-probabilities and perplexity of the user's text.
+r"""Computes log-probabilities and the perplexity of the user's text.
 
     python -m gpt1_jax.score --checkpoint runs/pretrain \
         --input text.txt --output scores.jsonl
 
-Writes a row for each line of --input, in order: text, tokens (ids) and logprobs (nats,
-of each token but the first, which nothing precedes). Lines longer than the model's
-context are scored in windows that overlap by half. --input is plain text, or a table
+--output has a row for each line of --input, in order: text, tokens (ids) and logprobs
+(in nats, for each token but the first). Lines longer than the model's context are
+scored in windows that overlap by half. --input is plain text, or a table
 (csv, tsv, JSON Lines or parquet, told by its suffix) of which --column is scored; each
 may be compressed (.gz, .zst); - is standard input.
 """
@@ -24,17 +24,13 @@ from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import perplexity
 
-# Scored and written before the next are tokenised.
-_LINES_AT_ONCE = 20_000
+# Texts that are scored and written before the next ones are tokenized.
+_TEXTS_AT_ONCE = 20_000
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS)
-_INPUT = flags.DEFINE_string(
-    "input",
-    None,
-    "A text file or a table; - is standard input.",
-    required=True,
-    flag_values=_FLAGS,
+_INPUT = app.define_required(
+    "input", "A text file or a table; - is standard input.", _FLAGS
 )
 _COLUMN = flags.DEFINE_string(
     "column",
@@ -61,8 +57,8 @@ def main() -> None:
         _OUTPUT.open() as file,
         terminal.progress("scoring", len(texts), unit="lines") as bar,
     ):
-        for first in range(0, len(texts), _LINES_AT_ONCE):
-            block = texts[first : first + _LINES_AT_ONCE]
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            block = texts[first : first + _TEXTS_AT_ONCE]
             for row in model.score(block):
                 file.write(f"{json.dumps(row)}\n")
                 count += len(row["logprobs"])

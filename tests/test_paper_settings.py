@@ -17,10 +17,10 @@ ROWS = [("pretrain", row) for row in PRETRAINING]
 ROWS += [("finetune", row) for row in FINETUNING]
 
 
-def test_tables_are_whole():
+def test_tables_are_complete():
     assert len(PRETRAINING) == 20
     assert len(FINETUNING) == 9
-    # The second table has each field that differs between the two.
+    # The second table lists each field that differs between the two configs.
     flat = {name: config_lib.flatten(config) for name, config in CONFIGS.items()}
     differing = {
         path
