@@ -16,7 +16,7 @@ from gpt1_jax.data.tasks import batches, registry
 from gpt1_jax.data.tasks import records as records_lib
 from gpt1_jax.data.tasks.examples import Columns, Example, Split
 from gpt1_jax.data.tasks.records import NUM_SPECIALS, Records
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.data.tasks.task_data import TaskData
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh

@@ -10,7 +10,7 @@ from pathlib import Path
 from gpt1_jax.config import SOURCES
 from gpt1_jax.data.tasks import readers, tfds, validation
 from gpt1_jax.data.tasks.examples import Columns, Example, Split
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import NotFound, UserError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpt1_jax.data.tasks import validation
 from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError
 
 NUM_SPECIALS = 3

@@ -12,7 +12,7 @@ from gpt1_jax.data.tasks.examples import (
     Columns,
     Example,
 )
-from gpt1_jax.data.tasks.rows import KINDS, Task
+from gpt1_jax.data.tasks.task import KINDS, Task
 from gpt1_jax.errors import UserError
 
 # The texts of an example; a choice has as many as answers.
