@@ -58,7 +58,8 @@ def load(
             f"{path} holds no example for split {split} of {task.name}; at least one "
             "is expected; use the official file"
         )
-    validation.check_examples(task, examples, split)
+    origin = f"task {task.name!r}, split {split}"
+    validation.check_examples(task, examples, origin)
     notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
     official = task.num_examples.get(split, len(examples))
     if check_counts and official != len(examples):
