@@ -92,8 +92,8 @@ def _read(path: Path, column: str) -> list[str]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        where = f"byte {error.start}"
-        raise formats.not_utf8(path, where, raw, error) from None
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise formats.not_utf8(path, f"line {line}", raw, error) from None
     return text.removesuffix("\n").split("\n") if text else []
 
 

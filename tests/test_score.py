@@ -1,6 +1,7 @@
 """The command score."""
 
 import functools
+import json
 import math
 import re
 
@@ -45,7 +46,29 @@ def test_empty_input_has_no_perplexity(text, pretrained_workdir, run, capsys):
 
 
 def test_input_that_is_not_text_is_refused(pretrained_workdir, run, run_command):
-    with pytest.raises(ValueError, match=r"given: byte 4 \(0xff\) is not UTF-8"):
+    with pytest.raises(ValueError, match=r"given: line 1: byte 0xff is not UTF-8"):
         run(pretrained_workdir, b"the \xff")
     with pytest.raises(FileNotFoundError, match="no file nowhere; a text file is exp"):
         run_command(score, checkpoint="a", input="nowhere", output="b")
+
+
+def test_a_column_of_a_table_is_scored(pretrained_workdir, run_command, tmp_path):
+    given, output = tmp_path / "given.csv", tmp_path / "out.jsonl"
+    given.write_text('id,Text,other\n1,"the boat, too",a\n2,it sank,b\n')
+
+    def score_column(**flags):
+        flags |= {"checkpoint": pretrained_workdir, "input": given, "output": output}
+        run_command(score, **flags)
+        rows = map(json.loads, output.read_text().splitlines())
+        return [row["text"] for row in rows]
+
+    assert score_column() == ["the boat, too", "it sank"]
+    assert score_column(column="other", overwrite=True) == ["a", "b"]
+    with pytest.raises(
+        ValueError, match=r"no column 'txt'; its .* did you mean Text\?"
+    ):
+        score_column(column="txt", overwrite=True)
+    given = tmp_path / "given.txt"
+    given.write_text("a text\n")
+    with pytest.raises(ValueError, match=r"--column=text, but .* is plain text"):
+        score_column(column="text", overwrite=True)

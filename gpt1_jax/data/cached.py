@@ -10,7 +10,7 @@ from gpt1_jax import storyworld, terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.tasks import tfds
 from gpt1_jax.errors import UserError
-from gpt1_jax.files import exclusive, naming
+from gpt1_jax.files import atomic_directory, exclusive, naming
 
 # A TFDS text this long is a book; shorter ones fill files of about this size.
 _FILE_CHARACTERS = 4_000_000
@@ -102,15 +102,13 @@ def write_books(directory: Path, texts: Iterable[str]) -> None:
 def _written(
     config: DataConfig, name: str, message: str, write: Callable[[Path], None]
 ) -> Path:
-    """The directory `name` of the cache, written by one process, all of it or none."""
+    """Returns the directory `name` of the cache; one process writes it, once."""
     directory = Path(config.cache_dir).expanduser() / name
     with exclusive(directory.with_name(f".{directory.name}.lock")):
         if not directory.is_dir():
             terminal.say(message)
-            part = directory.with_name(f"{directory.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            with naming(directory):
+            for killed in directory.parent.glob(f".{directory.name}.*.part"):
+                shutil.rmtree(killed)
+            with naming(directory), atomic_directory(directory) as part:
                 write(part)
-            part.replace(directory)
     return directory

@@ -1,9 +1,10 @@
-"""Rows of tables and lines of texts, from files in any of `formats`."""
+"""Tables and lines of text, from files in any of `formats`."""
 
 import csv
+import dataclasses
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,21 @@ _BATCH_ROWS = 10_000
 # Characters of a file's own column names that a message repeats.
 _MAX_NAMED = 500
 
-# csv refuses cells above 128 KiB, which a book's chapter may exceed.
+Column = str | int  # a name, or a place from 0 where there is no header
+
+# csv refuses cells above 128 KiB, which a chapter of a book may exceed.
 csv.field_size_limit(sys.maxsize)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The columns of a table, and its rows."""
+
+    columns: Sequence[Column]
+    where: str  # the place that names the columns, for messages
+    # The place of each row for messages, and its cells. A csv or tsv row may lack the
+    # last columns.
+    rows: Iterator[tuple[str, Mapping[Any, Any]]]
 
 
 def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, str]]:
@@ -40,43 +54,64 @@ def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, 
                 yield number, line
 
 
-def read_rows(path: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a table by column, with the place of each for messages.
+def open_table(path: Path, kind: str, *, num_columns: int = 0) -> Table:
+    """Returns the table in a file; its rows are read as they are used.
 
-    The first line of a csv or tsv names the columns. Blank lines are dropped.
-    Args:   kind: csv, tsv, JSON Lines or parquet.
-    Raises: UserError naming file and line.
+    Blank lines are dropped. In a tsv a quote is an ordinary character.
+    Args:   kind: csv, tsv, JSON Lines or parquet. num_columns: of a csv or tsv without
+            a header, whose columns are numbered from 0; 0: the first line names them.
+    Raises: UserError naming file and line, here or while rows are read.
     """
     if kind == formats.JSONL:
-        yield from _read_objects(path)
-    elif kind == formats.PARQUET:
-        yield from _read_parquet(path)
-    else:
-        rows = read_csv(path) if kind == formats.CSV else read_tsv(path)
-        _, header = next(rows, (1, []))
-        if not header:
+        return _object_table(path, _read_objects(path))
+    if kind == formats.PARQUET:
+        return _object_table(path, _read_parquet(path))
+    lines = read_csv(path) if kind == formats.CSV else _read_tsv(path)
+    rows = ((number, cells) for number, cells in lines if cells)
+    if num_columns:
+        places = range(num_columns)
+        return Table(places, str(path), _named_rows(path, rows, places))
+    _, header = next(rows, (1, []))
+    if not header:
+        raise UserError(
+            f"{path} is empty; a first line that names the columns is expected; add it"
+        )
+    return Table(header, f"{path}: line 1", _named_rows(path, rows, header))
+
+
+def _named_rows(
+    path: Path, rows: Iterator[tuple[int, list[str]]], columns: Sequence[Column]
+) -> Iterator[tuple[str, dict[Column, Any]]]:
+    for number, cells in rows:
+        where = f"{path}: line {number}"
+        if len(cells) > len(columns):
             raise UserError(
-                f"{path} is empty; a first line that names the columns is expected; "
-                "add it"
+                f"{where}: {len(cells)} columns; {len(columns)} are expected; correct "
+                "or remove the row"
             )
-        for number, row in rows:
-            where = f"{path}: line {number}"
-            if len(row) != len(header):
-                raise UserError(
-                    f"{where}: {len(row)} columns; {len(header)} are expected; correct "
-                    "or remove the row"
-                )
-            yield where, dict(zip(header, row, strict=True))
+        yield where, dict(zip(columns, cells, strict=False))
 
 
-def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields line number and cells of the rows; a quote is an ordinary character."""
+def _object_table(path: Path, rows: Iterator[tuple[str, dict[str, Any]]]) -> Table:
+    """Returns a table whose columns are the keys of its first row."""
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{path} is empty; a row is expected; add one")
+
+    def all_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+        yield first
+        yield from rows
+
+    return Table(list(first[1]), str(path), all_rows())
+
+
+def _read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in read_lines(path):
         yield number, line.split("\t")
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields line number and cells of the rows; a cell may be quoted. [] is a blank line.
+    """Yields line number and cells of each row; a blank line has no cells.
 
     Raises: UserError naming file and line.
     """
@@ -122,8 +157,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     try:
         with formats.open_binary(path) as file:
-            number = 0
             source = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(file.read()))
+            number = 0
             for batch in source.iter_batches(_BATCH_ROWS):
                 for row in batch.to_pylist():
                     yield f"{path}: row {number}", row
@@ -135,47 +170,45 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from None
 
 
-def find_column(name: str, columns: Sequence[str]) -> str | None:
+def find_column(name: Column, columns: Sequence[Column]) -> Column | None:
     """Returns the column that `name` means: itself, else one that differs by case."""
     if name in columns:
         return name
-    same = [column for column in columns if column.strip().lower() == name.lower()]
+    folded = str(name).lower()
+    same = [column for column in columns if str(column).strip().lower() == folded]
     return same[0] if len(same) == 1 else None
 
 
-def read_column(path: Path, kind: str, column: str) -> list[str]:
+def read_column(path: Path, kind: str, name: str) -> list[str]:
     """Returns the texts in a column of a table.
 
-    Args:   column: its name; "": `text`, or the only column.
+    Args:   name: the column's; "": `text`, or the only column.
     Raises: UserError naming the columns; a cell that is not a text.
     """
+    table = open_table(path, kind)
+    name = name or (str(table.columns[0]) if len(table.columns) == 1 else "text")
+    column = find_column(name, table.columns)
+    if column is None:
+        remedy = suggestion(
+            name, map(str, table.columns), "choose one of them with --column"
+        )
+        raise UserError(
+            f"{path} has no column {name!r}; its columns are {listed(table.columns)}; "
+            f"{remedy}"
+        )
     texts = []
-    found = None
-    for where, row in read_rows(path, kind):
-        if found is None:
-            found = _choose_column(path, column, list(row))
-        text = row.get(found)
+    for where, row in table.rows:
+        text = row.get(column)
         if not isinstance(text, str):
             raise UserError(
-                f"{where}: {text!r} in column {found}; a text is expected; correct or "
+                f"{where}: {text!r} in column {column}; a text is expected; correct or "
                 "remove the row"
             )
         texts.append(text)
     return texts
 
 
-def _choose_column(path: Path, given: str, columns: list[str]) -> str:
-    name = given or (columns[0] if len(columns) == 1 else "text")
-    found = find_column(name, columns)
-    if found is None:
-        raise UserError(
-            f"{path} has no column {name!r}; its columns are {listed(columns)}; "
-            f"{suggestion(name, columns, 'choose one with --column')}"
-        )
-    return found
-
-
-def listed(columns: Sequence[str]) -> str:
+def listed(columns: Sequence[Column]) -> str:
     """Returns the names of columns for a message, cut where they are long."""
-    names = ", ".join(columns)
+    names = ", ".join(map(str, columns))
     return names if len(names) <= _MAX_NAMED else f"{names[:_MAX_NAMED]} ..."

@@ -18,7 +18,7 @@ def story_books(tmp_path_factory):
 def tokenizer(story_books):
     """400 pieces: most words are cut into several."""
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    return tokenizers.learn(texts, 400)
+    return tokenizers.train(texts, 400)
 
 
 @pytest.fixture(scope="session")

@@ -50,12 +50,12 @@ def test_a_set_without_training_texts_is_refused(tmp_path, monkeypatch):
         cached.tfds_books(DataConfig(cache_dir=str(tmp_path)), "set")
 
 
-def test_what_a_killed_writer_left_is_written_anew(tmp_path, monkeypatch):
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tfds, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"train": 1})
     )
     monkeypatch.setattr(tfds, "texts", lambda *_: ["whole"])
-    half = tmp_path / "tfds/set/1.0.0-ab/train.part"
+    half = tmp_path / "tfds/set/1.0.0-ab/.train.1.part"
     half.mkdir(parents=True)
     (half / "0000009.txt").write_text("half")
     (directory,) = cached.tfds_books(

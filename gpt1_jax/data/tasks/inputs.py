@@ -4,12 +4,13 @@ The task's row names the columns; `formats` says what a file holds.
 """
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from gpt1_jax.data import formats, tables
-from gpt1_jax.data.tasks.examples import Column, Columns, Example, Split
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks import readers
+from gpt1_jax.data.tasks.examples import Columns, Example, Split
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError
 
 
@@ -41,7 +42,9 @@ def read_input(task: Task, path: Path) -> Split:
     else:
         if kind in (formats.TSV, formats.CSV):
             _refuse_blank_lines(path, kind)
-        examples = tuple(_examples(path, kind, columns))
+        skipped: collections.Counter[str] = collections.Counter()
+        rows = readers.read_table(path, skipped, columns=columns, kind=kind)
+        examples = tuple(rows)
     if not any(text.strip() for example in examples for text in example.parts):
         raise UserError(f"{path} holds no text; one in each row is expected; add some")
     empty = sum(not text.strip() for example in examples for text in example.parts)
@@ -55,63 +58,15 @@ def _kind_of_text(task: Task, columns: Columns, path: Path) -> str:
     _, first = next(tables.read_lines(path), (1, ""))
     for kind, separator in ((formats.TSV, "\t"), (formats.CSV, ",")):
         header = [cell.strip('"') for cell in first.split(separator)]
-        if all(tables.find_column(str(name), header) for name in columns.needed):
+        if all(tables.find_column(name, header) for name in columns.needed):
             return kind
     if task.kind == "single" and "\t" not in first:
         return formats.TEXT
     return formats.TSV
 
 
-def _examples(path: Path, kind: str, columns: Columns) -> list[Example]:
-    examples, places = [], None
-    for where, row in tables.read_rows(path, kind):
-        if places is None:
-            places = _find_columns(path, columns, list(row))
-        texts = {column: row.get(name) for column, name in places.items()}
-        examples.append(_example(where, texts, columns))
-    if places is None and kind in (formats.TSV, formats.CSV):
-        # A header alone: its names are checked like any other's.
-        read = tables.read_tsv if kind == formats.TSV else tables.read_csv
-        _, header = next(read(path), (1, []))
-        _find_columns(path, columns, header)
-    return examples
-
-
-def _example(where: str, texts: Mapping[Column, object], columns: Columns) -> Example:
-    row: dict[Column, str] = {}
-    for column, text in texts.items():
-        if not isinstance(text, str):
-            raise UserError(
-                f"{where}: {text!r} in column {column}; a text is expected; correct or "
-                "remove the row"
-            )
-        row[column] = text
-    example = columns.example(row, where, collections.Counter())
-    assert example is not None  # none is left out for its label, as there are none
-    return example
-
-
-def _find_columns(
-    path: Path, columns: Columns, header: Sequence[str]
-) -> dict[Column, str]:
-    """Returns the file's name for each column that the task needs."""
-    found = {
-        column: tables.find_column(str(column), header) for column in columns.needed
-    }
-    missing = ", ".join(str(column) for column, name in found.items() if name is None)
-    if missing:
-        raise UserError(
-            f"{path}: the columns are {tables.listed(header)}; {missing} must be among "
-            "them; correct the first line, or name the file .txt if each line is a text"
-        )
-    return {column: name for column, name in found.items() if name is not None}
-
-
 def _refuse_blank_lines(path: Path, kind: str) -> None:
-    """Raises a UserError for a blank line before the last row, as each row gets a label.
-
-    Blank lines in quoted cells of a csv are part of them.
-    """
+    """Raises a UserError for a blank line between rows, as each row gets a label."""
     blank = 0
     rows: Iterable[tuple[int, bool]]
     if kind == formats.CSV:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpt1_jax.config import SOURCES
-from gpt1_jax.data.tasks import readers, tfds, validation
-from gpt1_jax.data.tasks.examples import Columns, Example, Split
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks import tfds, validation
+from gpt1_jax.data.tasks.examples import Example, Split
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import NotFound, UserError
 
 
@@ -58,7 +58,8 @@ def load(
             f"{path} holds no example for split {split} of {task.name}; at least one "
             "is expected; use the official file"
         )
-    validation.check_examples(task, examples, split)
+    origin = f"task {task.name!r}, split {split}"
+    validation.check_examples(task, examples, origin)
     notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
     official = task.num_examples.get(split, len(examples))
     if check_counts and official != len(examples):
@@ -108,62 +109,3 @@ def _find(
         f"{task_dir} has no file for split {split} of {task.name}; {patterns} is "
         f"expected there; {remedy}"
     )
-
-
-def read_input(task: Task, path: Path) -> Split:
-    """The user's own examples, without labels.
-
-    A tsv or, by its name, a csv whose first line names `task.columns` (and context and
-    question columns) among others; for a task of kind single also one text a line.
-    Raises: UserError, NotFound naming file and line.
-    """
-    if not path.is_file():
-        raise NotFound(f"no file {path}; a file of texts is expected; check the path")
-    columns = Columns(
-        task.columns, context=task.context_columns, question=task.question_columns
-    )
-    if not columns.parts:
-        raise UserError(
-            f"task {task.name} has no columns to read {path} by; it is a zero-shot "
-            "task; choose another"
-        )
-    _, first = next(readers.read_lines(path), (1, ""))
-    notes = []
-    skipped: collections.Counter[str] = collections.Counter()
-    if path.suffix.lower() == ".csv":
-        examples = tuple(readers.read_csv(path, skipped, columns=columns))
-        if blank := skipped.total():
-            raise UserError(
-                f"{path}: {blank:,} lines between rows are blank; each row gets a "
-                "label; remove them, or write an empty text as two quotes"
-            )
-    elif task.kind == "single" and task.columns[0] not in first.split("\t"):
-        lines = readers.read_lines(path, keeps_blank=True)
-        examples = tuple(Example((line,), None) for _, line in lines)
-        if "\t" in first:
-            notes.append(
-                f"{path}: line 1 names no column {task.columns[0]}: each line, it too, "
-                "is taken as a text"
-            )
-    else:
-        _refuse_blank(path)
-        examples = tuple(readers.read_tsv(path, skipped, columns=columns))
-    if not any(text.strip() for example in examples for text in example.parts):
-        raise UserError(f"{path} holds no text; one a line is expected; add some")
-    empty = sum(not text.strip() for example in examples for text in example.parts)
-    if empty:
-        notes.append(f"{path}: {empty:,} texts are empty")
-    return Split(examples, tuple(notes))
-
-
-def _refuse_blank(path: Path) -> None:
-    """Raises UserError for a blank line before the last text: a row for each is due."""
-    blank = 0
-    for number, line in readers.read_lines(path, keeps_blank=True):
-        if not line.strip(" "):
-            blank = blank or number
-        elif blank:
-            raise UserError(
-                f"{path}: line {blank} is blank; each line after the first gets a "
-                "label; remove it"
-            )

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from gpt1_jax.data.tasks import validation
 from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError
 
 NUM_SPECIALS = 3
@@ -77,22 +76,18 @@ def make_records(
 ) -> Records:
     """Returns the token sequences of `examples`, in order.
 
-    Raises: UserError: a text that is never cut does not fit; examples differ in their
-            number of sequences.
+    Args:   examples: as validation.check_examples accepts them.
+    Raises: UserError: a text that is never cut does not fit.
     """
-    all_sequences, labels, num_truncated, num_parts = [], [], 0, 0
+    all_sequences, labels, num_truncated = [], [], 0
     for number, example in enumerate(examples):
-        name = f"{task.name}, example {number}"
-        validation.check_parts(task, example, name, num_parts)
-        num_parts = len(example.parts)
-        parts = [encode(text) for text in example.parts]
         sequences, is_truncated = arrange(
             task.kind,
-            parts,
+            [encode(text) for text in example.parts],
             layout,
             context=encode(example.context),
             question=encode(example.question),
-            name=name,
+            name=f"{task.name}, example {number}",
         )
         all_sequences.append(sequences)
         labels.append(np.nan if example.label is None else example.label)
@@ -100,6 +95,7 @@ def make_records(
     flat = [sequence for sequences in all_sequences for sequence in sequences]
     ends = np.cumsum([0, *map(len, flat)])
     A = len(all_sequences[0]) if all_sequences else 1
+    assert all(len(sequences) == A for sequences in all_sequences)
     starts_RA = ends[:-1].reshape(-1, A)
     bounds_RA1 = np.concatenate([starts_RA, ends[A::A, None]], axis=1)
     tokens = np.concatenate(flat, dtype=np.int32) if flat else np.zeros(0, np.int32)

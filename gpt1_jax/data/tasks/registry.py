@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt1_jax.data.tasks import validation
-from gpt1_jax.data.tasks.rows import TASKS, Task
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import write_atomically
 

@@ -10,7 +10,8 @@ from gpt1_jax.data import cached
 from gpt1_jax.data.tasks import loading
 from gpt1_jax.data.tasks.examples import Split
 from gpt1_jax.data.tasks.records import Records
-from gpt1_jax.data.tasks.rows import TASKS, Task
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import NotFound, UserError
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt1_jax.data.tasks import readers
+from gpt1_jax.data.tasks import official_readers
 from gpt1_jax.data.tasks.examples import Column, Columns, Example
 from gpt1_jax.errors import NotFound, UserError
 
@@ -57,7 +57,7 @@ def race_examples(
         "options": [_texts(options) for options in record["options"]],
         "answers": _texts(record["answers"]),
     }
-    yield from readers.race_questions(article, where)
+    yield from official_readers.race_questions(article, where)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def read(
             skipped["examples without a label (-1)"] += len(found) - len(labelled)
         found = labelled
     if split in dataset.released:
-        found = readers.released_part(found, dataset.released[split])
+        found = official_readers.released_part(found, dataset.released[split])
     return found
 
 

@@ -12,7 +12,7 @@ from gpt1_jax.data.tasks.examples import (
     Columns,
     Example,
 )
-from gpt1_jax.data.tasks.rows import KINDS, Task
+from gpt1_jax.data.tasks.task import KINDS, Task
 from gpt1_jax.errors import UserError
 
 # The texts of an example; a choice has as many as answers.
@@ -77,24 +77,24 @@ def _check_label_names(task: Task, index_of: Mapping[str, int]) -> None:
             )
 
 
-def check_examples(task: Task, examples: Iterable[Example], split: str) -> None:
-    """Checks the parts and labels of a split.
+def check_examples(task: Task, examples: Iterable[Example], origin: str) -> None:
+    """Checks the parts and labels of examples.
 
-    Raises: UserError naming task, split and number of the first invalid example.
+    Raises: UserError naming `origin` and the number of the first invalid example.
     """
     num_choices = 0
     for number, example in enumerate(examples):
-        where = f"task {task.name!r}, split {split}, example {number}"
-        check_parts(task, example, where, num_choices)
+        where = f"{origin}, example {number}"
+        _check_parts(task, example, where, num_choices)
         num_choices = len(example.parts)
         if example.label is not None:
             _check_label(task, example, where)
 
 
-def check_parts(task: Task, example: Example, where: str, num_choices: int = 0) -> None:
+def _check_parts(task: Task, example: Example, where: str, num_choices: int) -> None:
     """Checks how many texts an example has.
 
-    Args:   num_choices: the answers of the examples before it; 0: it is the first.
+    Args:   num_choices: the answers of the example before it; 0: it is the first.
     Raises: UserError naming `where`.
     """
     found = len(example.parts)

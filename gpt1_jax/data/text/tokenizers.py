@@ -83,7 +83,7 @@ class SentencePieceTokenizer:
         self.newline_id: int = self._processor.piece_to_id(_NEWLINE_PIECE)
         if self._processor.id_to_piece(self.newline_id) != _NEWLINE_PIECE:
             raise UserError(
-                f"{origin} has no byte pieces; a SentencePiece model learnt with "
+                f"{origin} has no byte pieces; a SentencePiece model trained with "
                 "byte_fallback is expected; train the tokenizer again"
             )
         self.fingerprint = hashlib.sha256(model).hexdigest()
@@ -178,7 +178,7 @@ def library_version(name: str) -> str:
         ) from None
 
 
-def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
+def train(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
     """A byte-pair encoding of `vocab_size` entries, learnt from raw `texts`.
 
     Raises: UserError if the texts hold too few different words for that size.
@@ -204,7 +204,7 @@ def learn(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise UserError(_learning_failed(str(error), vocab_size)) from None
+        raise UserError(_training_failed(str(error), vocab_size)) from None
     return SentencePieceTokenizer(model.getvalue())
 
 
@@ -224,18 +224,18 @@ def _cut(line: str) -> list[str]:
     return [" ".join(words) for words in sentences if words]
 
 
-def _learning_failed(error: str, vocab_size: int) -> str:
+def _training_failed(error: str, vocab_size: int) -> str:
     """Returns the message for a failed training of SentencePiece."""
     limit = re.search(r"value <= (\d+)", error)
     least = re.search(r"required_chars\.size\(\)\D+(\d+)|than required\D*(\d+)", error)
     if limit:
         return (
             f"vocab_size={vocab_size}; these books hold pieces for at most "
-            f"{limit[1]}; lower vocab_size or bring more text"
+            f"{limit[1]}; lower vocab_size or add more text"
         )
     if least or "smaller than required" in error or "meta_pieces" in error:
         return (
             f"vocab_size={vocab_size} is less than the characters and bytes of these "
             "books; raise vocab_size"
         )
-    return f"no tokenizer can be learnt from these books ({error}); bring more text"
+    return f"no tokenizer can be trained on these books ({error}); add more text"

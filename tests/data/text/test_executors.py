@@ -91,7 +91,7 @@ def have_encoded(scheduler: str) -> list[bool]:
     """Whether each worker has loaded what encodes."""
     program = (
         "import distributed, json, sys\n"
-        "NAME = 'gpt1_jax.data.text.preparation'\n"
+        "NAME = 'gpt1_jax.data.text.encoding'\n"
         "def has(): return NAME in __import__('sys').modules\n"
         "with distributed.Client(sys.argv[1]) as client:\n"
         "    print(json.dumps(list(client.run(has).values())))"

@@ -292,9 +292,3 @@ def test_a_corpus_is_prepared_with_it(tmp_path, tokenizer):
     assert sorted(tokens) == sorted(
         tokenizer.encode(x).tolist() for x in books.values()
     )
-
-
-def test_the_directory_of_its_files_must_be_named():
-    config = DataConfig(corpus="storyworld", tokenizer="openai")
-    with pytest.raises(ValueError, match=r"openai_bpe_dir is empty; the directory wi"):
-        preparation.tokenizer_source(config)

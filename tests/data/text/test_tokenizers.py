@@ -91,32 +91,32 @@ def test_very_long_word_is_cut_and_loses_nothing(tokenizer):
     assert tokenizer.decode(ids) == " ".join(["a", *cut, "b"])
 
 
-def test_learning_is_deterministic(story_books, tokenizer):
+def test_training_is_deterministic(story_books, tokenizer):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    assert tokenizers.learn(texts, 400).fingerprint == tokenizer.fingerprint
-    assert tokenizers.learn(texts[:3], 400).fingerprint != tokenizer.fingerprint
+    assert tokenizers.train(texts, 400).fingerprint == tokenizer.fingerprint
+    assert tokenizers.train(texts[:3], 400).fingerprint != tokenizer.fingerprint
 
 
 @pytest.mark.parametrize("vocab_size", [300, 401])
 def test_vocabulary_has_the_size_asked_for(story_books, vocab_size):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    assert tokenizers.learn(texts, vocab_size).vocab_size == vocab_size
+    assert tokenizers.train(texts, vocab_size).vocab_size == vocab_size
 
 
-def test_merges_are_learnt_from_cleaned_lower_case_text():
-    learnt = tokenizers.learn(["Zebra,ZEBRA “zebra” ZeBrA\n" * 50], 275)
-    processor = learnt._processor
-    pieces = {processor.id_to_piece(i) for i in range(learnt.vocab_size)}
+def test_merges_are_trained_on_cleaned_lower_case_text():
+    trained = tokenizers.train(["Zebra,ZEBRA “zebra” ZeBrA\n" * 50], 275)
+    processor = trained._processor
+    pieces = {processor.id_to_piece(i) for i in range(trained.vocab_size)}
     assert "▁zebra" in pieces
     assert not any(c.isupper() for p in pieces for c in p if not p.startswith("<"))
     assert not any("," in p and p.strip("▁") != "," for p in pieces)
 
 
-def test_long_lines_are_learnt_from_too():
+def test_long_lines_are_trained_on_too():
     # SentencePiece skips sentences of more than 4192 bytes without a word.
     line = "zebra " * 1000 + "é" * 5000
-    learnt = tokenizers.learn([line, "the giraffe"], 280)
-    assert len(learnt.encode("zebra")) == 1
+    trained = tokenizers.train([line, "the giraffe"], 280)
+    assert len(trained.encode("zebra")) == 1
 
 
 @pytest.mark.parametrize(
@@ -143,23 +143,23 @@ def test_saved_tokenizer_is_loaded_again(tokenizer, tmp_path):
 
 def test_too_large_vocabulary_names_the_largest():
     with pytest.raises(ValueError, match=r"vocab_size=5000; .* at most (\d+); lower"):
-        tokenizers.learn(["the boat and the river"], 5000)
+        tokenizers.train(["the boat and the river"], 5000)
     with pytest.raises(ValueError, match=r"at most \d+") as error:
-        tokenizers.learn(["the boat and the river"], 5000)
+        tokenizers.train(["the boat and the river"], 5000)
     most = int(str(error.value).split("at most ")[1].split(";")[0])
-    assert tokenizers.learn(["the boat and the river"], most).vocab_size == most
+    assert tokenizers.train(["the boat and the river"], most).vocab_size == most
 
 
 def test_too_small_vocabulary_is_refused():
     letters = "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
     with pytest.raises(ValueError, match=r"vocab_size=300 is less than .*; raise"):
-        tokenizers.learn([letters], 300)
+        tokenizers.train([letters], 300)
 
 
 @pytest.mark.parametrize("texts", [[], [""], [" \n\t\n"]])
-def test_nothing_to_learn_from_is_refused(texts):
-    with pytest.raises(ValueError, match=r"no tokenizer can be learnt .*; bring more"):
-        tokenizers.learn(texts, 400)
+def test_training_without_text_is_refused(texts):
+    with pytest.raises(ValueError, match=r"no tokenizer can be trained .*; add more"):
+        tokenizers.train(texts, 400)
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "end", "text"])
