@@ -48,7 +48,7 @@ def test_empty_input_has_no_perplexity(text, pretrained_workdir, run, capsys):
 def test_input_that_is_not_text_is_refused(pretrained_workdir, run, run_command):
     with pytest.raises(ValueError, match=r"given: line 1: byte 0xff is not UTF-8"):
         run(pretrained_workdir, b"the \xff")
-    with pytest.raises(FileNotFoundError, match="no file nowhere; a text file is exp"):
+    with pytest.raises(FileNotFoundError, match="no file nowhere; a file is exp"):
         run_command(score, checkpoint="a", input="nowhere", output="b")
 
 
@@ -64,9 +64,7 @@ def test_a_column_of_a_table_is_scored(pretrained_workdir, run_command, tmp_path
 
     assert score_column() == ["the boat, too", "it sank"]
     assert score_column(column="other", overwrite=True) == ["a", "b"]
-    with pytest.raises(
-        ValueError, match=r"no column 'txt'; its .* did you mean Text\?"
-    ):
+    with pytest.raises(ValueError, match=r"no column 'txt'; its .* choose one of them"):
         score_column(column="txt", overwrite=True)
     given = tmp_path / "given.txt"
     given.write_text("a text\n")

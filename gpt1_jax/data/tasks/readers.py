@@ -47,10 +47,13 @@ def read_table(
                 continue
             listed, needed = ", ".join(map(str, missing)), ", ".join(map(str, names))
             if kind in (formats.CSV, formats.TSV):
-                problem = f"{len(row)} columns; {len(table.columns)} are expected, with"
+                problem = (
+                    f"{len(row)} columns; {len(table.columns)} are expected, with "
+                    f"{needed} among them"
+                )
             else:
-                problem = f"no text in {listed}; texts are expected in"
-            raise UserError(f"{where}: {problem} {needed}; correct or remove the row")
+                problem = f"no text in {listed}; texts in {needed} are expected"
+            raise UserError(f"{where}: {problem}; correct or remove the row")
         texts = {column: row[name] for column, name in names.items()}
         example = columns.example(texts, where, skipped)
         if example:
