@@ -1,4 +1,4 @@
-"""GPT-1 in JAX: pre-training, fine-tuning, and trained models to use in two lines.
+"""GPT-1 in JAX: pre-trains and fine-tunes models, and uses them in two lines.
 
 Example: model = gpt1_jax.load("runs/pretrain"); model.generate("Once upon a time")
 """
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Rooms are imported inside functions: worker processes that only tokenise need no jax.
+# The imports are inside functions: worker processes that only tokenize need no jax.
 
 
 def load(workdir: str, compute_dtype: str = "") -> "LanguageModel":
     """Returns the language model in `workdir`, or in one of its checkpoints/STEP.
 
-    Args:    compute_dtype: replaces the run's, as float32 on an accelerator.
+    Args:    compute_dtype: replaces the run's number format, for example by float32.
     Returns: an object with config, params, tokenizer, logits(tokens), hidden_states(
              tokens), embed(texts), generate(prompts) and score(texts); see
              gpt1_jax.inference.language_model.LanguageModel.
-    Raises:  errors.NotFound, a FileNotFoundError: there is none.
+    Raises:  errors.NotFound, a FileNotFoundError: there is no model.
     """
     from gpt1_jax.inference import language_model
 
@@ -34,7 +34,7 @@ def load_classifier(workdir: str) -> "Classifier":
     Returns: an object with predict(rows), whose rows are texts, tuples of texts or
              Examples; see gpt1_jax.inference.classifier.Classifier.
     Raises:  errors.NotFound, a FileNotFoundError: there is no run.
-             errors.UserError, a ValueError: its model has no task's head.
+             errors.UserError, a ValueError: the model has no head for a task.
     """
     from gpt1_jax.inference import classifier
 

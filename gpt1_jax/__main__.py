@@ -12,7 +12,7 @@ from pathlib import Path
 from gpt1_jax import __version__, errors
 
 PACKAGE = Path(__file__).parent
-# In the order of a user's work.
+# Listed in the order in which users need them.
 COMMANDS = (
     "main",
     "sweep",
@@ -27,7 +27,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Runs the command that sys.argv names; without one, lists them."""
+    """Runs the command that sys.argv names; lists the commands if it names none."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -48,9 +48,9 @@ def main() -> None:
 
 
 def _overview() -> str:
-    """Returns the commands with the first line of each one's docstring.
+    """Returns the commands, each with the first line of its docstring.
 
-    The files are parsed, not imported: importing all commands takes seconds.
+    Parses the files because importing all commands takes seconds.
     """
     lines = [f"gpt1_jax {__version__}: GPT-1 in JAX", "", "Commands:"]
     for name in COMMANDS:

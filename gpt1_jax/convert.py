@@ -1,11 +1,11 @@
-r"""Weights in and out: OpenAI's release, and transformers' OpenAIGPT.
+r"""Converts weights from and to OpenAI's release and transformers' OpenAIGPT.
 
     python -m gpt1_jax.convert --from openai --input finetune-transformer-lm/model \
         --output runs/gpt1
     python -m gpt1_jax.convert --to huggingface --input runs/gpt1 --output gpt1-hf
 
---from makes a workdir to fine-tune, generate and score from; tokenizer files that are
-found in --input go with it. --to writes what a workdir, or its checkpoints/STEP, holds.
+--from makes a workdir for fine-tuning, generation and scoring, with the tokenizer of
+--input if it has one. --to exports the model of a workdir or of its checkpoints/STEP.
 """
 
 from pathlib import Path
@@ -29,12 +29,8 @@ _FROM = flags.DEFINE_enum(
     "from", None, _FORMATS, "Format of --input.", flag_values=_FLAGS
 )
 _TO = flags.DEFINE_enum("to", None, _FORMATS, "Format of --output.", flag_values=_FLAGS)
-_INPUT = flags.DEFINE_string(
-    "input", None, "Directory to read.", required=True, flag_values=_FLAGS
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Directory to write.", required=True, flag_values=_FLAGS
-)
+_INPUT = app.define_required("input", "Directory to read.", _FLAGS)
+_OUTPUT = app.define_required("output", "Directory to write.", _FLAGS)
 
 
 def main() -> None:
@@ -57,7 +53,7 @@ def main() -> None:
 
 
 def _import(given: Path, output: Path) -> None:
-    """Makes the workdir `output` of another system's files."""
+    """Makes the workdir `output` from another system's files."""
     origin: dict[str, Any] = {"from": _FROM.value}
     if _FROM.value == "openai":
         found, origin["layout"] = openai.read(given)
@@ -66,8 +62,8 @@ def _import(given: Path, output: Path) -> None:
     terminal.say(_describe(found))
     if suspicious := weights.suspicious_norm_scale(found):
         terminal.warn(
-            f"{suspicious} has a mean near 0; a trained norm scale is well above "
-            "0; if these are trained weights, the pieces are in another order"
+            f"{suspicious} has a mean near 0; the mean of a trained norm scale is well "
+            "above 0; if these weights are trained, the pieces are in another order"
         )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
@@ -119,33 +115,35 @@ def _export(given: Path, output: Path) -> None:
 
 
 def _is_choice(found: model_store.Restored) -> bool:
-    """Returns whether a head of the model is one of multiple choice."""
+    """Returns whether the model's head, if it has one, is for multiple choice."""
     task = found.config.task.name
     return registry.named(task).kind == "choice" if task else bool(found.origin)
 
 
 def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:
-    """The rows of the vocabulary, with which the released table ends."""
+    """Returns the table without special tokens, which the release does not have."""
     if rows := len(table_VD) - vocab_size:
-        terminal.warn(f"{rows} rows of specials are left out; the release has none")
+        terminal.warn(
+            f"{rows} rows of special tokens are left out; the release has none"
+        )
     return table_VD[:vocab_size]
 
 
 def _export_tokenizer(tokenizer: tokenizers.Tokenizer | None, directory: Path) -> None:
-    """Writes the tokenizer's files, if there is one, and says what is to be known."""
+    """Writes the files of the tokenizer, if there is one, and warns of its limits."""
     is_huggingface = _TO.value == "huggingface"
     if isinstance(tokenizer, openai_bpe.OpenAITokenizer):
         tokenizer.save(directory, as_huggingface=is_huggingface)
         if is_huggingface:
             terminal.warn(
-                "transformers' own tokenizer makes other ids of the same files: no "
-                "line breaks, <unk> for curly quotes"
+                "transformers' tokenizer gives other ids with these files: no line "
+                "breaks, <unk> for curly quotes"
             )
     elif tokenizer:
         tokenizer.save(directory)
         terminal.warn(
-            "this tokenizer is SentencePiece's, which neither format knows; its model "
-            "file lies beside the weights"
+            "neither format supports this SentencePiece tokenizer; its model file lies "
+            "beside the weights"
         )
 
 

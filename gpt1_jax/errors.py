@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and the exceptions that stand for them."""
+"""Exit codes of the commands, and the exceptions that lead to them."""
 
 import difflib
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ class UserError(ValueError):
 
 
 class NotFound(UserError, FileNotFoundError):
-    """A UserError about a path that does not lead to what it should; exit code 2."""
+    """A UserError about a path where the expected thing is not; exit code 2."""
 
 
 class RunFailed(RuntimeError):
-    """The run cannot go on, and its command is not at fault; exit code 1."""
+    """The run failed although its command is valid; exit code 1."""
 
 
 class Preempted(RuntimeError):
-    """The run was asked to stop and has saved its state; exit code 75."""
+    """The run was told to stop and has saved its state; exit code 75."""
 
 
 def suggestion(given: str, allowed: Iterable[str], otherwise: str) -> str:

@@ -2,8 +2,8 @@
 
     python -m gpt1_jax.generate --checkpoint runs/pretrain --prompt 'Once upon a time'
 
-The text is shown as it grows. --temperature 0 takes the likeliest token each time. It
-ends early, with a word about it, where the model's context is full.
+The text is shown while it is generated. --temperature 0 always takes the most likely
+token. Generation ends early, with a warning, when the model's context is full.
 """
 
 from absl import flags
@@ -15,27 +15,23 @@ from gpt1_jax.distributed import mesh, runtime
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS)
-_PROMPT = flags.DEFINE_string(
-    "prompt", None, "Text to continue.", required=True, flag_values=_FLAGS
-)
+_PROMPT = app.define_required("prompt", "Text to continue.", _FLAGS)
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
-    "max_new_tokens", 40, "Tokens to add, at most.", flag_values=_FLAGS
+    "max_new_tokens", 40, "Most tokens to add.", flag_values=_FLAGS
 )
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", 0.8, "0 is greedy.", flag_values=_FLAGS
 )
 _TOP_K = flags.DEFINE_integer(
-    "top_k", 0, "Keep the K likeliest tokens; 0 keeps all.", flag_values=_FLAGS
+    "top_k", 0, "Keep the K most likely tokens; 0: all.", flag_values=_FLAGS
 )
 _TOP_P = flags.DEFINE_float(
-    "top_p", 1.0, "Keep the likeliest tokens of mass P.", flag_values=_FLAGS
+    "top_p", 1.0, "Keep the most likely tokens of total mass P.", flag_values=_FLAGS
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", 1, "How many continuations.", 1, flag_values=_FLAGS
+    "num_samples", 1, "Number of continuations.", 1, flag_values=_FLAGS
 )
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "The same seed, the same text.", 0, flag_values=_FLAGS
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.", 0, flag_values=_FLAGS)
 _COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 
@@ -69,10 +65,10 @@ def main() -> None:
         for text in samples:
             terminal.say(f"{prompt}{text}\n")
     context = model.config.model.context_length
-    room = context - len(model.tokenizer.encode(_PROMPT.value))
-    if room < _MAX_NEW_TOKENS.value:
+    most = context - len(model.tokenizer.encode(_PROMPT.value))
+    if most < _MAX_NEW_TOKENS.value:
         terminal.warn(
-            f"the context of {context} tokens is full: {room} of "
+            f"the context of {context} tokens is full after {most} of "
             f"{_MAX_NEW_TOKENS.value} new tokens"
         )
 

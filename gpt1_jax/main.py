@@ -7,7 +7,7 @@ r"""Runs the job of a config: pre-training, fine-tuning, evaluation, zero-shot.
         --config.init.path=runs/pretrain
 
 Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a field.
---show_config lists the fields. The same command again resumes the run in its workdir.
+--show_config lists the fields. Running the same command again resumes the run.
 """
 
 import importlib

@@ -3,9 +3,9 @@ r"""Labels the user's own text with a fine-tuned model.
     python -m gpt1_jax.predict --checkpoint runs/finetune-sst2 \
         --input reviews.txt --output labels.jsonl
 
---input is a tsv, or a .csv, whose first line names the task's columns, as `sentence1`;
-for a task about single sentences also one text a line. Each row of --output, in the
-order of --input, has `label` and `probabilities`; it is said which class each is of.
+--input is a tsv or csv file whose first line names the task's columns, for example
+`sentence1`. For a task on single sentences it can also have one text per line. --output
+has a row with `label` and `probabilities` for each text, in the order of --input.
 """
 
 import json
@@ -21,12 +21,8 @@ from gpt1_jax.inference import classifier
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS, "A fine-tuned workdir")
-_INPUT = flags.DEFINE_string(
-    "input", None, "A file of texts.", required=True, flag_values=_FLAGS
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
-)
+_INPUT = app.define_required("input", "A file of texts.", _FLAGS)
+_OUTPUT = app.define_required("output", "A jsonl file to write.", _FLAGS)
 
 
 def main() -> None:
@@ -50,12 +46,12 @@ def main() -> None:
 
 
 def _order(recipe: classifier.TaskModel) -> str:
-    """What the probabilities of a row are of, in their order."""
+    """Returns the names of a row's probabilities, in order."""
     if recipe.is_choice:
-        return "the choices in their order; a label is the number of one, from 0"
+        return "the choices in order; a label is the number of a choice, from 0"
     if recipe.target == "soft6":
         return "the grades 0 to 5; a label is the mean grade"
-    return ", ".join(recipe.task.classes) or "nothing, as grades have none"
+    return ", ".join(recipe.task.classes) or "no classes, as labels are grades"
 
 
 if __name__ == "__main__":

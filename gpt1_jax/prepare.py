@@ -1,11 +1,11 @@
-r"""Prepares books for pre-training: UTF-8 text files to a token store.
+r"""Prepares books for pre-training: writes a token store from UTF-8 text files.
 
     python -m gpt1_jax.prepare --corpus '/data/books/*.txt' --output /data/store
 
 Then: python -m gpt1_jax.main --config experiments/pretrain.py:paper \
           --config.data.corpus=/data/store
-One book a file. Learns a byte-pair encoding from the training books, unless
---tokenizer names a directory with one. Stopped, the same command goes on.
+Each file is a book. The tokenizer is trained on the training books, unless --tokenizer
+names another. If the command is stopped, running it again continues the work.
 """
 
 import time
@@ -21,16 +21,10 @@ from gpt1_jax.data.text import preparation
 _DEFAULTS = DataConfig()
 
 _FLAGS = flags.FlagValues()
-_CORPUS = flags.DEFINE_string(
-    "corpus",
-    None,
-    "Glob (quote it), storyworld or tfds:NAME.",
-    required=True,
-    flag_values=_FLAGS,
+_CORPUS = app.define_required(
+    "corpus", "Glob (quote it), storyworld or tfds:NAME.", _FLAGS
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Directory to write.", required=True, flag_values=_FLAGS
-)
+_OUTPUT = app.define_required("output", "Directory to write.", _FLAGS)
 _EVAL_CORPUS = flags.DEFINE_string(
     "eval_corpus",
     _DEFAULTS.eval_corpus,
@@ -48,7 +42,7 @@ _HOLDOUT = flags.DEFINE_float(
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer",
     _DEFAULTS.tokenizer,
-    "sentencepiece (learnt), openai, or a directory.",
+    "sentencepiece (trained), openai, or a directory.",
     flag_values=_FLAGS,
 )
 _OPENAI_BPE_DIR = flags.DEFINE_string(
@@ -60,7 +54,7 @@ _OPENAI_BPE_DIR = flags.DEFINE_string(
 _VOCAB_SIZE = flags.DEFINE_integer(
     "vocab_size",
     _DEFAULTS.vocab_size,
-    "Entries of a learnt vocabulary.",
+    "Entries of a trained tokenizer.",
     300,
     flag_values=_FLAGS,
 )
@@ -73,10 +67,8 @@ _TFDS_DIR = flags.DEFINE_string(
 _WORKERS = flags.DEFINE_integer(
     "workers", 0, "Processes; 0: one for each core, at most 6.", 0, flag_values=_FLAGS
 )
-
-
 _DASK = flags.DEFINE_string(
-    "dask", "", "HOST:PORT of a Dask scheduler to encode there.", flag_values=_FLAGS
+    "dask", "", "HOST:PORT of a Dask scheduler that encodes.", flag_values=_FLAGS
 )
 
 

@@ -1,11 +1,11 @@
-r"""Log-probabilities and perplexity of the user's text.
+r"""Computes log-probabilities and the perplexity of the user's text.
 
     python -m gpt1_jax.score --checkpoint runs/pretrain \
         --input text.txt --output scores.jsonl
 
-A row of --output for each line of --input, in order: text, tokens (ids) and logprobs
-(nats, of each token but the first, which nothing precedes). Lines longer than the
-model's context are read in windows that overlap by half.
+--output has a row for each line of --input, in order: text, tokens (ids) and logprobs
+(in nats, for each token but the first). Lines longer than the model's context are
+scored in windows that overlap by half.
 """
 
 import json
@@ -21,17 +21,13 @@ from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.evaluation import perplexity
 
-# Scored and written before the next are tokenised.
+# Lines that are scored and written before the next ones are tokenized.
 _LINES_AT_ONCE = 20_000
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS)
-_INPUT = flags.DEFINE_string(
-    "input", None, "A UTF-8 text file.", required=True, flag_values=_FLAGS
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "A jsonl file to write.", required=True, flag_values=_FLAGS
-)
+_INPUT = app.define_required("input", "A UTF-8 text file.", _FLAGS)
+_OUTPUT = app.define_required("output", "A jsonl file to write.", _FLAGS)
 _COMPUTE_DTYPE = app.define_compute_dtype(_FLAGS)
 
 
@@ -66,7 +62,7 @@ def main() -> None:
 
 
 def _read(path: Path) -> list[str]:
-    r"""The lines of a file, split at `\n` only; none for a final newline."""
+    r"""Returns the lines of a file, split at `\n` only; a final one adds no line."""
     if not path.is_file():
         raise NotFound(f"no file {path}; a text file is expected; check --input")
     try:

@@ -1,10 +1,10 @@
-r"""Makes a GLUE submission of finished fine-tuning runs: a validated zip.
+r"""Makes a GLUE submission, a validated zip, from finished fine-tuning runs.
 
     python -m gpt1_jax.submit runs/finetune-cola runs/finetune-mnli ... \
         --output submission.zip
 
-One workdir a task: cola, sst2, mrpc, stsb, mnli (which predicts AX too), qnli, qqp, rte
-and wnli. Upload the zip at gluebenchmark.com/submit.
+Needs one workdir for each task: cola, sst2, mrpc, stsb, mnli (which also predicts AX),
+qnli, qqp, rte and wnli. Upload the zip at gluebenchmark.com/submit.
 """
 
 from pathlib import Path
@@ -22,13 +22,11 @@ from gpt1_jax.interop.glue_submission import GlueFile
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 _FLAGS = flags.FlagValues()
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Zip to write.", required=True, flag_values=_FLAGS
-)
+_OUTPUT = app.define_required("output", "Zip to write.", _FLAGS)
 _ALLOW_PARTIAL = flags.DEFINE_bool(
     "allow_partial",
     False,
-    "Write a zip that lacks tasks; the server refuses it.",
+    "Write the zip even if tasks are missing; the server refuses it.",
     flag_values=_FLAGS,
 )
 
@@ -42,8 +40,8 @@ def main(workdirs: list[str]) -> None:
         if config.task.name in runs:
             first, _ = runs[config.task.name]
             raise UserError(
-                f"{first} and {workdir} are both runs of {config.task.name}; one a "
-                "task is allowed; drop one"
+                f"{first} and {workdir} are both runs of {config.task.name}; one run "
+                "for each task is allowed; drop one"
             )
         runs[config.task.name] = workdir, config
     answers, expected_rows = {}, {}
@@ -62,9 +60,9 @@ def main(workdirs: list[str]) -> None:
 
 
 def _read_finished(workdir: Path) -> RunConfig:
-    """The config of the run in `workdir`.
+    """Returns the config of the run in `workdir`.
 
-    Raises: UserError unless that is a finished fine-tuning on a task of GLUE.
+    Raises: UserError: it is not a finished fine-tuning on a task of GLUE.
     """
     config = workdir_lib.read_config(workdir)
     job, task = config.job, config.task.name
@@ -76,7 +74,7 @@ def _read_finished(workdir: Path) -> RunConfig:
     if workdir_lib.read_result(workdir) is None:
         raise UserError(
             f"{workdir} holds an unfinished run; a finished one is expected; run its "
-            "command again, which goes on where it stopped"
+            "command again, which resumes it"
         )
     return config
 
@@ -92,7 +90,7 @@ def _read(
 
 
 def _num_test_rows(file: GlueFile, config: RunConfig) -> int:
-    """The size of the test set: the official one's, or storyworld's."""
+    """Returns the number of rows of the official test set, or of storyworld's."""
     if not task_data.is_storyworld(config.data):
         return file.num_rows
     task = registry.named(file.task)
@@ -100,7 +98,7 @@ def _num_test_rows(file: GlueFile, config: RunConfig) -> int:
 
 
 def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) -> None:
-    """Says what was written, and what the server would not take."""
+    """Prints what was written, and warns about what the server does not accept."""
     for name, count in num_rows.items():
         terminal.say(f"{name}: {count:,} rows")
     synthetic = [

@@ -1,29 +1,27 @@
-"""Parses command lines in this process as their commands would."""
+"""Parses and runs command lines in this process as their commands would."""
 
-import importlib.util
-import sys
-import warnings
+import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
-import pytest
 
+def parse(argv: Sequence[str]) -> ModuleType:
+    """Returns the module of `python -m MODULE FLAGS` with its flags set.
 
-def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Returns the module of `python -m gpt1_jax.NAME FLAGS` with its flags set.
-
-    Each call parses as if it were the first of the process.
+    Flags of an earlier call have no effect.
 
     Args: argv: the module's name, then its flags and arguments.
     """
-    # Overrides of config fields become flags of the module: each call needs a new one.
-    spec = importlib.util.find_spec(argv[0])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    # ml_collections reads overrides from sys.argv.
-    monkeypatch.setattr(sys, "argv", argv)
-    with warnings.catch_warnings():
-        # ml_collections loads the experiment by a deprecated method.
-        warnings.filterwarnings("ignore", r"the load_module\(\) method")
-        module._FLAGS(argv)
-    module._FLAGS.validate_all_flags()
+    module = importlib.import_module(argv[0])
+    values = module._FLAGS
+    values.unparse_flags()
+    for name in values:
+        values[name].unparse()
+    values(argv)
     return module
+
+
+def run(command: ModuleType, *positionals: object, **flags: object) -> None:
+    """Runs the command of a module with these flags."""
+    parse([command.__name__, *(f"--{name}={value}" for name, value in flags.items())])
+    command.main(*([[str(given) for given in positionals]] if positionals else []))

@@ -1,12 +1,25 @@
-"""Configs for tests of what a config may be."""
+"""Configs for tests."""
 
 import dataclasses
 
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import ModelConfig, RunConfig
+
+# The sizes are distinct primes, apart from the width, which num_heads divides.
+TINY_MODEL = ModelConfig(
+    num_layers=1,
+    width=15,
+    num_heads=3,
+    mlp_width=17,
+    context_length=11,
+    compute_dtype="float32",
+)
 
 
 def changed(changes: dict, base: RunConfig | None = None) -> RunConfig:
-    """The default config, or `base`, with dotted fields changed."""
+    """Returns the default config, or `base`, with dotted fields changed.
+
+    Unlike config.replace, it accepts values of another type.
+    """
     config = base or RunConfig()
     for path, value in changes.items():
         *group, field = path.split(".")

@@ -8,16 +8,16 @@ import signal
 import tempfile
 from collections.abc import Callable
 
-# All processes of a run of the suite share what they compile, most of what they do.
-# Before JAX is imported, which reads it; the workers of pytest-xdist inherit it.
+# Compilation takes most of the suite's time, so all its processes share one cache. JAX
+# reads the variable when it is imported; the workers of pytest-xdist inherit it.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="gpt1_jax-compiled-")
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-# Most programs of tests are compiled for a few steps of a tiny model: XLA is not to
-# polish them. tests/reliability's processes, which show that runs end with the same
-# bits, run what users run; `.ci/run` sets it to 0 for the notebook and tests/parity.
+# Most tests run a few steps of a tiny model: optimising a program takes longer than it
+# saves. tests/reliability compares runs bit by bit with the programs that users run;
+# `.ci/run` sets the variable to 0 for the notebook and tests/parity.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
@@ -25,38 +25,31 @@ import jax
 import numpy as np
 import pytest
 
-# A shell lets what it starts in the background ignore SIGINT, which tests send.
+from tests import command_lines
+
+# A shell makes its background processes ignore SIGINT, which tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Broadcasting between arrays of different ranks hides mistakes: write the axes.
+# Broadcasting between arrays of different ranks hides mistakes.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# No test is about time: a busy machine is no failure.
+# A busy machine must not fail a test.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
 def run_command() -> Callable:
-    """(command module, flags) -> None: what the command line does, in this process."""
-
-    def run(command, **flags) -> None:
-        values = command._FLAGS
-        values.unparse_flags()
-        for name in values:
-            values[name].unparse()
-        values(["command", *(f"--{name}={value}" for name, value in flags.items())])
-        command.main()
-
-    return run
+    """(command module, flags) -> None: runs the command line in this process."""
+    return command_lines.run
 
 
 @pytest.fixture(scope="session")
 def make_params() -> Callable:
-    """model -> parameters from N(0, 0.5), so large that every effect shows."""
+    """model -> parameters from N(0, 0.5), large enough to make every effect visible."""
 
     def make(model, seed: int = 0) -> dict:
-        # Tests of data alone do without it.
+        # Imported here because tests of data need no models.
         from gpt1_jax.models.backbone import init_params
 
         rng = np.random.default_rng(seed)
@@ -73,7 +66,7 @@ TINY_MODEL = {
     "data.storyworld_megabytes": 0.1,
     "data.vocab_size": 500,
     "data.holdout_fraction": 0.05,
-    # Few and small, as most of the time of such a run is its compilation.
+    # Small, because compilation takes most of the time of such a run.
     "model.num_layers": 1,
     "model.width": 16,
     "model.num_heads": 2,
@@ -84,7 +77,7 @@ TINY_MODEL = {
 
 @pytest.fixture(scope="session")
 def make_config(tmp_path_factory) -> Callable:
-    """Dotted fields -> a RunConfig of a tiny model on storyworld, with them changed."""
+    """(group__field=value ...) -> the config of a tiny run on storyworld."""
     cache_dir = str(tmp_path_factory.mktemp("cache"))
 
     def make(**fields):
@@ -103,7 +96,7 @@ def make_config(tmp_path_factory) -> Callable:
 
 @pytest.fixture(scope="session")
 def make_tuning_config(make_config) -> Callable:
-    """(task, workdir, fields) -> a config that takes one step from the model there."""
+    """(task, workdir, fields) -> a config that fine-tunes its model for one step."""
 
     def make(task: str, workdir, **fields):
         defaults = {
@@ -123,7 +116,7 @@ def make_tuning_config(make_config) -> Callable:
 
 @pytest.fixture
 def run_on_text(run_command, tmp_path) -> Callable:
-    """(command, workdir, text) -> the rows that it writes for a file with `text`."""
+    """(command, workdir, text) -> the rows that the command writes for the text."""
 
     def run(command, workdir, text: str | bytes) -> list[dict]:
         given, output = tmp_path / "given", tmp_path / "out/rows.jsonl"
@@ -136,7 +129,7 @@ def run_on_text(run_command, tmp_path) -> Callable:
 
 @pytest.fixture(scope="session")
 def pretrained_workdir(make_config, tmp_path_factory):
-    """The workdir of a short pre-training run, whose checkpoints are at steps 3, 6."""
+    """The workdir of a short pre-training run with checkpoints at steps 3 and 6."""
     from gpt1_jax.jobs import pretrain
 
     workdir = tmp_path_factory.mktemp("pretrained") / "run"

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read back."""
+"""Reads TensorBoard's event files."""
 
 import struct
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from tensorboardX.proto.event_pb2 import Event
 
 
 def events_in(workdir: Path) -> Iterator[Event]:
-    """All events of a workdir, in the order that they were written.
+    """Yields the events of a workdir in the order in which they were written.
 
-    A file is of records: length, its CRC, an Event of so many bytes, their CRC.
+    A record has a length, its CRC, an Event of this length, and the Event's CRC.
     """
     for path in sorted(workdir.glob("events.out.tfevents.*")):
         content = path.read_bytes()
@@ -22,12 +22,12 @@ def events_in(workdir: Path) -> Iterator[Event]:
 
 
 def tags_in(workdir: Path) -> list[str]:
-    """The names of all curves' points and all texts."""
+    """Returns the tag of each point and each text."""
     return [value.tag for event in events_in(workdir) for value in event.summary.value]
 
 
 def texts_in(workdir: Path, name: str) -> list[tuple[int, str]]:
-    """The texts called `name`, with their steps."""
+    """Returns the steps and texts that are tagged `name`."""
     return [
         (event.step, value.tensor.string_val[0].decode())
         for event in events_in(workdir)

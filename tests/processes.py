@@ -1,10 +1,10 @@
-"""Commands in processes of their own, which need not import what they run.
+"""Runs commands in processes that do not have to import the package first.
 
-Importing takes seconds, which a user pays once and a suite a hundred times. Here each
-command is forked from a process that has imported the package, the fork server of
-multiprocessing, and goes on like `python -m gpt1_jax.NAME ARGUMENT ...`. What importing
-prints, and what runs at an interpreter's exit, it does not have: tests of these take a
-process of their own.
+Importing takes seconds, too long for the many commands of the suite. Each command is
+forked from a process that has imported the package, the fork server of
+multiprocessing, and then behaves like `python -m gpt1_jax.NAME ARGUMENT ...`. It lacks
+the output of imports and the work at an interpreter's exit: tests of these use
+run_module.
 """
 
 import multiprocessing
@@ -20,7 +20,7 @@ import jax
 
 ROOT = Path(__file__).parents[1]
 _SERVER = multiprocessing.get_context("forkserver")
-# What the commands import; not themselves, each is its process's __main__.
+# Modules that the commands import. A command itself is __main__ in its process.
 _SERVER.set_forkserver_preload(
     [
         "gpt1_jax.cli.experiment",
@@ -36,7 +36,7 @@ def run_module(
     directory: Path = ROOT,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
-    """How `python -m MODULE ARGUMENT ...` ends, on CPU; it imports all itself."""
+    """Runs `python -m MODULE ARGUMENT ...` in a new interpreter on CPU."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=directory,
@@ -49,7 +49,10 @@ def run_module(
 
 
 def run_on_devices(script: str, count: int) -> None:
-    """Runs a file in a process of `count` CPU devices; raises CalledProcessError."""
+    """Runs a file in a process with `count` CPU devices.
+
+    Raises: CalledProcessError: the process failed.
+    """
     env = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
         "JAX_PLATFORMS": "cpu",
@@ -59,13 +62,13 @@ def run_on_devices(script: str, count: int) -> None:
 
 
 class Command:
-    """A command that runs on CPU, or has run; methods and fields are those of Popen.
+    """A command on CPU, running or ended, with methods and fields of Popen.
 
-    Args: name_and_arguments: the module's name in gpt1_jax, then what follows it.
-          directory: where it runs.
-          env: what it has in its environment beside what this process has. Variables
-          that are read when JAX is imported have no effect.
-          is_one_stream: whether errors are printed among what else is.
+    Args: name_and_arguments: the module's name in gpt1_jax, then its arguments.
+          directory: the current directory of the command.
+          env: variables to add to this process's environment. Variables that are read
+          when JAX is imported have no effect.
+          is_one_stream: whether errors go to the standard output.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class Command:
             os.kill(self._process.pid, number)
 
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
-        """Waits for its end; what it has printed on its two streams."""
+        """Waits for the end; returns the standard output and the errors."""
         self._process.join(timeout)
         with self._printed:
             out, err = (path.read_text(encoding="utf-8") for path in self._streams)

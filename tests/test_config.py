@@ -7,82 +7,12 @@ from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
 from tests.configs import changed
 
-# Radford et al. 2018, Sec. 4.1 ("Model specifications"), and for the Adam constants
-# finetune-transformer-lm train.py; every field, so that a new one is decided here too.
-PAPER = {
-    "job": "pretrain",
-    "seed": 0,
-    "model.num_layers": 12,
-    "model.width": 768,
-    "model.num_heads": 12,
-    "model.mlp_width": 3072,
-    "model.lstm_width": 2048,
-    "model.backbone": "transformer",
-    "model.context_length": 512,
-    "model.embedding_dropout": 0.1,
-    "model.residual_dropout": 0.1,
-    "model.attention_dropout": 0.1,
-    "model.classifier_dropout": 0.1,
-    "model.attention": "auto",
-    "model.compute_dtype": "auto",
-    "data.corpus": "",
-    "data.eval_corpus": "",
-    "data.holdout_fraction": 0.01,
-    "data.tokenizer": "sentencepiece",
-    "data.vocab_size": 40478,
-    "data.task_dir": "",
-    "data.source": "files",
-    "data.tfds_dir": "~/tensorflow_datasets",
-    "data.cache_dir": "~/.cache/gpt1_jax",
-    "data.openai_bpe_dir": "",
-    "data.storyworld_seed": 0,
-    "data.storyworld_megabytes": 2.0,
-    "train.batch_size": 64,
-    "train.eval_batch_size": 64,
-    "train.epochs": 100,
-    "train.max_steps": 0,
-    "train.accumulation_steps": 1,
-    "train.log_every_steps": 100,
-    "train.eval_every_steps": 10000,
-    "train.checkpoint_every_steps": 2000,
-    "train.keep_checkpoints": 2,
-    "train.keep_at_steps": (),
-    "train.remat": False,
-    "train.profile_steps": 0,
-    "optim.name": "openai_adam",
-    "optim.peak_learning_rate": 2.5e-4,
-    "optim.schedule": "cosine",
-    "optim.warmup_steps": 2000,
-    "optim.warmup_fraction": 0.0,
-    "optim.weight_decay": 0.01,
-    "optim.clip_norm": 1.0,
-    "optim.b1": 0.9,
-    "optim.b2": 0.999,
-    "optim.eps": 1e-8,
-    "task.name": "",
-    "task.lm_coef": 0.5,
-    "task.graded_target": "soft6",
-    "task.split": "dev",
-    "task.num_train_scored": 0,
-    "init.path": "none",
-    "init.num_layers": -1,
-    "mesh.fsdp": False,
-    "mesh.distributed": "auto",
-    "mesh.coordinator_address": "",
-    "mesh.num_processes": 1,
-    "mesh.process_id": 0,
-}
-
 
 def mapping(changes: dict) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(changed(changes))))
 
 
-def test_defaults_are_the_papers():
-    assert config_lib.flatten(RunConfig()) == PAPER
-
-
-def test_config_survives_the_way_through_flags_and_json():
+def test_config_is_unchanged_by_conversion_to_config_dict_and_json():
     config = changed(
         {
             "seed": 7,
@@ -93,12 +23,12 @@ def test_config_survives_the_way_through_flags_and_json():
             "train.remat": True,
         }
     )
-    through_flags = config_lib.from_mapping(config_lib.to_config_dict(config))
-    through_json = config_lib.from_mapping(
+    from_dict = config_lib.from_mapping(config_lib.to_config_dict(config))
+    from_json = config_lib.from_mapping(
         json.loads(json.dumps(dataclasses.asdict(config)))
     )
-    assert through_flags == through_json == config != RunConfig()
-    assert isinstance(through_json.train.keep_at_steps, tuple)
+    assert from_dict == from_json == config != RunConfig()
+    assert isinstance(from_json.train.keep_at_steps, tuple)
 
 
 def test_config_dict_is_locked_against_new_fields():
@@ -109,18 +39,17 @@ def test_config_dict_is_locked_against_new_fields():
     assert config_lib.from_mapping(config_dict).model.width == 24
 
 
-def test_misspelt_field_says_which_was_meant():
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("widht", r"unknown field config.model.widht; did you mean width\?"),
+        ("qqq", r"unknown field config.model.qqq; backbone, num_layers, width"),
+    ],
+)
+def test_unknown_field_is_refused_with_a_suggestion_or_a_list(name, message):
     fields = mapping({})
-    fields["model"]["widht"] = fields["model"].pop("width")
-    message = r"unknown field config.model.widht; did you mean width\?"
+    fields["model"][name] = 1
     with pytest.raises(ValueError, match=message):
-        config_lib.from_mapping(fields)
-
-
-def test_field_like_no_other_lists_those_there_are():
-    fields = mapping({})
-    fields["train"]["qqq"] = 1
-    with pytest.raises(ValueError, match=r"config.train.qqq; batch_size, eval_batch"):
         config_lib.from_mapping(fields)
 
 
@@ -132,14 +61,11 @@ def test_missing_field_is_named():
 
 
 @pytest.mark.parametrize("value", [3, None, [1], "x"])
-def test_value_in_the_place_of_a_group_is_refused(value):
+def test_value_instead_of_a_group_is_refused(value):
     with pytest.raises(ValueError, match=r"config.model=.*; must be a group"):
         config_lib.from_mapping(mapping({}) | {"model": value})
-
-
-def test_config_that_is_no_mapping_is_refused():
-    with pytest.raises(ValueError, match=r"config=None; must be a group"):
-        config_lib.from_mapping(None)
+    with pytest.raises(ValueError, match=r"config=.*; must be a group"):
+        config_lib.from_mapping(value)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +88,14 @@ def test_wrong_type_is_refused(path, value, kind):
 
 
 @pytest.mark.parametrize("value", [[1.0], ["5"], [True], 5, "5"])
-def test_steps_that_are_no_integers_are_refused(value):
+def test_steps_that_are_not_integers_are_refused(value):
     fields = mapping({})
     fields["train"]["keep_at_steps"] = value
     with pytest.raises(ValueError, match=r"keep_at_steps=.*; must be integers; write"):
         config_lib.from_mapping(fields)
 
 
-def test_integer_stands_for_a_float():
+def test_integer_is_converted_to_a_float():
     config = config_lib.from_mapping(mapping({"optim.clip_norm": 2}))
     assert config.optim.clip_norm == 2.0
     assert isinstance(config.optim.clip_norm, float)
@@ -192,7 +118,7 @@ def test_integer_stands_for_a_float():
         ("data.corpus", "a=b,c", "a=b,c"),
     ],
 )
-def test_text_of_a_command_line_is_parsed_by_the_fields_type(path, text, value):
+def test_command_line_text_is_parsed_by_the_type_of_the_field(path, text, value):
     found = config_lib.parse(path, text)
     assert (found, type(found)) == (value, type(value))
 
@@ -206,24 +132,25 @@ def test_text_of_a_command_line_is_parsed_by_the_fields_type(path, text, value):
         ("train.remat", "maybe", "a boolean is expected; write True or False"),
         ("train.keep_at_steps", "5;7", "integers are expected; write 1000,10000"),
         ("train.max_step", "5", r"did you mean train.max_steps\?"),
+        ("modle.width", "5", r"did you mean model.width\?"),
         ("batch_size", "5", r"did you mean train.batch_size\?"),
         ("train", "5", "a group of fields; one field is expected, as config.train."),
         ("qqq.zzz", "5", "unknown config field qqq.zzz; add --show_config"),
     ],
 )
-def test_text_that_is_not_a_value_of_the_field_is_refused(path, text, message):
+def test_command_line_text_of_another_type_is_refused(path, text, message):
     with pytest.raises(ValueError, match=message):
         config_lib.parse(path, text)
 
 
-def test_fields_of_a_role_are_inherited_and_no_others():
+def test_only_fields_of_the_given_roles_are_inherited():
     source = changed({"model.width": 24, "model.residual_dropout": 0.3, "seed": 7})
     found = config_lib.inherit(RunConfig(), source, (config_lib.Role.ARCHITECTURE,))
     assert found == changed({"model.width": 24})
 
 
 @pytest.mark.parametrize("path", config_lib.FIELDS)
-def test_every_field_says_what_it_means_and_what_it_is_for(path):
+def test_every_field_has_a_meaning_and_a_role(path):
     metadata = config_lib.FIELDS[path].metadata
     assert len(metadata["meaning"]) >= 10
     assert isinstance(metadata["role"], config_lib.Role)
@@ -235,6 +162,6 @@ def test_experiment_words_are_a_set():
     assert config_lib.experiment_words("rte, paper,", known) == {"rte", "paper"}
 
 
-def test_unknown_experiment_word_lists_the_known():
+def test_unknown_experiment_word_is_refused_with_a_list():
     with pytest.raises(ValueError, match=r"word 'papr' .*; known words: small, paper;"):
         config_lib.experiment_words("small,papr", ("small", "paper"))

@@ -1,4 +1,4 @@
-"""Weights in and out by the command, and the workdirs that it makes."""
+"""The command convert, and the workdirs that it makes."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ needs_spacy = pytest.mark.skipif(
 
 
 def bpe() -> openai_bpe.OpenAITokenizer:
-    """A tokenizer of 52 characters, as inner and as last of a word, and no merges."""
+    """Returns a tokenizer of letters, inside and at the end of words, and one merge."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     pieces = ["<unk>", *letters, *(f"{c}</w>" for c in letters), "ab", "\n</w>"]
     id_of = {piece: number for number, piece in enumerate(pieces)}
@@ -47,7 +47,7 @@ def random_weights(num_rows: int) -> weights.Weights:
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
-    """A release in OpenAI's format, its tokenizer beside it."""
+    """Weights in OpenAI's format, with their tokenizer."""
     directory = tmp_path_factory.mktemp("release")
     openai.write(random_weights(bpe().vocab_size), directory)
     bpe().save(directory)
@@ -56,10 +56,11 @@ def release(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(run_command):
-    """(input, output, from or to=format) -> output, written by the command."""
+    """(input, output, from_ or to=format) -> output, written by the command."""
 
-    def run(given: Path, output: Path, **which: str) -> Path:
-        run_command(convert, input=given, output=output, **which)
+    def run(given: Path, output: Path, **direction: str) -> Path:
+        flags = {name.rstrip("_"): value for name, value in direction.items()}
+        run_command(convert, input=given, output=output, **flags)
         return output
 
     return run
@@ -75,23 +76,23 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def workdir(release, tmp_path_factory, run):
-    return run(release, tmp_path_factory.mktemp("run") / "gpt1", **{"from": "openai"})
+    return run(release, tmp_path_factory.mktemp("run") / "gpt1", from_="openai")
 
 
-def test_a_release_comes_back_to_the_byte(release, workdir, tmp_path, run):
+def test_release_is_exported_byte_for_byte(release, workdir, tmp_path, run):
     again = run(workdir, tmp_path / "again", to="openai")
     assert contents(again) == contents(release)
 
 
 @needs_spacy
-def test_without_a_tokenizer_too_and_what_needs_one_says_which(
+def test_release_without_a_tokenizer_is_converted_and_loading_names_the_files(
     release, tmp_path, capsys, run
 ):
     bare = tmp_path / "bare"
     shutil.copytree(release, bare)
     for name in openai_bpe.FILE_NAMES[0]:
         (bare / name).unlink()
-    made = run(bare, tmp_path / "made", **{"from": "openai"})
+    made = run(bare, tmp_path / "made", from_="openai")
     assert f"into {made / 'tokenizer'}" in " ".join(capsys.readouterr().out.split())
     assert contents(run(made, tmp_path / "again", to="openai")) == contents(bare)
     with pytest.raises(
@@ -103,7 +104,7 @@ def test_without_a_tokenizer_too_and_what_needs_one_says_which(
 
 
 @needs_spacy
-def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
+def test_converted_workdir_can_be_moved_and_scores_and_generates(workdir, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(workdir, moved)
     model = gpt1_jax.load(moved)
@@ -116,15 +117,15 @@ def test_the_workdir_scores_generates_and_moves(workdir, tmp_path):
 
 
 @needs_spacy
-def test_it_can_be_fine_tuned(workdir, make_tuning_config, tmp_path, run):
+def test_converted_model_can_be_fine_tuned(workdir, make_tuning_config, tmp_path, run):
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     tuned = classifier.load(tmp_path / "tuned")
     assert tuned.task_model.tokenizer.fingerprint == bpe().fingerprint
-    # Specials and the head of a task have no place in the release.
+    # OpenAI's format has neither special tokens nor a task's head.
     out = run(tmp_path / "tuned", tmp_path / "out", to="openai")
     found, _ = openai.read(out)
     assert found.num_rows == bpe().vocab_size
-    # transformers' table has the rows of specials; a head of 2 outputs is left out.
+    # transformers' format has special tokens; a head of 2 outputs is left out.
     out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
     found = huggingface.read(out)
     assert found.num_rows == bpe().vocab_size + 3
@@ -140,7 +141,7 @@ def test_to_huggingface_and_back(workdir, tmp_path, run):
         "merges.txt",
         "tokenizer_config.json",
     }
-    back = run(out, tmp_path / "back", **{"from": "huggingface"})
+    back = run(out, tmp_path / "back", from_="huggingface")
     one, other = model_store.restore(workdir), model_store.restore(back)
     assert one.tokenizer.fingerprint == other.tokenizer.fingerprint
     for path, value in weights.flatten(one.params).items():
@@ -148,7 +149,7 @@ def test_to_huggingface_and_back(workdir, tmp_path, run):
 
 
 @needs_spacy
-def test_a_head_of_choice_comes_along(workdir, tmp_path, run):
+def test_multiple_choice_head_is_kept_in_both_directions(workdir, tmp_path, run):
     found = random_weights(bpe().vocab_size + 3)
     head = {
         "head/kernel": np.ones((64, 1), np.float32),
@@ -157,59 +158,59 @@ def test_a_head_of_choice_comes_along(workdir, tmp_path, run):
     both = weights.Weights({**found.params, **head}, MODEL)
     huggingface.write(both, tmp_path / "hf")
     bpe().save(tmp_path / "hf", as_huggingface=True)
-    made = run(tmp_path / "hf", tmp_path / "made", **{"from": "huggingface"})
+    made = run(tmp_path / "hf", tmp_path / "made", from_="huggingface")
     assert gpt1_jax.load(made).generate("ab", 2)
     again = run(made, tmp_path / "again", to="huggingface")
     assert contents(again) == contents(tmp_path / "hf")
 
 
-def test_a_learnt_tokenizer_goes_with_its_model(
+def test_trained_tokenizer_is_exported_and_imported(
     pretrained_workdir, tmp_path, capsys, run
 ):
     out = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
     assert "file lies beside the weights" in " ".join(capsys.readouterr().out.split())
-    made = run(out, tmp_path / "made", **{"from": "huggingface"})
+    made = run(out, tmp_path / "made", from_="huggingface")
     fingerprint = tokenizers.load(pretrained_workdir / "tokenizer").fingerprint
     assert model_store.restore(made).tokenizer.fingerprint == fingerprint
 
 
-def test_another_models_weights_are_another_model(release, workdir, tmp_path, run):
+def test_identity_depends_on_the_weights(release, workdir, tmp_path, run):
     other = tmp_path / "other"
     shutil.copytree(release, other)
     piece = np.load(other / "params_3.npy")
     np.save(other / "params_3.npy", piece + 1)
-    made = run(other, tmp_path / "made", **{"from": "openai"})
+    made = run(other, tmp_path / "made", from_="openai")
     assert model_store.identity(made) != model_store.identity(workdir)
 
 
 @pytest.mark.parametrize(
-    ("which", "message"),
+    ("direction", "message"),
     [
         ({}, "--from=None and --to=None; one of them"),
-        ({"from": "openai", "to": "openai"}, "--from=openai and --to=openai; one of"),
+        ({"from_": "openai", "to": "openai"}, "--from=openai and --to=openai; one of"),
     ],
 )
-def test_one_direction_is_named(which, message, release, tmp_path, run):
+def test_exactly_one_direction_is_required(direction, message, release, tmp_path, run):
     with pytest.raises(ValueError, match=message):
-        run(release, tmp_path / "out", **which)
+        run(release, tmp_path / "out", **direction)
 
 
-def test_nothing_is_overwritten_and_nothing_half_is_left(release, tmp_path, run):
+def test_refused_conversions_neither_overwrite_nor_leave_files(release, tmp_path, run):
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").write_text("mine")
     with pytest.raises(ValueError, match="there exists; nothing is overwritten"):
-        run(release, tmp_path / "there", **{"from": "openai"})
+        run(release, tmp_path / "there", from_="openai")
     with pytest.raises(FileNotFoundError, match=r"no directory .*nowhere; check"):
-        run(tmp_path / "nowhere", tmp_path / "out", **{"from": "openai"})
+        run(tmp_path / "nowhere", tmp_path / "out", from_="openai")
     with pytest.raises(FileNotFoundError, match=r"no config.json in"):
-        run(release, tmp_path / "out", **{"from": "huggingface"})
+        run(release, tmp_path / "out", from_="huggingface")
     assert {path.name for path in tmp_path.iterdir()} == {"there"}
 
 
 @pytest.mark.parametrize("num_more", [-1, 17])
-def test_a_tokenizer_that_comes_later_must_fit(num_more, tmp_path, run):
+def test_tokenizer_added_later_must_fit_the_model(num_more, tmp_path, run):
     openai.write(random_weights(bpe().vocab_size + num_more), tmp_path / "bare")
-    made = run(tmp_path / "bare", tmp_path / "made", **{"from": "openai"})
+    made = run(tmp_path / "bare", tmp_path / "made", from_="openai")
     bpe().save(made / "tokenizer")
     with pytest.raises(
         ValueError, match=r"tokenizer has 55 entries, the model \d\d rows of tokens"
@@ -217,8 +218,8 @@ def test_a_tokenizer_that_comes_later_must_fit(num_more, tmp_path, run):
         gpt1_jax.load(made)
 
 
-def test_gains_that_are_none_are_warned_about(release, tmp_path, capsys, run):
-    run(release, tmp_path / "made", **{"from": "openai"})
+def test_norm_scales_near_0_give_a_warning(release, tmp_path, capsys, run):
+    run(release, tmp_path / "made", from_="openai")
     assert "pieces are in another order" in " ".join(capsys.readouterr().out.split())
     found = random_weights(bpe().vocab_size)
     params = {
@@ -226,29 +227,31 @@ def test_gains_that_are_none_are_warned_about(release, tmp_path, capsys, run):
         for path, value in found.params.items()
     }
     openai.write(weights.Weights(params, MODEL), tmp_path / "good")
-    run(tmp_path / "good", tmp_path / "good_made", **{"from": "openai"})
+    run(tmp_path / "good", tmp_path / "good_made", from_="openai")
     assert "another order" not in capsys.readouterr().out
 
 
-def test_what_can_not_be_written_leaves_nothing(pretrained_workdir, tmp_path, run):
-    # Its heads are 8 wide, which the release has no way to say.
+def test_model_that_does_not_fit_the_format_leaves_no_files(
+    pretrained_workdir, tmp_path, run
+):
+    # OpenAI's format implies a head width of 64; here it is 8.
     with pytest.raises(ValueError, match=r"2 heads of width 8; .* --to huggingface"):
         run(pretrained_workdir, tmp_path / "out", to="openai")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_larger_tokenizer_than_the_model_is_refused(release, tmp_path, run):
+def test_tokenizer_larger_than_the_model_is_refused(release, tmp_path, run):
     small = tmp_path / "small"
     openai.write(random_weights(bpe().vocab_size - 1), small)
     bpe().save(small)
     with pytest.raises(ValueError, match=r"tokenizer has 55 entries, the model 54 row"):
-        run(small, tmp_path / "out", **{"from": "openai"})
+        run(small, tmp_path / "out", from_="openai")
 
 
-def test_a_graded_head_of_one_output_is_none_of_multiple_choice(
+def test_regression_head_is_not_exported_as_multiple_choice(
     pretrained_workdir, make_tuning_config, run, tmp_path, capsys
 ):
-    """Its output is read off the sum of both orders of two texts."""
+    """It reads the sum of both orders of two texts, not one text per choice."""
     config = make_tuning_config("stsb", pretrained_workdir, task__graded_target="mse")
     finetune.run(config, tmp_path / "tuned")
     out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
@@ -257,23 +260,23 @@ def test_a_graded_head_of_one_output_is_none_of_multiple_choice(
 
 
 @needs_spacy
-def test_rows_of_specials_from_elsewhere_are_not_taken_for_ours(
+def test_foreign_rows_of_special_tokens_are_not_copied(
     make_tuning_config, run, tmp_path, capsys
 ):
     given = tmp_path / "given"
     huggingface.write(random_weights(bpe().vocab_size + 2), given)
     bpe().save(given, as_huggingface=True)
-    workdir = run(given, tmp_path / "run", **{"from": "huggingface"})
+    workdir = run(given, tmp_path / "run", from_="huggingface")
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     said = " ".join(capsys.readouterr().out.split())
     assert "2 rows of tokens after its vocabulary left out" in said
     assert "3 rows of embed/token" in said
 
 
-def test_a_workdir_with_converted_weights_is_none_to_pre_train_in(
+def test_pretraining_in_a_converted_workdir_is_refused(
     pretrained_workdir, run, tmp_path
 ):
     given = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
-    made = run(given, tmp_path / "made", **{"from": "huggingface"})
+    made = run(given, tmp_path / "made", from_="huggingface")
     with pytest.raises(ValueError, match=r"holds the result of the job convert; pre"):
         pretrain.run(model_store.read_config(made), made)

@@ -1,12 +1,11 @@
 """The project's pages: each command parses, and each name, path and link exists.
 
-bash expands the commands of a block, with their loops and quotes. It runs the block
-with a `python` that only notes its arguments, and nothing else on its path.
+bash runs the blocks, with their loops and quotes, but `python` only records its
+arguments, and no other program is on the path.
 """
 
 import ast
 import contextlib
-import importlib
 import importlib.util
 import re
 import subprocess
@@ -23,8 +22,8 @@ from tests.docs_pages import PAGES, ROOT, blocks, tables, without_blocks
 
 SHELL = ("", "bash")
 CALL = re.compile(r"(?:^|&& |srun |time )\s*python -[mc] ", re.MULTILINE)
-# Notes the arguments of each python, an unprintable character after each. One write
-# notes a whole call, as a loop may run several at once.
+# Records the arguments of each python, an unprintable character after each. A call is
+# recorded in one write, because a loop may run several at once.
 PRELUDE = r"""
 command_not_found_handle() { :; }
 python() { local all; printf -v all '%s\x1f' "$@"; printf '%s\x1e' "$all" >&3; }
@@ -39,21 +38,21 @@ def by_page(values) -> list:
 
 def python_calls(script: str, directory: Path) -> list[list[str]]:
     """Returns the arguments of each python that a script would run."""
-    noted = directory / "noted"
-    noted.write_bytes(b"")
+    recorded = directory / "recorded"
+    recorded.write_bytes(b"")
     subprocess.run(
-        ["/bin/bash", "-c", f"exec 3>>'{noted}'\n{PRELUDE}\n{script}\nwait"],
+        ["/bin/bash", "-c", f"exec 3>>'{recorded}'\n{PRELUDE}\n{script}\nwait"],
         cwd=directory,
         env={"PATH": "/nowhere"},
         stderr=subprocess.DEVNULL,
         timeout=60,
     )
-    calls = noted.read_text().split("\x1e")[:-1]
+    calls = recorded.read_text().split("\x1e")[:-1]
     return [call.split("\x1f")[:-1] for call in calls]
 
 
 def inline(page: Path, start: str) -> list[str]:
-    """Returns the inline code of a page that begins with `start`, on one line each."""
+    """Returns the inline code of a page that begins with `start`, without newlines."""
     prose = re.sub(r"^#.*$", "", without_blocks(page), flags=re.MULTILINE)
     found = re.findall(r"`([^`]+)`", prose)
     return [" ".join(code.split()) for code in found if code.startswith(start)]
@@ -63,7 +62,7 @@ SCRIPTS = [
     (page, block.text)
     for page in PAGES
     for block in blocks(page)
-    # Lines of output that quote a command begin with other words.
+    # Output that quotes a command begins with other words.
     if block.language in SHELL and CALL.search(block.text)
 ]
 SCRIPTS += [(p, code) for p in PAGES for code in inline(p, "python -")]
@@ -96,7 +95,7 @@ LINKS = [
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch) -> Path:
-    """A directory without runs that holds the experiment files of the pages."""
+    """A directory without runs, with the experiment files of the pages."""
     for _, source in PYTHON:
         if name := re.match(r'"""(\w+\.py): ', source):
             (tmp_path / name[1]).write_text(source)
@@ -108,8 +107,8 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     TASKS.update(known)
 
 
-def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Parses the arguments of a python as its command would; returns their kind."""
+def check(call: list[str]) -> str:
+    """Parses the arguments of a python as its command would; returns what they are."""
     if call[0] == "-c":
         compile(call[1], "-c", "exec")
         return "code"
@@ -125,7 +124,7 @@ def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     if is_abbreviated:
         assert importlib.util.find_spec(argv[0])
         return "abbreviated"
-    module = command_lines.parse(argv, monkeypatch)
+    module = command_lines.parse(argv)
     if "config" in module._FLAGS:
         config = experiment.resolve(module._FLAGS)
         if "axis" in module._FLAGS:
@@ -134,7 +133,7 @@ def check(call: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def check_axes(flag_values, config: RunConfig) -> None:
-    """Checks the axes as the sweep does before anything runs."""
+    """Checks the axes as the command sweep does before it runs anything."""
     axes = grid.parse_axes(flag_values["axis"].value)
     with contextlib.suppress(NotFound):  # the experiment's model
         axes = axes or grid.of_experiment(experiment.axes(flag_values, config))
@@ -145,7 +144,7 @@ def check_axes(flag_values, config: RunConfig) -> None:
     grid.share(max(8, len(cells)), flag_values["only"].value)
 
 
-def test_pages_are_taken_apart():
+def test_pages_have_scripts_fields_links_and_no_unknown_language():
     assert {page.name for page in PAGES} >= {"README.md", "data.md", "own_task.md"}
     assert len(SCRIPTS) >= 25
     assert len(OVERRIDES) >= 20
@@ -158,7 +157,7 @@ def test_pages_are_taken_apart():
     assert found <= known
 
 
-def test_bash_expands_what_the_pages_write(tmp_path):
+def test_bash_expands_loops_and_quotes(tmp_path):
     script = """
 for task in cola rte; do
   srun python -m gpt1_jax.main --config "x.py:$task" \\
@@ -178,17 +177,17 @@ pip install nothing && python -m gpt1_jax.submit runs/{a,b} --output z.zip  # wh
 
 
 @pytest.mark.parametrize("script", by_page(SCRIPTS))
-def test_commands_parse(script, elsewhere, monkeypatch):
+def test_commands_parse(script, elsewhere):
     _, text = script
     calls = python_calls(text, elsewhere)
     assert len(calls) >= text.count("python -m ") + text.count("python -c ")
     for call in calls:
-        check(call, monkeypatch)
+        check(call)
 
 
-def test_most_commands_are_parsed_whole(elsewhere, monkeypatch):
+def test_most_commands_are_parsed_completely(elsewhere):
     calls = [c for _, text in SCRIPTS for c in python_calls(text, elsewhere)]
-    kinds = [check(call, monkeypatch) for call in calls]
+    kinds = [check(call) for call in calls]
     assert kinds.count("parsed") >= 40
     assert kinds.count("parsed") > 0.8 * len(kinds)
 
@@ -205,14 +204,14 @@ def test_most_commands_are_parsed_whole(elsewhere, monkeypatch):
         "gpt1_jax.pretrain --config experiments/pretrain.py",
     ],
 )
-def test_command_with_a_mistake_is_found_out(wrong, elsewhere, monkeypatch):
+def test_command_with_a_mistake_is_found(wrong, elsewhere):
     (call,) = python_calls(f"python -m {wrong}", elsewhere)
     with pytest.raises(Exception, match=r"."):
-        check(call, monkeypatch)
+        check(call)
 
 
 @pytest.mark.parametrize("override", by_page(OVERRIDES))
-def test_overrides_in_the_prose_are_of_fields(override, elsewhere, monkeypatch):
+def test_overrides_in_the_prose_parse(override, elsewhere):
     _, text = override
     (call,) = python_calls(f"python {text}", elsewhere)
     names = [word.partition("=")[0].removeprefix("--config.") for word in call]
@@ -222,7 +221,7 @@ def test_overrides_in_the_prose_are_of_fields(override, elsewhere, monkeypatch):
     for words in ("pretrain.py", "finetune.py:rte"):
         argv = ["gpt1_jax.main", f"--config=experiments/{words}", *with_value]
         try:
-            experiment.resolve(command_lines.parse(argv, monkeypatch)._FLAGS)
+            experiment.resolve(command_lines.parse(argv)._FLAGS)
         except ValueError as error:
             errors.append(error)
     assert len(errors) < 2, errors
@@ -238,32 +237,15 @@ def test_fields_in_the_prose_exist(field):
 
 @pytest.mark.parametrize("source", by_page(PYTHON))
 def test_python_compiles_and_its_imports_exist(source):
-    _, text = source
-    modules = {}
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                modules[alias.asname or alias.name] = importlib.import_module(
-                    alias.name
-                )
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                found = named_in(node.module, alias.name)
-                modules[alias.asname or alias.name] = found
-    assert modules
-    for node in ast.walk(ast.parse(text)):
-        is_attribute = isinstance(node, ast.Attribute)
-        if is_attribute and isinstance(node.value, ast.Name):
-            owner = modules.get(node.value.id)
+    nodes = list(ast.walk(ast.parse(source[1])))
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imports
+    names: dict = {}
+    exec("\n".join(map(ast.unparse, imports)), names)
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = names.get(node.value.id)
             assert owner is None or hasattr(owner, node.attr), ast.unparse(node)
-
-
-def named_in(module: str, name: str):
-    """Returns what `from module import name` binds."""
-    found = importlib.import_module(module)
-    if hasattr(found, name):
-        return getattr(found, name)
-    return importlib.import_module(f"{module}.{name}")
 
 
 @pytest.mark.parametrize("link", by_page(LINKS))

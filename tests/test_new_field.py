@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.docs_pages import ROOT
 
-# In a copy of the package: the one line that declares a field, after this one.
-AFTER = "    num_layers: int = _architecture("
-DECLARATION = '    norm_epsilon: float = _architecture(1e-5, "epsilon of layer norm")\n'
+# The field is declared before this line, in a copy of the package.
+AFTER = "    num_layers: int = architecture("
+DECLARATION = '    norm_epsilon: float = architecture(1e-5, "epsilon of layer norm")\n'
 
 PROGRAM = """
 import dataclasses, json, sys

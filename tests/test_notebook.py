@@ -49,7 +49,7 @@ def test_notebook_is_tidy():
     assert titles[:4] == ["Settings", "Install", "Devices", "Pre-train"]
 
 
-def test_sections_that_need_more_than_a_laptop_are_switched_off(monkeypatch):
+def test_sections_for_larger_machines_are_switched_off(monkeypatch):
     names = settings(monkeypatch)
     assert {n: v for n, v in names.items() if n.startswith("WITH_")} == {
         "WITH_BOOKS": False,
@@ -68,7 +68,7 @@ def test_missing_accelerator_is_reported(accelerator, monkeypatch, capsys):
     assert ("There is no tpu here" in said) == (accelerator == "tpu")
 
 
-def test_cells_that_are_switched_off_would_run(monkeypatch):
+def test_switched_off_cells_have_valid_configs_and_commands(monkeypatch):
     names, configs, commands = settings(monkeypatch), {}, []
 
     def run(config, workdir) -> None:
@@ -98,11 +98,11 @@ def test_cells_that_are_switched_off_would_run(monkeypatch):
     assert not config_lib.warnings(paper, paper.train.max_steps)
     clone, convert = (shlex.split(line.format(**names)) for line in commands)
     assert clone[:2] == ["git", "clone"]
-    # The clone's directory is the next command's input.
+    # The next command reads the clone's directory.
     assert convert[convert.index("--input") + 1].startswith(Path(clone[2]).name)
     setting, python, m, *argv = convert
     assert (setting, python, m) == ("JAX_PLATFORMS=cpu", "python", "-m")
-    command_lines.parse(argv, monkeypatch)
+    command_lines.parse(argv)
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +126,14 @@ def said(outputs) -> str:
 
 
 @is_run
-def test_pretraining_beats_the_unigram_clearly(said):
+def test_pretraining_beats_the_unigram_by_a_factor_of_4(said):
     found = re.search(r"perplexity ([\d.]+); by frequencies alone ([\d.]+)", said)
     perplexity, unigram = map(float, found.groups())
     assert 1 < perplexity < unigram / 4
 
 
 @is_run
-def test_figures_are_inline(outputs):
+def test_three_figures_are_inline(outputs):
     kinds = [set(output.get("data", {})) for output in outputs]
     assert sum("image/png" in kind for kind in kinds) == 3
 
@@ -148,7 +148,7 @@ def test_pretrained_beats_scratch(said):
 
 
 @is_run
-def test_models_answer(said):
+def test_models_generate_and_classify(said):
     for prompt in ("once upon a time", "the old bridge", "chapter 1."):
         assert re.search(rf"^{re.escape(prompt)} \|.*\w", said, re.MULTILINE)
     answers = re.findall(r"^(positive|negative): (.*)$", said, re.MULTILINE)

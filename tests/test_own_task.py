@@ -1,4 +1,4 @@
-"""A task of the user's own: docs/own_task.md as it stands there, and its mistakes."""
+"""Users' own tasks: the examples of docs/own_task.md, and mistakes in a task."""
 
 import functools
 import json
@@ -41,7 +41,7 @@ def row(**fields) -> Task:
 
 
 def labelled(index_of: dict[str, int]) -> dict[str, tuple[File, ...]]:
-    """Files whose reader gives these indices to the names of labels."""
+    """Returns files whose reader maps the labels' names to these indices."""
     columns = Columns(("text",), Labels("label", index_of))
     read = functools.partial(readers.read_csv, columns=columns)
     return {split: (File(f"{split}.csv", read),) for split in ("train", "dev")}
@@ -49,29 +49,37 @@ def labelled(index_of: dict[str, int]) -> dict[str, tuple[File, ...]]:
 
 @pytest.fixture
 def no_own_tasks(monkeypatch):
-    """Own tasks that a test registers are gone after it."""
+    """Removes the tasks that a test registers after the test."""
     for name in ("tone", "reviews"):
         monkeypatch.setitem(TASKS, name, row())
         del TASKS[name]
 
 
-def test_the_page_works_as_it_stands(
-    pretrained_workdir, tmp_path, monkeypatch, capsys, no_own_tasks
-):
+@pytest.fixture
+def user_directory(pretrained_workdir, tmp_path, monkeypatch, no_own_tasks) -> None:
+    """Changes to a directory that has runs/pretrain."""
     monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("runs/pretrain").symlink_to(pretrained_workdir)
+
+
+def run(line: str) -> None:
+    """Runs `python -m MODULE FLAGS` in this process."""
+    python, m, *argv = shlex.split(line)
+    assert (python, m) == ("python", "-m")
+    command_lines.parse(argv).main()
+
+
+def run_bash(script: str) -> None:
+    subprocess.run(["bash", "-euc", script], check=True)
+
+
+def test_the_first_example_of_the_page_works(user_directory, capsys):
     data, commands, *_ = blocks("bash")
     source, _ = blocks("python")
     Path("tone.py").write_text(source)
-    subprocess.run(["bash", "-euc", data], check=True)
-    Path("runs").mkdir()
-    Path("runs/pretrain").symlink_to(pretrained_workdir)
+    run_bash(data)
     tune, texts, predict, evaluate = commands.splitlines()
-
-    def run(line: str) -> None:
-        python, m, *argv = shlex.split(line)
-        assert (python, m) == ("python", "-m")
-        command_lines.parse(argv, monkeypatch).main()
-
     run(tune)
     said = capsys.readouterr().out
     assert "skipped 1 unsure requests" in said
@@ -79,10 +87,10 @@ def test_the_page_works_as_it_stands(
     result = json.loads(Path("runs/tone/result.json").read_text())
     assert result["metrics"]["eval/accuracy"] in (0.0, 0.5, 1.0)
 
-    # Another process knows nothing of tone.py; the workdir may have moved.
+    # A new process does not import tone.py, and the data may have been moved.
     del TASKS["tone"]
     Path("my_data").rename("away")
-    subprocess.run(["bash", "-euc", texts], check=True)
+    run_bash(texts)
     run(predict)
     rows = [json.loads(line) for line in Path("labels.jsonl").read_text().splitlines()]
     assert [len(row["probabilities"]) for row in rows] == [2, 2]
@@ -97,7 +105,7 @@ def test_the_page_works_as_it_stands(
     of_best = result["metrics"]["eval/accuracy"]
     assert evaluated["metrics"] == {"eval/accuracy": of_best}
 
-    # A row whose classes have changed places would give each label the other's name.
+    # With the classes in another order each label would get the other's name.
     registry.register(row(classes=("rude", "polite"), columns=("text",)))
     with pytest.raises(
         errors.UserError, match=r"tone'.*: classes: \['polite', 'rude'\]"
@@ -108,29 +116,21 @@ def test_the_page_works_as_it_stands(
         finetune.run(config, "runs/tone")
 
 
-def test_the_pages_table_is_read_as_it_stands(
-    pretrained_workdir, tmp_path, monkeypatch, no_own_tasks
-):
-    monkeypatch.chdir(tmp_path)
+def test_the_table_example_of_the_page_works(user_directory):
     *_, data, commands = blocks("bash")
     _, source = blocks("python")
     Path("reviews.py").write_text(source)
-    subprocess.run(["bash", "-euc", data], check=True)
-    Path("runs").mkdir()
-    Path("runs/pretrain").symlink_to(pretrained_workdir)
+    run_bash(data)
     tune, texts, predict = commands.splitlines()
-    python, m, *argv = shlex.split(tune)
-    assert (python, m) == ("python", "-m")
-    module = command_lines.parse(argv, monkeypatch)
-    module.main()  # registers the task
+    run(tune)  # registers the task
     examples = loading.load(TASKS["reviews"], "train", task_dir=Path("my_reviews"))
     assert examples.examples[:2] == (
         Example(("warm, and kind",), 1),
         Example(("cold, and grim",), 0),
     )
     assert len(examples.examples) == 8
-    subprocess.run(["bash", "-euc", texts], check=True)
-    command_lines.parse(shlex.split(predict)[2:], monkeypatch).main()
+    run_bash(texts)
+    run(predict)
     (found,) = map(json.loads, Path("new.jsonl").read_text().splitlines())
     likeliest = max((0, 1), key=found["probabilities"].__getitem__)
     assert found["label"] == ("bad", "good")[likeliest]
@@ -154,7 +154,7 @@ def test_the_pages_table_is_read_as_it_stands(
         ({"files": labelled({})}, r"labels of its files are scores; its classes are a"),
     ],
 )
-def test_row_that_is_of_no_use_is_refused(fields, message, no_own_tasks):
+def test_unusable_task_is_refused(fields, message, no_own_tasks):
     with pytest.raises(errors.UserError, match=message):
         registry.register(row(**fields))
     assert "tone" not in TASKS
@@ -162,7 +162,7 @@ def test_row_that_is_of_no_use_is_refused(fields, message, no_own_tasks):
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_official_rows_pass_the_checks_of_own_tasks(task):
+def test_official_tasks_pass_the_checks_of_own_tasks(task):
     validation.check_task(task)
 
 
@@ -198,11 +198,11 @@ def test_invalid_example_is_refused_when_its_split_is_loaded(
         loading.load(task, "train", task_dir=tmp_path)
 
 
-def test_choices_of_unequal_numbers_make_no_records():
+def test_examples_with_different_numbers_of_choices_are_refused():
     def encode(text):
         return np.zeros(len(text), np.uint32)
 
-    # 2 + 4 sequences: a number that can be regrouped as three examples of 2.
+    # 2 + 4 sequences could be regrouped as three examples of 2.
     examples = [Example(("a", "b"), 0), Example(("a", "b", "c", "d"), 0)]
     with pytest.raises(errors.UserError, match=r"example 1: 4 choices; 2 are expected"):
         records.make_records(
@@ -210,7 +210,7 @@ def test_choices_of_unequal_numbers_make_no_records():
         )
 
 
-def test_official_tasks_leave_no_facts_behind(tmp_path):
+def test_official_tasks_are_not_saved(tmp_path):
     registry.save(TASKS["rte"], tmp_path)
     assert not list(tmp_path.iterdir())
     assert registry.load("rte", tmp_path) is TASKS["rte"]

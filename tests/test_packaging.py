@@ -1,4 +1,4 @@
-"""The wheel, used as its users do: far from the repository."""
+"""The wheel, installed and used outside of the repository."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ def get_config(words=""):
     raise UserError("the file of this directory; found; good")
 """
 
-# Name: the command, and what its one line on stderr must say.
+# Name -> the command, and a part of its one line on stderr.
 COMMANDS = {
     "a field of an experiment of the wheel": (
         ["main", "--config=experiments/pretrain.py", "--config.model.num_heads=5"],
@@ -43,7 +43,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """Where pip has installed the wheel that it built from a copy of the source."""
+    """The directory in which pip installed a wheel built from a copy of the source."""
     directory = tmp_path_factory.mktemp("packaging")
     source = directory / "source"
     for name in PACKAGES:
@@ -64,7 +64,7 @@ def installed(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(installed, tmp_path_factory) -> dict[str, subprocess.CompletedProcess]:
-    """The commands, run where there is another package named experiments."""
+    """Name -> the command's end, run beside another package named experiments."""
     directory = tmp_path_factory.mktemp("elsewhere")
     (directory / "experiments").mkdir()
     (directory / "experiments/__init__.py").write_text("")
@@ -99,7 +99,7 @@ def test_installed_command_finds_its_experiment_anywhere(ended, name):
     assert COMMANDS[name][1] in done.stderr
 
 
-def test_it_is_said_which_experiment_runs(ended, installed):
+def test_command_prints_which_experiment_runs(ended, installed):
     said = ended["an experiment that imports another, and its own axes"].stdout
     found = installed / "experiments/layer_transfer.py"
     assert said == (

@@ -1,4 +1,4 @@
-"""Labels for the user's own text, by the command, from a tiny fine-tuned model."""
+"""The command predict, with tiny fine-tuned models."""
 
 import functools
 from pathlib import Path
@@ -14,7 +14,7 @@ from gpt1_jax.jobs import finetune
 
 @pytest.fixture(scope="module")
 def tuned(make_tuning_config, pretrained_workdir, tmp_path_factory):
-    """task -> the workdir of a model that took one step on it."""
+    """task -> the workdir of a model fine-tuned on it for one step."""
     finished: dict[str, Path] = {}
 
     def tuned(task: str) -> Path:
@@ -33,7 +33,7 @@ def label(run_on_text):
     return functools.partial(run_on_text, predict)
 
 
-def test_single_sentences_come_one_a_line(tuned, label, capsys):
+def test_single_sentences_are_read_one_per_line(tuned, label, capsys):
     rows = label(tuned("sst2"), "a fine film\nno\na fine film\n")
     assert len(rows) == 3
     assert rows[0] == rows[2] != rows[1]
@@ -55,11 +55,7 @@ def test_empty_texts_are_counted_and_labelled(tuned, label, capsys):
 
 def test_a_tsv_may_have_its_columns_in_any_order(tuned, label):
     workdir = tuned("race")
-    columns = [
-        "question",
-        *TASKS["race"].context_columns,
-        *TASKS["race"].columns,
-    ]
+    columns = ["question", *TASKS["race"].context_columns, *TASKS["race"].columns]
     cells = {name: f"the {name} is here" for name in columns}
     text, mirrored = (
         "\t".join(order) + "\n" + "\t".join(cells[name] for name in order) + "\n"
@@ -80,7 +76,7 @@ def test_a_tsv_may_have_its_columns_in_any_order(tuned, label):
         ("sentence1\tsentence2\na\tb\n \n\nc\td\n", r"line 3 is blank; .* remove it"),
     ],
 )
-def test_what_can_not_be_read_is_told(text, message, tuned, label, tmp_path):
+def test_unreadable_input_is_refused(text, message, tuned, label, tmp_path):
     with pytest.raises(ValueError, match=message):
         label(tuned("rte"), text)
     assert not (tmp_path / "out").exists()
@@ -91,7 +87,7 @@ def test_a_model_without_a_task_is_refused(pretrained_workdir, label):
         label(pretrained_workdir, "a text\n")
 
 
-def test_from_python_strings_tuples_and_examples_are_labelled(tuned):
+def test_python_api_labels_strings_tuples_and_examples(tuned):
     model = gpt1_jax.load_classifier(tuned("sst2"))
     assert repr(model) == "Classifier(sst2: negative, positive; step 1)"
     rows = ["a fine film", ("no",), Example(("a fine film",), None)]
@@ -101,7 +97,7 @@ def test_from_python_strings_tuples_and_examples_are_labelled(tuned):
     assert model.predict([]) == []
 
 
-def test_from_python_a_tuple_has_the_order_of_the_columns(tuned):
+def test_python_api_takes_tuples_in_the_order_of_the_columns(tuned):
     model = gpt1_jax.load_classifier(tuned("race"))
     answers = ("a", "b", "c", "d")
     row, example = model.predict(
@@ -125,6 +121,6 @@ def test_from_python_a_tuple_has_the_order_of_the_columns(tuned):
         ("rte", ["a"], r"row 0 is 1 text.*2 text\(s\), sentence1, sentence2, or an E"),
     ],
 )
-def test_from_python_other_rows_are_refused(tuned, task, rows, message):
+def test_python_api_refuses_other_rows(tuned, task, rows, message):
     with pytest.raises(ValueError, match=message):
         gpt1_jax.load_classifier(tuned(task)).predict(rows)

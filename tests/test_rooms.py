@@ -1,4 +1,4 @@
-"""Imports between the rooms of the package point down only."""
+"""The layers of the package: imports point down only."""
 
 import ast
 
@@ -25,7 +25,7 @@ def level(name: str) -> int:
 
 
 def imported_rooms(source: str) -> set[str]:
-    """Returns the rooms that a module imports, also inside of functions."""
+    """Returns the rooms that a module imports, at the top or inside functions."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -47,7 +47,7 @@ def test_module_imports_nothing_from_above(path):
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "data").rglob("*.py")), ids=str)
-def test_data_does_without_jax(path):
+def test_data_does_not_import_jax(path):
     names = {
         alias.name.split(".")[0]
         for node in ast.walk(ast.parse(path.read_text()))

@@ -1,4 +1,4 @@
-"""Scores of the user's lines, by the command."""
+"""The command score."""
 
 import functools
 import math
@@ -17,7 +17,9 @@ def run(run_on_text):
     return functools.partial(run_on_text, score)
 
 
-def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, run, capsys):
+def test_each_line_gives_a_row_and_the_perplexity_covers_all_lines(
+    pretrained_workdir, run, capsys
+):
     long = "the boat sank . " * 60  # longer than the context
     text = f"The boat.\n\nit\u2028was\n{long}\n"
     rows = run(pretrained_workdir, text.encode())
@@ -36,13 +38,13 @@ def test_each_line_has_a_row_and_all_a_perplexity(pretrained_workdir, run, capsy
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
-def test_nothing_to_predict_has_no_perplexity(text, pretrained_workdir, run, capsys):
+def test_empty_input_has_no_perplexity(text, pretrained_workdir, run, capsys):
     rows = run(pretrained_workdir, text.encode())
     assert len(rows) == len(text)
     assert "no line has two tokens" in capsys.readouterr().out
 
 
-def test_what_is_no_text_is_refused(pretrained_workdir, run, run_command):
+def test_input_that_is_not_text_is_refused(pretrained_workdir, run, run_command):
     with pytest.raises(ValueError, match=r"given: byte 4 \(0xff\) is not UTF-8"):
         run(pretrained_workdir, b"the \xff")
     with pytest.raises(FileNotFoundError, match="no file nowhere; a text file is exp"):

@@ -1,4 +1,4 @@
-"""Finished runs to a submission, and what keeps a workdir out of it."""
+"""The command submit, and the runs that it refuses."""
 
 import dataclasses
 import json
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from gpt1_jax import submit
-from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig, RunConfig, TaskConfig
 from gpt1_jax.data.tasks.rows import TASKS as ROWS
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.evaluation.predictions import Prediction
 from gpt1_jax.workdirs import workdir as workdir_lib
+from tests import command_lines
 
 TASKS = ("cola", "sst2", "mrpc", "stsb", "mnli", "qnli", "qqp", "rte", "wnli")
 NUM_ROWS = 5
@@ -21,7 +21,7 @@ NUM_ROWS = 5
 
 @pytest.fixture(autouse=True)
 def test_rows(monkeypatch) -> dict[str, int]:
-    """How many rows storyworld's test sets have: few, and other ones where set here."""
+    """File -> the number of rows of storyworld's test set; NUM_ROWS by default."""
     rows: dict[str, int] = {}
     counted = submit._num_test_rows
 
@@ -37,7 +37,7 @@ def test_rows(monkeypatch) -> dict[str, int]:
 def make_run(
     root: Path, task: str, *, task_dir: str = "storyworld", job: str = "finetune"
 ) -> Path:
-    """The workdir of a finished run whose answers are the task's classes in turn."""
+    """Returns the workdir of a finished run that predicts the classes in turn."""
     config = dataclasses.replace(
         RunConfig(),
         job=job,
@@ -70,10 +70,8 @@ def make_rows(task: str, num_rows: int = NUM_ROWS) -> list[Prediction]:
 
 
 def run(output: Path, *workdirs: Path, allow_partial: bool = False) -> None:
-    """The command, in this process."""
-    with_flags = ["submit", f"--output={output}", f"--allow_partial={allow_partial}"]
-    submit._FLAGS(with_flags)
-    submit.main([str(workdir) for workdir in workdirs])
+    """Runs the command in this process."""
+    command_lines.run(submit, *workdirs, output=output, allow_partial=allow_partial)
 
 
 def texts_of(path: Path) -> dict[str, str]:
@@ -87,13 +85,8 @@ def test_nine_runs_make_eleven_files(tmp_path, capsys):
     texts = texts_of(output)
     assert len(texts) == 11
     assert texts["SST-2.tsv"] == "index\tprediction\n0\t0\n1\t1\n2\t0\n3\t1\n4\t0\n"
-    assert texts["STS-B.tsv"].split()[3::2] == [
-        "0.000",
-        "1.250",
-        "2.500",
-        "3.750",
-        "5.000",
-    ]
+    assert texts["STS-B.tsv"].split()[3:6:2] == ["0.000", "1.250"]
+    assert texts["STS-B.tsv"].split()[-1] == "5.000"
     said = capsys.readouterr().out
     assert "CoLA.tsv: 5 rows" in said
     assert "rte, wnli: predictions on storyworld, synthetic data; GLUE scores" in said
@@ -103,7 +96,7 @@ def test_nine_runs_make_eleven_files(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("task", "file", "zero", "one"),
     [
-        # FACTS of the data sets: what 0 and 1 stand for in the official files.
+        # The meaning of 0 and 1 in the official files.
         ("cola", "CoLA.tsv", "unacceptable", "acceptable"),
         ("sst2", "SST-2.tsv", "negative", "positive"),
         ("mrpc", "MRPC.tsv", "not_equivalent", "equivalent"),
@@ -111,9 +104,7 @@ def test_nine_runs_make_eleven_files(tmp_path, capsys):
         ("wnli", "WNLI.tsv", "not_entailment", "entailment"),
     ],
 )
-def test_names_of_two_classes_become_their_numbers(
-    tmp_path, test_rows, task, file, zero, one
-):
+def test_class_names_become_numbers(tmp_path, test_rows, task, file, zero, one):
     test_rows[file] = 2
     workdir = make_run(tmp_path, task)
     rows = [Prediction(0, None, one, ()), Prediction(1, None, zero, ())]
@@ -148,14 +139,14 @@ def test_official_data_must_have_the_official_number_of_rows(tmp_path):
     assert texts_of(output)["WNLI.tsv"].count("\n") == 147
 
 
-def test_a_missing_row_of_storyworld_is_found_too(tmp_path, test_rows):
+def test_a_missing_row_of_storyworld_is_refused_too(tmp_path, test_rows):
     workdir = make_run(tmp_path, "wnli")
     test_rows["WNLI.tsv"] = NUM_ROWS + 1
     with pytest.raises(ValueError, match=r"WNLI.tsv has 5 rows; 6 are expected"):
         run(tmp_path / "a.zip", workdir, allow_partial=True)
 
 
-def test_only_synthetic_and_partial_submissions_are_warned_about(tmp_path, capsys):
+def test_a_partial_submission_gives_a_warning(tmp_path, capsys):
     workdir = make_run(tmp_path, "wnli", task_dir="/data/glue_data")
     predictions.write(workdir, "test", make_rows("wnli", 146))
     run(tmp_path / "a.zip", workdir, allow_partial=True)
@@ -174,7 +165,8 @@ def test_missing_tasks_are_named(tmp_path):
 def test_two_runs_of_a_task_are_refused(tmp_path):
     first, second = (make_run(tmp_path / name, "cola") for name in "ab")
     with pytest.raises(
-        ValueError, match=f"{first} and {second} are both runs of cola; one a task is"
+        ValueError,
+        match=f"{first} and {second} are both runs of cola; one run for each",
     ):
         run(tmp_path / "a.zip", first, second)
 
@@ -198,7 +190,7 @@ def test_a_run_without_predictions_is_refused(tmp_path):
         run(tmp_path / "a.zip", workdir)
 
 
-def test_a_partial_submission_may_lack_one_of_a_runs_files(tmp_path):
+def test_a_partial_submission_may_lack_one_file_of_a_run(tmp_path):
     workdir = make_run(tmp_path, "mnli")
     (workdir / "predictions/ax.jsonl").unlink()
     run(tmp_path / "a.zip", workdir, allow_partial=True)
@@ -213,7 +205,7 @@ def test_a_partial_submission_may_lack_one_of_a_runs_files(tmp_path):
         ("evaluate", "cola", "job 'evaluate' on task 'cola'"),
     ],
 )
-def test_a_run_that_glue_does_not_score_is_refused(tmp_path, job, task, what):
+def test_a_run_outside_of_glue_is_refused(tmp_path, job, task, what):
     workdir = tmp_path / "run"
     config = dataclasses.replace(RunConfig(), job=job, task=TaskConfig(name=task))
     write_config(workdir, config)
@@ -236,11 +228,3 @@ def test_indices_must_count_from_0(tmp_path):
         ValueError, match=r"test.jsonl line 1 has index 1; 0 is expected"
     ):
         run(tmp_path / "a.zip", workdir, allow_partial=True)
-
-
-def test_help_shows_flags_and_an_example():
-    lines = app._help(submit, submit._FLAGS).splitlines()
-    assert len(lines) <= 30
-    assert max(map(len, lines)) <= 88
-    assert any(line.startswith("    python -m gpt1_jax.submit runs/") for line in lines)
-    assert "  --output: Zip to write. (required)" in lines

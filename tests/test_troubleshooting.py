@@ -23,28 +23,30 @@ def text_of(node: ast.AST) -> str | None:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """All strings in the package's code."""
+    """The strings in the package's code."""
     trees = [ast.parse(path.read_text()) for path in ROOT.glob("gpt1_jax/**/*.py")]
     found = (text_of(node) for tree in trees for node in ast.walk(tree))
     return [text for text in found if text]
 
 
-def is_of(message: str, text: str) -> bool:
+def matches(message: str, text: str) -> bool:
     """Returns whether `text` begins like `message`, where `...` matches anything."""
     parts = [re.escape(part) for part in re.split(r"\.\.\.(?!\.)", message)]
     return re.match(".*?".join(parts), text, re.DOTALL) is not None
 
 
-def test_page_explains_many_messages_and_each_once():
+def test_page_explains_each_message_once():
     assert len(MESSAGES) >= 25
     assert len(set(MESSAGES)) == len(MESSAGES)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_message_is_one_of_the_code(message, texts):
+def test_message_is_in_the_code(message, texts):
     assert len(re.sub(r"\W|\.\.\.", "", message)) > 8
-    assert any(is_of(message, text) for text in texts)
+    assert any(matches(message, text) for text in texts)
 
 
-def test_message_that_the_code_lacks_is_not_found(texts):
-    assert not any(is_of("no experiment file ...; a Perl file", text) for text in texts)
+def test_message_that_is_not_in_the_code_is_not_found(texts):
+    assert not any(
+        matches("no experiment file ...; a Perl file", text) for text in texts
+    )

@@ -21,21 +21,25 @@ from gpt1_jax.config import COMPUTE_DTYPES, paths_of
 from gpt1_jax.errors import UserError, suggestion
 
 
+def define_required(
+    name: str, meaning: str, flag_values: flags.FlagValues
+) -> flags.FlagHolder[str]:
+    """Defines a flag for a string that the user has to give."""
+    return flags.DEFINE_string(
+        name, None, meaning, required=True, flag_values=flag_values
+    )
+
+
 def define_checkpoint(
     flag_values: flags.FlagValues, what: str = "A workdir"
 ) -> flags.FlagHolder[str]:
     """Defines --checkpoint, for commands that use a trained model."""
-    return flags.DEFINE_string(
-        "checkpoint",
-        None,
-        f"{what}, or its checkpoints/STEP.",
-        required=True,
-        flag_values=flag_values,
-    )
+    meaning = f"{what}, or its checkpoints/STEP."
+    return define_required("checkpoint", meaning, flag_values)
 
 
 def define_compute_dtype(flag_values: flags.FlagValues) -> flags.FlagHolder[str]:
-    """Defines --compute_dtype, for commands that need not use the run's format."""
+    """Defines --compute_dtype, for commands that can replace the run's format."""
     return flags.DEFINE_enum(
         "compute_dtype",
         "",
@@ -52,15 +56,15 @@ def run(
     positionals: str = "",
     is_resumable: bool = False,
 ) -> None:
-    """Parses sys.argv into `flag_values`, runs `main`, exits.
+    """Parses sys.argv into `flag_values`, runs `main` and exits.
 
-    Args: positionals: the name of the positional arguments, as WORKDIR; `main` then
-          takes their list, which holds at least one. Empty: `main` takes nothing.
-          is_resumable: whether the same command resumes work that was interrupted.
+    Args: positionals: the name of the positional arguments, such as WORKDIR; `main`
+          takes the list of them, which is never empty. If "", `main` takes nothing.
+          is_resumable: whether the same command resumes interrupted work.
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
-    # Outside of a training loop, which handles it, SIGTERM acts as Ctrl-C.
+    # SIGTERM acts as Ctrl-C, except in a training loop, which handles it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "--version" in sys.argv[1:]:
         print(f"gpt1_jax {__version__}")
@@ -77,7 +81,7 @@ def run(
         nothing = "no output was written"
         terminal.say(f"interrupted; {resumes if is_resumable else nothing}")
         terminal.flush()
-        # An ordinary exit waits for the writes of other threads.
+        # sys.exit would wait for the writes of other threads.
         os._exit(errors.PREEMPTED)
     sys.exit(code)
 
@@ -85,14 +89,16 @@ def run(
 def _parse_flags(
     flag_values: flags.FlagValues, positionals: str
 ) -> tuple[int, list[str]]:
-    """Parses sys.argv; prints a mistake. Returns the exit code and the positionals."""
+    """Returns the exit code and the positional arguments; prints any mistake."""
     try:
         rest = flag_values(sys.argv)[1:]
     except (flags.Error, UserError) as error:
         return _mistake(_readable(error, flag_values)), []
     if rest and not positionals:
         given = " ".join(rest)
-        mistake = f"unexpected argument {given!r}; only flags; write --NAME=VALUE"
+        mistake = (
+            f"unexpected argument {given!r}; only flags are allowed; write --NAME=VALUE"
+        )
         return _mistake(mistake), []
     if positionals and not rest:
         mistake = f"no {positionals}; at least one is needed; --help shows an example"
@@ -111,7 +117,7 @@ def _readable(error: Exception, flag_values: flags.FlagValues) -> str:
 
 
 def _near(name: str, flag_values: flags.FlagValues) -> str:
-    """Returns the flag or config field that an unknown flag may stand for."""
+    """Returns a hint at the flag or config field that `name` may stand for."""
     if same := paths_of(name):
         return f"did you mean {' or '.join(f'--config.{path}' for path in same)}?"
     known = [f"--{flag}" for flag in flag_values]
@@ -121,8 +127,8 @@ def _near(name: str, flag_values: flags.FlagValues) -> str:
 def _run(main: Callable[[], None]) -> int:
     """Runs `main`; prints its error, if any, in one line; returns the exit code.
 
-    With GPT1_JAX_TRACEBACK=1 in the environment an error keeps its traceback. A bug
-    always does.
+    An error keeps its traceback if GPT1_JAX_TRACEBACK=1 is in the environment. A bug
+    always keeps it.
     """
     try:
         main()
@@ -151,16 +157,16 @@ def _run(main: Callable[[], None]) -> int:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Tells XLA's out-of-memory error from others, without importing JAX.
+    """Returns whether XLA ran out of memory; works without importing JAX.
 
-    orbax reports a full disk as RESOURCE_EXHAUSTED too.
+    RESOURCE_EXHAUSTED alone does not decide: orbax reports a full disk so.
     """
     message = str(error)
     return message.startswith("RESOURCE_EXHAUSTED") and "memory" in message
 
 
 def _named(error: OSError) -> str:
-    """Returns the text of a system error, with the path that was being written."""
+    """Returns the text of a system error, with the path that it is about."""
     notes = getattr(error, "__notes__", [])
     return " ".join([str(error), *notes] if error.filename is None else [str(error)])
 

@@ -33,9 +33,9 @@ class ExperimentFlags(flags.FlagValues):
 
     def __init__(self) -> None:
         super().__init__()
-        self.__dict__["overrides"] = {}  # FlagValues takes attributes for flags
+        self.__dict__["overrides"] = {}  # FlagValues treats attributes as flags
         flags.DEFINE_string(
-            "config", "", "Experiment file, with :words if any.", flag_values=self
+            "config", "", "Experiment file, as FILE or FILE:words.", flag_values=self
         )
 
     def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
@@ -47,8 +47,8 @@ class ExperimentFlags(flags.FlagValues):
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separates --config.GROUP.FIELD=VALUE from the other arguments.
 
-    Also `--config.GROUP.FIELD VALUE` and, for booleans, `--config.GROUP.FIELD` and
-    `--noconfig.GROUP.FIELD`. Of two values for one field the last counts.
+    Accepts `--config.GROUP.FIELD VALUE` too and, for booleans, `--config.GROUP.FIELD`
+    and `--noconfig.GROUP.FIELD`. The last value of a field counts.
 
     Example: ["main", "--config=a.py", "--config.seed=1", "--config.train.remat"] ->
              ["main", "--config=a.py"], {"seed": "1", "train.remat": "true"}
@@ -80,7 +80,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def locate(file: Path) -> Path:
-    """Returns `file`, or the package's own experiment of that path if there is none.
+    """Returns `file` if it exists, else the package's experiment of the same path.
 
     Example: experiments/pretrain.py, in a directory without experiments ->
              .../site-packages/experiments/pretrain.py
@@ -108,14 +108,13 @@ def _import_shipped() -> None:
     sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
 
 
-def from_experiment(flag_values: ExperimentFlags) -> RunConfig:
-    """Returns the config of the experiment, without the command line's overrides.
+def resolve(flag_values: ExperimentFlags) -> RunConfig:
+    """Returns the experiment's config with the overrides of the command line.
 
-    Raises: UserError, NotFound: no experiment, or one without a usable get_config.
+    Raises: UserError, NotFound: no usable experiment, or an impossible config.
     """
     file, words = _file_and_words(flag_values)
-    module = _load(file)
-    get_config = getattr(module, "get_config", None)
+    get_config = getattr(_load(file), "get_config", None)
     if get_config is None:
         raise UserError(
             f"{file}: the experiment file has no get_config; a function of the words "
@@ -123,17 +122,9 @@ def from_experiment(flag_values: ExperimentFlags) -> RunConfig:
         )
     with _locating_mistakes():
         config_dict = get_config(words)
-    return config_lib.from_mapping(config_dict)
-
-
-def resolve(flag_values: ExperimentFlags) -> RunConfig:
-    """Returns the config that the command line describes.
-
-    Raises: UserError, NotFound: no experiment, or an impossible config.
-    """
-    config = from_experiment(flag_values)
+    config = config_lib.from_mapping(config_dict)
     given, _ = _given(flag_values)
-    if (file := locate(given)) != given:
+    if file != given:
         terminal.say(f"no {given} here: using the one that comes with gpt1_jax, {file}")
     values = {
         path: config_lib.parse(path, text)
@@ -148,7 +139,7 @@ def resolve(flag_values: ExperimentFlags) -> RunConfig:
 def _locating_mistakes() -> Iterator[None]:
     """Turns an error that ml_collections raises in an experiment into a UserError.
 
-    Such an error is about a field or its type. Any other is a bug and passes through.
+    Such an error concerns a field or its type. Any other error is a bug and passes.
     """
     try:
         yield
@@ -176,7 +167,7 @@ def check(config: RunConfig, overridden: Collection[str]) -> None:
     """
     config_lib.validate(config)
     if config.init.path != "none":
-        # A finished run needs its starting model no longer: the jobs check that.
+        # A finished run does not need its starting model. The jobs check this case.
         from gpt1_jax.workdirs import starting_point  # JAX is slow to import
 
         with contextlib.suppress(NotFound):
@@ -184,8 +175,7 @@ def check(config: RunConfig, overridden: Collection[str]) -> None:
 
 
 def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
-    """Returns every field of a resolved config: value, who set it, meaning, source."""
-    before = config_lib.flatten(from_experiment(flag_values))
+    """Returns a list of all fields: value, who set it, meaning and source."""
     given = config_lib.flatten(config)
     workdir = Path(default_workdir(flag_values))
     final = config_lib.flatten(_inherited(config, workdir))
@@ -196,7 +186,7 @@ def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
             setter = "the model in config.init.path"
         elif path in flag_values.overrides:
             setter = "the command line"
-        elif before[path] != default:
+        elif value != default:
             setter = "the experiment"
         origin = f"set by {setter}; default {default!r}" if setter else "default"
         lines.append(f"{path} = {value!r}  ({origin})")
@@ -205,7 +195,7 @@ def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
 
 
 def _inherited(config: RunConfig, workdir: Path) -> RunConfig:
-    """Returns `config` with what its job takes over from the model in init.path."""
+    """Returns `config` with the fields that its job inherits from init.path."""
     if config.init.path == "none":
         return config
     from gpt1_jax.workdirs import starting_point  # JAX is slow to import

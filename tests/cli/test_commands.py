@@ -1,4 +1,4 @@
-"""The command `gpt1`, overrides on the command line, and --show_config."""
+"""The command `gpt1`, overrides of config fields, and --show_config."""
 
 import sys
 
@@ -6,8 +6,9 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import __main__ as gpt1
-from gpt1_jax import errors
+from gpt1_jax import errors, main
 from gpt1_jax.cli import experiment
+from tests import command_lines
 from tests.processes import Command, run_module
 
 PRETRAIN = ["main", "--config", "experiments/pretrain.py"]
@@ -91,6 +92,17 @@ def test_show_config_lists_each_field_with_value_setter_meaning_and_source(tmp_p
     assert "optim.b1 = 0.9  (default)\n" in out
     assert "Source of the default: Sec. 4.1." in out
     assert not list(tmp_path.iterdir())  # nothing was run
+
+
+def test_show_config_runs_the_experiment_once(tmp_path, capsys):
+    file = tmp_path / "noisy.py"
+    file.write_text(
+        """print("the experiment runs")
+from experiments.pretrain import get_config
+"""
+    )
+    command_lines.run(main, config=file, show_config=True)
+    assert capsys.readouterr().out.count("the experiment runs") == 1
 
 
 def test_show_config_shows_what_a_run_inherits(pretrained_workdir, tmp_path):

@@ -1,4 +1,4 @@
-"""The loop around a job that is made of counters."""
+"""The training loop, run with a fake job whose state is a counter."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ CONFIG = TrainConfig(
 
 
 class Record:
-    """A fake job and metrics log that note what happens, in order."""
+    """A fake job and metrics log that record their calls in order."""
 
     def __init__(self, total_steps: int = 11, more: dict | None = None, **hooks):
         self.scores: dict[int, float | None] = {}
@@ -90,13 +90,27 @@ class Record:
         return [step for event, step in self.events if event == kind]
 
 
-def interrupt(number: int = signal.SIGTERM, *, at: int):
-    """A hook that sends this process a signal at one step."""
-    return lambda step: os.kill(os.getpid(), number) if step == at else None
+def interrupt(number: int = signal.SIGTERM, *, at: int, times: int = 1):
+    """Returns a hook that sends this process a signal at one step."""
+
+    def hook(step: int) -> None:
+        for _ in range(times if step == at else 0):
+            os.kill(os.getpid(), number)
+
+    return hook
 
 
-def value_at(place: int, value: float):
-    return lambda step: value if step == place else float(step)
+def value_at(bad_step: int, value: float):
+    """Returns a hook with `value` at one step and the step's number at the others."""
+    return lambda step: value if step == bad_step else float(step)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> dict[str, float]:
+    """The loop's clock: clock["now"] is the time, which only the test changes."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
+    return clock
 
 
 @pytest.mark.parametrize("first", [0, 1, 6, 10, 11])
@@ -121,7 +135,7 @@ def test_each_due_step_has_one_row_evaluation_and_checkpoint(first):
         assert record.steps(kind) == [step for step in steps if step > first], kind
 
 
-def test_zero_means_never_but_at_the_end():
+def test_intervals_of_zero_evaluate_and_save_at_the_end_only():
     cfg = TrainConfig(log_every_steps=2, eval_every_steps=0, checkpoint_every_steps=0)
     record = Record()
     record.fit(cfg=cfg)
@@ -143,13 +157,13 @@ def test_rows_hold_means_rate_and_scores_of_their_own_step():
         assert row == expected
 
 
-def test_a_row_is_written_before_its_checkpoint_and_after_those_before():
+def test_all_rows_up_to_a_checkpoint_are_written_before_it():
     record = Record()
     record.fit(cfg=dataclasses.replace(CONFIG, log_every_steps=1))
     assert record.steps("row") == list(range(1, 12))
     for step in record.steps("save"):
-        place = record.events.index(("save", step))
-        rows = [number for kind, number in record.events[:place] if kind == "row"]
+        events = record.events[: record.events.index(("save", step))]
+        rows = [number for kind, number in events if kind == "row"]
         assert rows == list(range(1, step + 1))
 
 
@@ -160,44 +174,37 @@ def test_metrics_are_read_one_step_late():
     assert record.events.index(("train", 6)) < record.events.index(("row", 5))
 
 
-def test_rate_leaves_out_evaluation_and_saving(monkeypatch):
-    clock = {"now": 0.0}
-
+def test_rate_excludes_evaluation_and_saving(clock):
     def takes(seconds: float):
         def hook(step: int) -> None:
             clock["now"] += seconds
 
         return hook
 
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
     record = Record(train=takes(2.0), evaluate=takes(1000.0), save=takes(1000.0))
     record.fit(cfg=dataclasses.replace(CONFIG, log_every_steps=1))
     rates = [row["train/tokens_per_second"] for row in record.rows.values()]
-    # Reading one step late puts a step's end where the next one's is: 0 to 4 seconds.
+    # Metrics are read one step late, so an interval is 0 to 4 seconds.
     assert all(rate >= 64 / 4 for rate in rates)
     assert sum(rate == 32 for rate in rates) >= 4
 
 
-def test_rate_covers_all_steps_since_the_last_row_also_across_a_save(monkeypatch):
-    clock = {"now": 0.0}
-
+def test_rate_covers_all_steps_since_the_last_row_even_across_a_save(clock):
     def train(step: int) -> None:
         clock["now"] += 100.0 if step == 1 else 1.0
 
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
     record = Record(
         more={"tokens_at": lambda step: 10 if step == 0 else 1}, train=train
     )
     cfg = TrainConfig(log_every_steps=6, eval_every_steps=0, checkpoint_every_steps=5)
     record.fit(cfg=cfg)
-    # Steps 1 to 6, read while step 7 runs.
+    # The tokens of steps 1 to 6 over their time and that of step 7, already started.
     assert record.rows[6]["train/tokens_per_second"] == 15 / 106
 
 
-def test_rate_leaves_out_compiling(monkeypatch):
-    """A step takes 1 s, a compilation 1000 s, and begins once the step has ended."""
-    clock, compiled = {"now": 0.0}, set()
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock["now"])
+def test_rate_excludes_compiling(clock):
+    """A step takes 1 s, a compilation 1000 s; it begins when the step has ended."""
+    compiled = set()
 
     def compile_step(state: TrainState, batch: int) -> None:
         clock["now"] += 1000.0
@@ -216,18 +223,18 @@ def test_rate_leaves_out_compiling(monkeypatch):
     record = Record(more=hooks, train=train)
     record.fit(cfg=TrainConfig(log_every_steps=1, eval_every_steps=0))
     rates = [row["train/tokens_per_second"] for row in record.rows.values()]
-    # Reading one step late puts a step's end where the next one's is: 0 to 2 seconds.
+    # Metrics are read one step late, so an interval is 0 to 2 seconds.
     assert clock["now"] == 3 * 1000 + 11
     assert min(rates) >= 64 / 2
 
 
-def test_further_steps_are_evaluated_where_a_job_asks(monkeypatch):
+def test_the_steps_that_a_job_lists_are_evaluated_too():
     record = Record(more={"eval_steps": range(5, 12, 5)})
     record.fit()
     assert record.steps("evaluate") == [4, 5, 8, 10, 11]
 
 
-def test_each_evaluated_step_is_saved_with_its_score_where_the_best_is_kept():
+def test_each_evaluated_step_is_saved_with_its_score_if_the_best_is_kept():
     record = Record(more={"best_by": "eval/loss"})
     record.fit()
     assert record.steps("save") == [4, 5, 7, 8, 10, 11]
@@ -236,7 +243,9 @@ def test_each_evaluated_step_is_saved_with_its_score_where_the_best_is_kept():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("bad_step", [1, 5, 6, 7, 11])
-def test_a_loss_that_is_not_finite_fails_the_run_before_it_is_saved(value, bad_step):
+def test_a_loss_that_is_not_finite_fails_the_run_before_anything_is_saved(
+    value, bad_step
+):
     record = Record(loss=value_at(bad_step, value))
     with pytest.raises(
         errors.RunFailed, match=rf"train/loss is {value} at step {bad_step};"
@@ -246,7 +255,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_before_it_is_saved(value, bad_s
     assert record.steps("save") == [step for step in (5, 7, 10) if step < bad_step]
 
 
-def test_a_score_that_is_not_finite_fails_the_run_before_it_is_saved():
+def test_a_score_that_is_not_finite_fails_the_run_before_anything_is_saved():
     cfg = dataclasses.replace(CONFIG, checkpoint_every_steps=4)
     record = Record(eval_loss=value_at(8, math.nan))
     with pytest.raises(errors.RunFailed, match="eval/loss is nan at step 8;"):
@@ -281,33 +290,18 @@ def test_a_signal_in_the_last_step_lets_the_run_finish():
     assert record.steps("save")[-1] == 11
 
 
-def test_a_second_signal_stops_at_once():
-    def twice(step: int) -> None:
-        if step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    record = Record(train=twice)
-    with pytest.raises(KeyboardInterrupt):
-        record.fit()
-    assert record.steps("save") == [5]
-
-
-def test_a_second_signal_stops_a_run_in_the_background_too():
-    """What a shell starts there ignores SIGINT, until it has been asked to stop."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def twice(step: int) -> None:
-        if step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_second_signal_stops_at_once(handler):
+    """A shell makes its background processes ignore SIGINT, hence SIG_IGN."""
+    before = signal.signal(signal.SIGINT, handler)
+    record = Record(train=interrupt(signal.SIGINT, at=6, times=2))
     try:
         with pytest.raises(KeyboardInterrupt):
-            Record(train=twice).fit()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            record.fit()
+        assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
+    assert record.steps("save") == [5]
 
 
 def test_handlers_are_restored_whatever_happens():
@@ -318,7 +312,7 @@ def test_handlers_are_restored_whatever_happens():
     assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
 
 
-def test_trains_outside_the_main_thread_too():
+def test_trains_in_other_threads_than_the_main_one():
     record = Record()
     thread = threading.Thread(target=record.fit)
     thread.start()
@@ -327,13 +321,13 @@ def test_trains_outside_the_main_thread_too():
 
 
 def stopped_in_evaluation(at: int):
-    """Batches of an evaluation, in the fourth of which a signal comes."""
+    """Returns evaluation batches of which the fourth, at one step, sends a signal."""
 
     def batches(step: int):
         for batch in range(1, 8):
             if (step, batch) == (at, 4):
                 os.kill(os.getpid(), signal.SIGTERM)
-            assert (step, batch) != (at, 6), "evaluation went on"
+            assert (step, batch) != (at, 6), "evaluation continued"
             yield batch
 
     return batches
@@ -341,33 +335,35 @@ def stopped_in_evaluation(at: int):
 
 @pytest.mark.parametrize("at", [4, 8, 11])
 @pytest.mark.parametrize("best_by", ["", "eval/loss"])
-def test_a_signal_leaves_an_evaluation_which_the_resume_does_again(at, best_by):
-    """Rows, scores and checkpoints are then as those of an unbroken run."""
-    unbroken = Record(more={"best_by": best_by})
-    unbroken.fit()
-    broken = Record(more={"best_by": best_by}, batches=stopped_in_evaluation(at))
+def test_a_signal_ends_an_evaluation_which_the_resumed_run_repeats(at, best_by):
+    """The rows, scores and checkpoints equal those of an uninterrupted run."""
+    whole = Record(more={"best_by": best_by})
+    whole.fit()
+    interrupted = Record(more={"best_by": best_by}, batches=stopped_in_evaluation(at))
     with pytest.raises(errors.Preempted, match=f"stopped at step {at} and saved"):
-        broken.fit()
-    assert broken.steps("train")[-1] == broken.steps("save")[-1] == at
-    assert broken.scores[at] is None
-    last = broken.rows.pop(at)
+        interrupted.fit()
+    assert interrupted.steps("train")[-1] == interrupted.steps("save")[-1] == at
+    assert interrupted.scores[at] is None
+    last = interrupted.rows.pop(at)
     assert not any("eval/" in name for name in last)
 
-    resumed = Record(more={"best_by": best_by, "set_score": broken.scores.__setitem__})
+    resumed = Record(
+        more={"best_by": best_by, "set_score": interrupted.scores.__setitem__}
+    )
     resumed.last_row = {"step": at} | last
     resumed.fit(at)
     assert resumed.events[:2] == [("evaluate", at), ("completed", at)]
     assert resumed.rows[at].pop("step") == at
-    scores = broken.scores | resumed.scores
+    scores = interrupted.scores | resumed.scores
     if best_by:
-        assert scores == unbroken.scores
-    rows = broken.rows | resumed.rows
-    for row in (*rows.values(), *unbroken.rows.values()):
+        assert scores == whole.scores
+    rows = interrupted.rows | resumed.rows
+    for row in (*rows.values(), *whole.rows.values()):
         del row["train/tokens_per_second"]
-    assert rows == unbroken.rows
+    assert rows == whole.rows
 
 
-def test_an_evaluation_that_is_done_again_can_be_left_again():
+def test_a_repeated_evaluation_can_be_interrupted_again():
     resumed = Record(batches=stopped_in_evaluation(4))
     resumed.last_row = {"step": 4, "train/loss": 4.0}
     with pytest.raises(errors.Preempted, match="stopped at step 4 and saved"):
@@ -376,7 +372,7 @@ def test_an_evaluation_that_is_done_again_can_be_left_again():
 
 
 class Skipping(Record):
-    """A job whose step tells which of its steps were skipped."""
+    """A job that skips some steps and reports them in its metrics."""
 
     def __init__(self, workdir, bad_steps, resumed_step: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -398,7 +394,7 @@ def noted(workdir) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def test_skipped_steps_are_counted_and_what_they_held_is_noted(tmp_path, capsys):
+def test_skipped_steps_are_counted_and_their_contents_are_written(tmp_path, capsys):
     record = Skipping(tmp_path, {2, 6, 7})
     record.fit()
     counts = {step: row["train/skipped"] for step, row in record.rows.items()}
@@ -413,7 +409,7 @@ def test_skipped_steps_are_counted_and_what_they_held_is_noted(tmp_path, capsys)
     assert f"step 6: train/loss is nan; it is skipped; {tmp_path}/skipped" in said
 
 
-def test_a_resumed_run_counts_on_from_the_steps_that_it_keeps(tmp_path):
+def test_a_resumed_run_continues_the_count_of_the_steps_that_it_keeps(tmp_path):
     Skipping(tmp_path, {2, 6, 7}).fit()
     with (tmp_path / "skipped.jsonl").open("a") as file:
         file.write('{"step": 9, "to')
@@ -426,7 +422,7 @@ def test_a_resumed_run_counts_on_from_the_steps_that_it_keeps(tmp_path):
 
 @pytest.mark.parametrize("resumed_step", [0, 5, 20])
 def test_ten_skipped_steps_in_a_row_fail_the_run(tmp_path, resumed_step):
-    """Also where the run was broken in between."""
+    """The count continues when the run is interrupted in between."""
     bad = {2, *range(13, 40)}
     if resumed_step:
         Skipping(tmp_path, bad, total_steps=resumed_step).fit()
@@ -439,7 +435,7 @@ def test_ten_skipped_steps_in_a_row_fail_the_run(tmp_path, resumed_step):
     assert 20 in record.steps("save") or resumed_step == 20
 
 
-def test_nine_skipped_steps_in_a_row_do_not(tmp_path):
+def test_nine_skipped_steps_in_a_row_do_not_fail_the_run(tmp_path):
     record = Skipping(tmp_path, {*range(2, 11), *range(12, 21)}, total_steps=30)
     assert record.fit().step == 30
     assert record.rows[30]["train/skipped"] == 18

@@ -1,4 +1,4 @@
-"""The language-modelling loss: what it averages, and where its dropout acts."""
+"""The language-modelling loss: its average, and where its dropout acts."""
 
 import dataclasses
 import functools
@@ -7,25 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.text.corpus import LMBatch
 from gpt1_jax.models import dropout
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses
+from tests.configs import TINY_MODEL
 
-CFG = ModelConfig(
-    num_layers=1,
-    width=15,
-    num_heads=3,
-    mlp_width=17,
-    context_length=11,
-    compute_dtype="float32",
-)
 VOCAB = 23
 KEY = jax.random.key(5)
-
-
-MODEL = Transformer(CFG, VOCAB)
+MODEL = Transformer(TINY_MODEL, VOCAB)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +25,7 @@ def params(make_params) -> dict:
 
 @functools.cache
 def make_loss(is_train: bool, **changes):
-    model = Transformer(dataclasses.replace(CFG, **changes), VOCAB)
+    model = Transformer(dataclasses.replace(TINY_MODEL, **changes), VOCAB)
     return jax.jit(losses.make_lm_loss(model, is_train=is_train))
 
 
@@ -55,15 +45,15 @@ encode = jax.jit(
 
 
 def oracle(params, batch, table_VD=None) -> tuple[float, int]:
-    """The sum and the number of the counted targets' losses, one by one."""
+    """Returns the sum of the counted targets' losses, and their number."""
     h_BLD = np.asarray(encode(params, batch.tokens_BL[:, :-1]), np.float64)
     table_VD = params["embed"]["token"] if table_VD is None else table_VD
     logits_BLV = h_BLD @ np.asarray(table_VD, np.float64).T
     total, count = 0.0, 0
     for row, num_targets in enumerate(batch.num_targets_B):
-        for place in range(num_targets):
-            logits_V = logits_BLV[row, place]
-            target = batch.tokens_BL[row, place + 1]
+        for position in range(num_targets):
+            logits_V = logits_BLV[row, position]
+            target = batch.tokens_BL[row, position + 1]
             total += np.log(np.exp(logits_V).sum()) - logits_V[target]
             count += 1
     return total, count
@@ -76,7 +66,7 @@ def test_loss_is_the_mean_over_counted_targets(params):
     np.testing.assert_allclose(loss, total / count, rtol=1e-5)
     np.testing.assert_allclose(sums["loss"][0], total, rtol=1e-5)
     assert sums["loss"][1] == count
-    # Not the mean over all positions, nor the mean of the rows' means.
+    # It is neither the mean over all positions nor the mean of the rows' means.
     assert abs(oracle(params, batch((11,) * 4))[0] / 44 - loss) > 0.05
     rows = [
         batch()._replace(num_targets_B=n * np.eye(4, dtype=int)[i])
@@ -122,7 +112,7 @@ NO_DROPOUT = dict.fromkeys(
 
 
 @pytest.mark.parametrize("site", NO_DROPOUT)
-def test_each_rate_changes_the_training_loss(params, site):
+def test_each_dropout_rate_changes_the_training_loss(params, site):
     plain, _ = make_loss(is_train=False)(params, batch(), KEY)
     without, _ = make_loss(is_train=True, **NO_DROPOUT)(params, batch(), KEY)
     some = make_loss(is_train=True, **NO_DROPOUT | {site: 0.5})(params, batch(), KEY)[0]
@@ -137,7 +127,7 @@ def test_embedding_dropout_reaches_the_input_and_the_softmax(params):
     dropped = jax.jit(dropout.drop_embeddings, static_argnums=1)(params, 0.5, table_key)
     total, count = oracle(dropped, batch())
     np.testing.assert_allclose(loss, total / count, rtol=1e-5)
-    # A table that was dropped in one place only would be told apart.
+    # Dropout in one of these places only would give another loss.
     for name in ("token", "position"):
         partly = dropped | {"embed": dropped["embed"] | {name: params["embed"][name]}}
         assert abs(oracle(partly, batch())[0] / count - loss) > 1e-2
@@ -153,16 +143,16 @@ def test_gradient_of_the_training_loss_equals_finite_differences(params):
         grad_fn = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
         _, gradient = grad_fn(params, batch(), KEY)
         for part in params:
-            way = jax.tree.map(
+            delta = jax.tree.map(
                 lambda p: 1e-6 * rng.standard_normal(p.shape), params[part]
             )
-            there, back = (
+            higher, lower = (
                 grad_fn(
-                    params | {part: jax.tree.map(move, params[part], way)}, batch(), KEY
+                    params | {part: jax.tree.map(f, params[part], delta)}, batch(), KEY
                 )
-                for move in (np.add, np.subtract)
+                for f in (np.add, np.subtract)
             )
-            products = jax.tree.map(lambda g, w: (g * w).sum(), gradient[part], way)
+            products = jax.tree.map(lambda g, d: (g * d).sum(), gradient[part], delta)
             slope = sum(jax.tree.leaves(products))
-            found = there[0][0] - back[0][0]
+            found = higher[0][0] - lower[0][0]
             np.testing.assert_allclose(found, 2 * slope, rtol=1e-5, err_msg=part)

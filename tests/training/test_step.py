@@ -1,5 +1,6 @@
-"""The train step: accumulation, its counter, and its keys."""
+"""The train step: accumulation, counter, keys and skipped steps."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,23 +9,19 @@ import numpy as np
 import optax
 import pytest
 
-from gpt1_jax.config import ModelConfig, OptimConfig
+from gpt1_jax.config import OptimConfig
 from gpt1_jax.data.text.corpus import LMBatch
 from gpt1_jax.models.backbone import init_params as init_transformer
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses, optim
 from gpt1_jax.training import step as step_lib
+from tests.configs import TINY_MODEL
 
-CFG = ModelConfig(
-    num_layers=1,
-    width=15,
-    num_heads=3,
-    mlp_width=17,
-    context_length=7,
+CFG = dataclasses.replace(
+    TINY_MODEL,
     embedding_dropout=0.25,
     residual_dropout=0.25,
     attention_dropout=0.25,
-    compute_dtype="float32",
 )
 VOCAB, BATCH = 23, 8
 NAMES = {"loss", "grad_norm", "param_norm", "learning_rate", "skipped"}
@@ -46,7 +43,7 @@ def batch(row_B=range(BATCH)) -> LMBatch:
 
 @pytest.fixture(scope="module")
 def step_once(make_params):
-    """(batch, accumulation_steps) -> the gradients of a step, and its sums."""
+    """(batch, accumulation_steps) -> the gradients of a step, and its metrics."""
     tx = optax.sgd(optax.constant_schedule(1.0))
     before = make_params(MODEL)
     loss_fn = losses.make_lm_loss(MODEL, is_train=True)
@@ -68,19 +65,24 @@ def step_once(make_params):
 
 
 def distance(tree, reference) -> float:
-    """The largest relative difference, over leaves."""
+    """Returns the largest relative difference over all leaves."""
     return max(
         float(np.abs(x - y).max() / np.abs(y).max())
         for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(reference), strict=True)
     )
 
 
+def global_norm(tree) -> float:
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
+    return np.sqrt(sum((leaf**2).sum() for leaf in leaves))
+
+
 @pytest.mark.parametrize("accumulation_steps", [2, 4])
-def test_accumulation_changes_no_gradient_no_mask_and_no_sum(
+def test_accumulation_changes_neither_gradients_nor_masks_nor_metrics(
     step_once, accumulation_steps
 ):
     gradients, sums = step_once(batch())
-    # The masks matter: with other rows' masks gradients are others.
+    # The masks have an effect: those of other rows give other gradients.
     assert distance(step_once(batch(np.arange(BATCH)[::-1]))[0], gradients) > 0.05
     accumulated, their_sums = step_once(batch(), accumulation_steps)
     assert distance(accumulated, gradients) < 1e-5
@@ -91,20 +93,16 @@ def test_accumulation_changes_no_gradient_no_mask_and_no_sum(
     assert sums["grad_norm"][1] == 1
 
 
-def test_param_norm_is_of_the_parameters_after_the_update(step_once, make_params):
+def test_param_norm_is_taken_after_the_update(step_once, make_params):
     gradients, sums = step_once(batch())
-    after = jax.tree.map(np.subtract, make_params(MODEL), gradients)
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(after)]
-    norm = np.sqrt(sum((leaf**2).sum() for leaf in leaves))
+    norm = global_norm(jax.tree.map(np.subtract, make_params(MODEL), gradients))
     np.testing.assert_allclose(sums["param_norm"][0], norm, rtol=1e-5)
-    assert abs(float(optax.tree.norm(make_params(MODEL))) / norm - 1) > 1e-3
+    assert abs(global_norm(make_params(MODEL)) / norm - 1) > 1e-3
 
 
 def test_grad_norm_is_the_global_norm(step_once):
     gradients, sums = step_once(batch())
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradients)]
-    norm = np.sqrt(sum((leaf**2).sum() for leaf in leaves))
-    np.testing.assert_allclose(sums["grad_norm"][0], norm, rtol=1e-4)
+    np.testing.assert_allclose(sums["grad_norm"][0], global_norm(gradients), rtol=1e-4)
 
 
 def test_each_step_counts_itself_and_uses_its_own_key():
@@ -128,11 +126,11 @@ def test_each_step_counts_itself_and_uses_its_own_key():
             np.testing.assert_allclose(changes[seed, step], expected, rtol=1e-4)
             now = after
     assert len(set(changes.values())) == 6
-    # Runs of all seeds share one program.
+    # All seeds share one program.
     assert train_step._cache_size() == 1
 
 
-def test_a_compiled_step_has_a_program_for_each_shape():
+def test_a_compiled_step_has_one_program_for_each_shape():
     def loss_fn(params, batch, key):
         loss = (params * batch["x"]).sum()
         return loss, {"loss": (loss, jnp.ones(()))}
@@ -168,7 +166,7 @@ def test_keys_depend_on_seed_step_and_purpose_only():
         assert bits(traced) == bits(step_lib.step_key(seed, 4))
 
 
-def test_no_setting_of_the_process_changes_the_numbers(step_once):
+def test_the_default_prng_of_the_process_changes_no_number(step_once):
     def init_params(key):
         return init_transformer(MODEL, key)
 
@@ -195,7 +193,7 @@ def test_a_fresh_state_is_a_function_of_the_seed():
     assert moments.mu["kernel"].shape == (3, 5)
 
 
-def test_rows_are_dealt_in_turn():
+def test_microbatches_take_rows_in_turn():
     rows = jnp.stack([jnp.arange(6), 10 * jnp.arange(6)], axis=1)
     np.testing.assert_array_equal(
         step_lib.split_microbatches(3)(rows),
@@ -205,13 +203,11 @@ def test_rows_are_dealt_in_turn():
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 @pytest.mark.parametrize("what", ["loss", "gradient", "nothing"])
-def test_a_step_that_is_not_finite_changes_nothing_but_the_counts(
-    what, accumulation_steps
-):
-    """One example of six is bad; only the loss or the gradient shows it."""
+def test_a_step_that_is_not_finite_changes_the_counts_only(what, accumulation_steps):
+    """One of six examples gives a loss, or a gradient, that is not finite."""
 
     def loss_fn(params, batch, key):
-        # The square root has no gradient at 0; the loss has none that is finite at inf.
+        # The square root has an infinite gradient at 0.
         loss = (params * batch["x"] + jnp.sqrt(params * batch["zero"])).mean()
         total = loss + jax.lax.stop_gradient(batch["more"].mean())
         return total, {"loss": (total, jnp.ones(()))}
@@ -252,8 +248,8 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counts(
 
 
 @pytest.mark.parametrize("name", ["openai_adam", "adamw"])
-def test_the_schedule_goes_on_over_a_skipped_step(name):
-    """The rate that is logged is the one that the update was made with."""
+def test_the_schedule_advances_at_a_skipped_step(name):
+    """The logged learning rate is the one that the update used."""
 
     def loss_fn(params, batch, key):
         loss = (params * batch).sum()

@@ -1,4 +1,4 @@
-"""The objective of a task against numpy in float64, a sequence at a time."""
+"""A task's loss, compared with numpy in float64, one sequence at a time."""
 
 import dataclasses
 
@@ -6,22 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.tasks.batches import TaskBatch
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses
 from gpt1_jax.training.losses import TaskObjective
+from tests.configs import TINY_MODEL
 
-CFG = ModelConfig(
-    num_layers=1,
-    width=15,
-    num_heads=3,
-    mlp_width=17,
-    context_length=11,
-    embedding_dropout=0.0,
-    residual_dropout=0.0,
-    attention_dropout=0.0,
-    compute_dtype="float32",
+CFG = dataclasses.replace(
+    TINY_MODEL, embedding_dropout=0.0, residual_dropout=0.0, attention_dropout=0.0
 )
 VOCAB = 23
 MODEL = Transformer(CFG, VOCAB)
@@ -40,6 +32,11 @@ def batch(A: int, labels) -> TaskBatch:
     tokens_BAL *= np.arange(L) < lengths_BA[..., None]
     row_B = np.arange(B, dtype=np.uint32)
     return TaskBatch(tokens_BAL, lengths_BA, np.array(labels, np.float32), row_B)
+
+
+def single_rows(batch: TaskBatch) -> list[TaskBatch]:
+    """Returns a batch of one example for each example of `batch`."""
+    return [TaskBatch(*(x[row : row + 1] for x in batch)) for row in range(B)]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +66,7 @@ def hidden(params, tokens_NL):
 
 
 def lm_oracle(params, batch: TaskBatch) -> float:
-    """A mean over a sequence's predictions, then over sequences."""
+    """Returns the mean loss of a sequence's predictions, averaged over sequences."""
     means = []
     tokens_NL = batch.tokens_BAL.reshape(-1, L)
     h_NLD = np.asarray(hidden(params, tokens_NL), np.float64)
@@ -116,7 +113,7 @@ def task_oracle(target: str, logits_C: np.ndarray, label: float) -> float:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_loss_is_the_tasks_and_half_the_language_models(name, params):
+def test_loss_is_the_task_loss_plus_half_the_lm_loss(name, params):
     A, C, aim, labels = CASES[name]
     given, params = batch(A, labels), with_head(params, C)
     loss, sums = make_loss(aim)(params, given, KEY)
@@ -132,15 +129,14 @@ def test_loss_is_the_tasks_and_half_the_language_models(name, params):
     )
 
 
-def test_the_language_models_loss_is_normalised_per_sequence(params):
+def test_lm_loss_is_averaged_over_each_sequence_first(params):
     given = batch(1, [0] * B)
     assert len(set(given.lengths_BA.reshape(-1).tolist())) > 2
     backbone = dict(params)
     per_sequence = lm_oracle(backbone, given)
     _, sums = make_loss(objective())(with_head(params, 2), given, KEY)
     per_token, count = 0.0, 0
-    for row in range(B):
-        one = TaskBatch(*(x[row : row + 1] for x in given))
+    for one in single_rows(given):
         targets = int(one.lengths_BA[0, 0]) - 1
         per_token += lm_oracle(backbone, one) * targets
         count += targets
@@ -149,7 +145,7 @@ def test_the_language_models_loss_is_normalised_per_sequence(params):
     np.testing.assert_allclose(found, per_sequence, rtol=1e-5)
 
 
-def test_lambda_zero_leaves_the_language_model_out(params):
+def test_lm_coef_zero_removes_the_lm_loss(params):
     given, params = batch(1, [0, 1, 0, 1, 0]), with_head(params, 2)
     both, _ = make_loss(objective())(params, given, KEY)
     alone, sums = make_loss(objective(lm_coef=0.0))(params, given, KEY)
@@ -170,7 +166,7 @@ def test_padding_changes_nothing(params):
 
 
 def test_classifier_dropout_is_shared_by_the_choices_of_an_example(params):
-    """Equal choices stay equal, whatever is dropped; examples differ."""
+    """Dropout keeps equal choices equal; equal examples differ."""
     aim = objective(is_choice=True, lm_coef=0.0, dropout=0.5)
     given, params = batch(3, [0] * B), with_head(params, 1)
     same = given._replace(
@@ -181,10 +177,7 @@ def test_classifier_dropout_is_shared_by_the_choices_of_an_example(params):
     np.testing.assert_allclose(loss, np.log(3), rtol=1e-6)
     graded = dataclasses.replace(aim, target="mse", is_choice=False)
     loss_fn = make_loss(graded)
-    found = {
-        float(loss_fn(params, TaskBatch(*(x[row : row + 1] for x in same)), KEY)[0])
-        for row in range(B)
-    }
+    found = {float(loss_fn(params, one, KEY)[0]) for one in single_rows(same)}
     assert len(found) == B
 
 
@@ -194,8 +187,5 @@ def test_dropout_depends_on_the_key_and_not_on_the_other_rows(params):
     loss_fn = make_loss(aim)
     first, second = (loss_fn(params, given, jax.random.key(n))[0] for n in (3, 4))
     assert first != second
-    rows = [
-        loss_fn(params, TaskBatch(*(x[row : row + 1] for x in given)), KEY)[0]
-        for row in range(B)
-    ]
+    rows = [loss_fn(params, one, KEY)[0] for one in single_rows(given)]
     np.testing.assert_allclose(loss_fn(params, given, KEY)[0], np.mean(rows), rtol=1e-5)

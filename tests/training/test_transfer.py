@@ -1,4 +1,4 @@
-"""What is taken over from a trained model, by name."""
+"""Copying parameters from a trained model by name."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def full(shape, value: float = 0.0) -> np.ndarray:
 
 
 def model(value: float, *, rows: int, layers=LAYERS, width: int = 3) -> dict:
-    """Parameters whose every number is `value`."""
+    """Returns parameters that all equal `value`."""
     params = {
         "embed": {
             "token": full((rows, width), value),
@@ -30,13 +30,13 @@ def fresh() -> dict:
 
 
 def values(params: dict) -> dict:
-    """The numbers of each part, by its top-level name and table."""
+    """Returns the numbers of each block, each table and the head."""
     found = {name: params[name]["attention"]["qkv"]["bias"] for name in LAYERS}
     return found | params["embed"] | {"head": params["head"]["bias"]}
 
 
 @pytest.mark.parametrize(
-    ("num_layers", "taken"),
+    ("num_layers", "copied"),
     [
         (-1, {"token", "position", *LAYERS}),
         (0, {"token", "position"}),
@@ -45,17 +45,17 @@ def values(params: dict) -> dict:
         (-2, set()),
     ],
 )
-def test_embeddings_and_the_first_layers_are_taken(num_layers, taken):
+def test_embeddings_and_the_first_layers_are_copied(num_layers, copied):
     trained = model(1.0, rows=8) | {"head": {"bias": full(2, 1.0)}}
     moved = transfer.transfer(fresh(), trained, num_layers)
     for name, found in values(moved.params).items():
-        expected = np.full(found.shape, 1.0 if name in taken else 0.0)
+        expected = np.full(found.shape, 1.0 if name in copied else 0.0)
         if name == "token":
-            expected[8:] = 0.0  # the specials, which it has not
+            expected[8:] = 0.0  # the trained model has no special tokens
         np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
-def test_specials_of_a_fine_tuned_model_are_taken_but_not_its_head():
+def test_special_tokens_of_a_fine_tuned_model_are_copied_but_not_its_head():
     trained = model(1.0, rows=11) | {"head": {"bias": full(3, 1.0)}}
     moved = transfer.transfer(fresh(), trained, -1)
     assert (np.asarray(moved.params["embed"]["token"]) == 1.0).all()
@@ -64,7 +64,7 @@ def test_specials_of_a_fine_tuned_model_are_taken_but_not_its_head():
     assert moved.unused == ("head/bias",)
 
 
-def test_what_was_taken_left_fresh_and_unused_is_told():
+def test_description_names_copied_fresh_and_unused_parameters():
     moved = transfer.transfer(fresh(), model(1.0, rows=8), 1)
     assert transfer.describe(moved) == (
         "taken: block_00, embed; fresh: block_01, block_02, head, 3 rows of "
