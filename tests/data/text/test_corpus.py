@@ -102,7 +102,7 @@ def test_windows_stay_inside_the_corpus(length, extra, batch_size, step, seed):
 @pytest.mark.parametrize("num_tokens", [0, 1, LENGTH, 2 * LENGTH - 1])
 def test_corpus_shorter_than_two_windows_is_refused(num_tokens):
     assert corpus.windows_per_epoch(2 * LENGTH, LENGTH) == 1
-    message = rf"^{num_tokens} training tokens; at least 14 are needed .*; bring more"
+    message = rf"^{num_tokens} training tokens; at least 14 are needed .*; add more"
     with pytest.raises(ValueError, match=message):
         corpus.windows_per_epoch(num_tokens, LENGTH)
 

@@ -120,7 +120,7 @@ def test_a_cluster_writes_the_bytes_of_one_machine(scheduler, tmp_path):
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     pytest.importorskip("distributed.client")  # the extra `cluster`
     monkeypatch.setattr(executors, "_CONNECT_SECONDS", 0.2)
-    message = r"--dask 127.0.0.1:9: no scheduler answers .*; HOST:PORT of one"
+    message = r"--dask 127.0.0.1:9: no scheduler answers .*; HOST:PORT of a running"
     with (
         pytest.raises(ValueError, match=message),
         executors.choose(0, "127.0.0.1:9", is_worth_processes=True),

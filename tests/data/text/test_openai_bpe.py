@@ -223,22 +223,23 @@ def test_the_one_file_of_newer_versions_is_the_same(as_pairs, tmp_path, tokenize
 
 def test_half_a_pair_is_refused(tmp_path):
     (tmp_path / "vocab.json").write_bytes(small_files()[0])
-    with pytest.raises(FileNotFoundError, match=r"no merges.txt; .* both; add it"):
+    message = r"vocab.json exists, but merges.txt does not; .* both; add it"
+    with pytest.raises(FileNotFoundError, match=message):
         tokenizers.load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("which", "content", "message"),
     [
-        (0, b"", "the vocabulary is no JSON object"),
-        (0, b"[1, 2]", "the vocabulary is no JSON object"),
-        (0, b'{"a": 0, "b": 2}', "the vocabulary is no JSON object"),
-        (0, b'{"a": "0"}', "the vocabulary is no JSON object"),
-        (0, b"\xff", "the vocabulary is no JSON object"),
+        (0, b"", "the vocabulary is not a JSON object"),
+        (0, b"[1, 2]", "the vocabulary is not a JSON object"),
+        (0, b'{"a": 0, "b": 2}', "the vocabulary is not a JSON object"),
+        (0, b'{"a": "0"}', "the vocabulary is not a JSON object"),
+        (0, b"\xff", "the vocabulary is not a JSON object"),
         (0, b'{"a": 0}', "do not belong together"),
-        (1, b"", "the merges are no lines of two pieces"),
-        (1, b"#version: 0.2\na b c\n", "the merges are no lines of two pieces"),
-        (1, b"#version: 0.2\nt \xff\n", "the merges are no lines of two pieces"),
+        (1, b"", "the merges are not lines of two pieces"),
+        (1, b"#version: 0.2\na b c\n", "the merges are not lines of two pieces"),
+        (1, b"#version: 0.2\nt \xff\n", "the merges are not lines of two pieces"),
     ],
 )
 def test_damaged_files_are_refused(which, content, message):
