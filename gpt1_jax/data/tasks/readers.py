@@ -1,8 +1,8 @@
-"""The file formats of the tasks: one generator each, from a file to `Example`s.
+"""Readers of tables: generators of `Example`s from tsv, csv and jsonl files.
 
-No reader knows a task: `rows` says which file of which task has which format. Readers
-neither tokenise nor shuffle. A generator counts each row that it skips in its argument
-`skipped`, by reason; other than that it skips only blank lines.
+No reader knows a task; `layouts` has the format of each task's files. Readers neither
+tokenize nor shuffle. They skip blank lines, and count every other row that they skip in
+the argument `skipped`, by reason.
 """
 
 import collections
@@ -16,17 +16,18 @@ from gpt1_jax.data.tasks.examples import Column, Columns, Example
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import parse_json
 
-# Characters of a file's own column names that a message repeats.
-_MOST_NAMED = 500
+# The most characters of a file's column names that a message repeats.
+_MAX_NAMED_CHARS = 500
 
 SHORT_ROW = "rows with too few columns"
 
 
 def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, str]]:
-    r"""The lines of a UTF-8 file, with their numbers from 1; blank ones if asked for.
+    r"""Yields the number, from 1, and the text of each line of a UTF-8 file.
 
-    A line ends at `\n` or `\r\n` only: texts hold other characters that Unicode calls
-    line ends. A byte-order mark is dropped.
+    A line ends at `\n` or `\r\n` only, as texts contain other characters that Unicode
+    calls line ends. A byte-order mark is dropped.
+    Args:   keeps_blank: False skips lines that are empty or have only spaces.
     Raises: UserError naming the line that is not UTF-8.
     """
     with path.open("rb") as file:
@@ -54,12 +55,12 @@ def read_tsv(
     has_header: bool = True,
     skips_short: bool = False,
 ) -> Iterator[Example]:
-    r"""The rows of a tab-separated file; quotes are characters like any other.
+    """Yields the examples of a tab-separated file; quotes are ordinary characters.
 
     Args:
-      columns: by name, or by place from 0 in a file without a header.
-      skips_short: rows that lack a needed column are skipped and counted (QQP has
-        some); otherwise they are errors.
+      columns: names, or places from 0 in a file without a header.
+      skips_short: skips and counts rows that lack a needed column (QQP has some);
+        otherwise they are errors.
     Raises: UserError naming file and line.
     """
     rows = ((number, line.split("\t")) for number, line in read_lines(path))
@@ -85,15 +86,15 @@ def read_tsv(
 def _find_columns(
     path: Path, header: Sequence[str], columns: Columns
 ) -> dict[Column, int]:
-    """The places of the needed columns in a header."""
+    """Returns the place of each needed column in a header."""
     if not header:
         raise UserError(
             f"{path} is empty; a first line that names the columns is expected; use "
             "the official file"
         )
     found = ", ".join(header)
-    if len(found) > _MOST_NAMED:
-        found = f"{found[:_MOST_NAMED]} ..."
+    if len(found) > _MAX_NAMED_CHARS:
+        found = f"{found[:_MAX_NAMED_CHARS]} ..."
     label = columns.labels.column if columns.labels else None
     missing = [str(column) for column in columns.needed if column not in header]
     if missing == [label]:
@@ -112,7 +113,7 @@ def _find_columns(
 def _check_length(
     row: Sequence[str], places: Mapping[Column, int], num_columns: int, where: str
 ) -> None:
-    """Raises a UserError for a row that lacks a needed column or has one too many."""
+    """Raises UserError for a row that lacks a needed column or has too many columns."""
     if not max(places.values()) < len(row) <= num_columns:
         raise UserError(
             f"{where}: {len(row)} columns; {num_columns} are expected, with "
@@ -123,13 +124,13 @@ def _check_length(
 def read_csv(
     path: Path, skipped: collections.Counter[str], *, columns: Columns
 ) -> Iterator[Example]:
-    """The rows of a comma-separated file with a header and quoted cells.
+    """Yields the examples of a comma-separated file with a header and quoted cells.
 
-    Blank lines between them are no rows, and are counted in `skipped`.
+    Blank lines between rows are skipped and counted.
     Raises: UserError naming file and line.
     """
-    # Lines may end within quotes; only csv knows where a row does.
-    list(read_lines(path))  # says which line is not UTF-8
+    list(read_lines(path))  # raises an error that names a line that is not UTF-8
+    # A line may end within quotes, so the csv module finds the ends of rows.
     text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
     rows = csv.reader(text, strict=True)
     try:
@@ -152,14 +153,16 @@ def read_csv(
     except csv.Error as error:
         raise UserError(
             f"{path}: line {rows.line_num}: {error}; comma-separated cells, quoted "
-            "where need be, are expected; correct the row"
+            "if necessary, are expected; correct the row"
         ) from None
 
 
 def read_jsonl(
     path: Path, skipped: collections.Counter[str], *, columns: Columns
 ) -> Iterator[Example]:
-    """The objects of a file with one JSON object a line; `columns` are its keys.
+    """Yields the examples of a file of JSON objects, one on each line.
+
+    `columns` are the keys of an object.
 
     Raises: UserError naming file and line.
     """

@@ -465,8 +465,8 @@ def test_a_table_without_the_column_is_not_silently_read_as_texts(tmp_path):
     found = loading.read_input(TASKS["sst2"], path)
     assert len(found.examples) == 2
     assert found.notes == (
-        f"{path}: line 1 names no column sentence: each line, it too, is taken as a "
-        "text",
+        f"{path}: line 1 names no column sentence, so each line, including line 1, is "
+        "read as a text",
     )
 
 
@@ -483,7 +483,7 @@ def test_input_for_single_sentences_may_be_one_a_line(tmp_path):
 
 def test_input_that_cannot_be_read_is_refused(tmp_path):
     empty = write(tmp_path, "empty.txt", "\n")
-    with pytest.raises(ValueError, match=r"empty.txt holds no text; one a line is"):
+    with pytest.raises(ValueError, match=r"empty.txt holds no text; one text on each"):
         loading.read_input(TASKS["cola"], empty)
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere; a file of texts"):
         loading.read_input(TASKS["cola"], tmp_path / "nowhere")

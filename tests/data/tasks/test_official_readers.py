@@ -109,7 +109,7 @@ def test_race_level_without_articles_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answers": ["A"]}, "2 questions, 2 times options, 1 answers; article, and"),
+        ({"answers": ["A"]}, "2 questions, 2 lists of options, 1 answers; article"),
         ({"answers": ["A", "E"]}, "'x q1 _' has 4 options and the answer 'E'; article"),
         ({"answers": ["A", "BC"]}, "the answer 'BC'"),
         ({"options": [["a"] * 4, ["a"] * 3]}, "'x q1 _' has 3 options and the answer"),

@@ -90,7 +90,7 @@ def test_story_cloze_is_read_back(prepare):
         assert both[context] == Example(("e", "f, g"), n % 2, context)
     for split in (train, dev):
         (note,) = split.notes
-        assert "as many as the released code's, but others" in note
+        assert "as many stories as in the released code, but different ones" in note
 
 
 def test_unlabelled_story_cloze_has_no_labels(prepare):
@@ -295,7 +295,7 @@ def test_data_that_is_not_prepared_is_refused_with_the_command(tmp_path):
         r"has no prepared glue/rte; glue/rte/VERSION/dataset_info.json is expected "
         r"there; run `python -c \"import tensorflow_datasets.text.glue, "
         r"tensorflow_datasets as t; t.builder\('glue/rte', data_dir='.*', "
-        r"file_format='array_record'\).download_and_prepare\(\)\"` \(race, lm1b and "
+        r"file_format='array_record'\).download_and_prepare\(\)\"` \(to prepare race, "
     )
     with pytest.raises(FileNotFoundError, match=message):
         load("rte", "dev", str(tmp_path))
@@ -322,7 +322,7 @@ def test_data_in_another_file_format_is_refused(prepare, tmp_path):
     (info,) = (tmp_path / "tfds").rglob("dataset_info.json")
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     message = (
-        r"1.1.0 is in the format tfrecord; array_record is expected, as it alone .*; "
+        r"1.1.0 is in the format tfrecord; array_record is expected, as no other .*; "
         r"move it away, then run `python -c"
     )
     with pytest.raises(ValueError, match=message):
