@@ -1,4 +1,4 @@
-"""Texts written as files: what is a book of its own, and what shares a file."""
+"""Data sets of texts that are written to the cache as files."""
 
 import pytest
 
