@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gpt1_jax.data.text import preparation
+from gpt1_jax.data.text import encoding, preparation
 from gpt1_jax.training import loop
 from gpt1_jax.workdirs import checksums, metrics_log
 from gpt1_jax.workdirs import workdir as workdir_lib
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module or class, the name of a function in it, and True to kill after the call.
 PLACES: dict[str, tuple[Any, str, bool]] = {
-    "a group of books is encoded": (preparation, "encode_group", True),
+    "a group of books is encoded": (encoding, "encode_group", True),
     "a store is put together": (preparation, "_assemble", False),
     "a config is written": (workdir_lib, "write_config", False),
     "a step": (loop._Reporter, "report", False),

@@ -14,9 +14,9 @@ import numpy as np
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import score, storyworld
-from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.config import DataConfig, ModelConfig, RunConfig
 from gpt1_jax.data.tasks import loading, registry
-from gpt1_jax.data.text import preparation, tokenizers
+from gpt1_jax.data.text import preparation, recipes, tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.interop import huggingface, openai, weights
 from gpt1_jax.workdirs import metrics_log
@@ -72,7 +72,7 @@ class Corpus:
         ]
         text = " ".join(f"the boat of {n} sank near the old pier ." for n in range(90))
         self.tokenizer_dir = directory / "tokenizer"
-        tokenizers.learn([text], 300).save(self.tokenizer_dir)
+        tokenizers.train([text], 300).save(self.tokenizer_dir)
         self.released_dir = directory / "openai"
         self._write_weights()
 
@@ -134,13 +134,10 @@ def corpus_bytes(corpus: Corpus, rng: random.Random, directory: Path) -> None:
     pattern = str(directory / "*.txt")
 
     def call() -> None:
-        recipe = preparation.make_recipe(
-            pattern,
-            eval_pattern="",
-            holdout_fraction=0.3,
-            tokenizer=str(corpus.tokenizer_dir),
-            vocab_size=300,
+        config = DataConfig(
+            corpus=pattern, holdout_fraction=0.3, tokenizer=str(corpus.tokenizer_dir)
         )
+        recipe = recipes.make_recipe(config)
         store = preparation.prepare(recipe, directory / "store", workers=1)
         assert sum(map(len, store.eval_books)) + len(store.train_tokens) > 0
         assert int(store.train_tokens.max(initial=0)) < store.tokenizer.vocab_size

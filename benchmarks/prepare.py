@@ -28,7 +28,7 @@ from benchmarks import side_by_side
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import STORYWORLD, DataConfig
-from gpt1_jax.data.text import clean, preparation, tokenizers
+from gpt1_jax.data.text import clean, preparation, recipes, tokenizers
 
 _FLAGS = flags.FlagValues()
 _COMPARISON = side_by_side.define(
@@ -91,14 +91,14 @@ def _config(shared: Path, tokenizer: str = DataConfig.tokenizer) -> DataConfig:
 
 def _make_shared(shared: Path) -> int:
     """Writes cleaned books and vocabularies; returns the size of the original books."""
-    recipe = preparation.recipe_of(_config(shared))
+    recipe = recipes.make_recipe(_config(shared))
     (shared / _CLEANED).mkdir()
     for number, book in enumerate(recipe.books):
         pieces = (clean.standardize(piece) for piece, _ in clean.read_pieces(book.path))
         cleaned = shared / _CLEANED / f"{number:06d}.txt"
         cleaned.write_text("\n".join(pieces).lower(), encoding="utf-8")
     lines = (line for words in _cleaned(shared) for line in words.splitlines())
-    tokenizers.learn(lines, _VOCAB_SIZE.value).save(shared / _OURS)
+    tokenizers.train(lines, _VOCAB_SIZE.value).save(shared / _OURS)
     model = hf_tokenizers.Tokenizer(
         hf_tokenizers.models.BPE(unk_token="<unk>", end_of_word_suffix="</w>")
     )
@@ -140,7 +140,7 @@ def _measure(side: str, shared: Path) -> dict[str, Any]:
 
 
 def _measure_ours(workers: int, shared: Path, output: Path) -> dict[str, Any]:
-    recipe = preparation.recipe_of(_config(shared, str(shared / _OURS)))
+    recipe = recipes.make_recipe(_config(shared, str(shared / _OURS)))
     began = time.perf_counter()
     store = preparation.prepare(recipe, output, workers)
     seconds = time.perf_counter() - began

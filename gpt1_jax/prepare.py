@@ -16,7 +16,7 @@ from absl import flags
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data.text import preparation
+from gpt1_jax.data.text import preparation, recipes
 
 _DEFAULTS = DataConfig()
 
@@ -85,7 +85,7 @@ def main() -> None:
         vocab_size=_VOCAB_SIZE.value,
         tfds_dir=_TFDS_DIR.value,
     )
-    recipe = preparation.recipe_of(config)
+    recipe = recipes.make_recipe(config)
     output = Path(_OUTPUT.value).expanduser().resolve()
     store = preparation.prepare(recipe, output, _WORKERS.value, dask=_DASK.value)
     terminal.say(preparation.describe(store))

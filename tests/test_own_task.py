@@ -6,7 +6,6 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gpt1_jax import errors
@@ -18,7 +17,6 @@ from gpt1_jax.data.tasks import (
     Task,
     loading,
     readers,
-    records,
     registry,
     validation,
 )
@@ -198,16 +196,15 @@ def test_invalid_example_is_refused_when_its_split_is_loaded(
         loading.load(task, "train", task_dir=tmp_path)
 
 
-def test_examples_with_different_numbers_of_choices_are_refused():
-    def encode(text):
-        return np.zeros(len(text), np.uint32)
-
-    # 2 + 4 sequences could be regrouped as three examples of 2.
+def test_examples_from_python_are_checked_too():
+    # 2 + 4 sequences: a number that can be regrouped as three examples of 2.
     examples = [Example(("a", "b"), 0), Example(("a", "b", "c", "d"), 0)]
-    with pytest.raises(errors.UserError, match=r"example 1: 4 choices; 2 are expected"):
-        records.make_records(
-            row(**CHOICE), examples, encode, records.make_layout(100, 20)
-        )
+    message = r"rows of tone, example 1: 4 choices; 2 are expected"
+    with pytest.raises(errors.UserError, match=message):
+        classifier.make_examples(row(**CHOICE), examples)
+    message = r"rows of tone, example 0: label 2; an integer from 0 to 1 is expected"
+    with pytest.raises(errors.UserError, match=message):
+        classifier.make_examples(row(), [Example(("a",), 2)])
 
 
 def test_official_tasks_are_not_saved(tmp_path):

@@ -12,11 +12,11 @@ import numpy as np
 
 from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
-from gpt1_jax.data.tasks import batches, registry
+from gpt1_jax.data.tasks import batches, registry, validation
 from gpt1_jax.data.tasks import records as records_lib
 from gpt1_jax.data.tasks.examples import Columns, Example, Split
 from gpt1_jax.data.tasks.records import NUM_SPECIALS, Records
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.data.tasks.task_data import TaskData
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
@@ -195,7 +195,7 @@ class Classifier:
 
         Args:   rows: a text each, for tasks on single texts; a tuple of texts each, in
                 the order of the task's columns; or Examples.
-        Raises: UserError: a row is none of these.
+        Raises: UserError: a row is none of these, or an Example is invalid.
         """
         examples = make_examples(self.task_model.task, rows)
         if not examples:
@@ -217,7 +217,9 @@ def make_examples(task: Task, rows: Sequence[Row]) -> list[Example]:
             f"predict was given one {type(rows).__name__}; a list of rows is expected; "
             "put it into a list"
         )
-    return [_make_example(task, row, number) for number, row in enumerate(rows)]
+    examples = [_make_example(task, row, number) for number, row in enumerate(rows)]
+    validation.check_examples(task, examples, f"rows of {task.name}")
+    return examples
 
 
 def _make_example(task: Task, row: Row, number: int) -> Example:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gpt1_jax.data.tasks.rows import PaperScore
+from gpt1_jax.data.tasks.task import PaperScore
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.reporting import paper
 from gpt1_jax.reporting.gains import Gain

@@ -5,7 +5,8 @@ Scores of single tasks, and the best earlier systems', are in data.task_rows.
 
 import dataclasses
 
-from gpt1_jax.data.tasks.rows import TASKS, PaperScore
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.data.tasks.task import PaperScore
 
 # Sec. 4.1: "a very low token level perplexity of 18.4 on this corpus".
 PERPLEXITY = 18.4

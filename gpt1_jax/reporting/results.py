@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
-from gpt1_jax.data.tasks.rows import TASKS, PaperScore
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.data.tasks.task import PaperScore
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.groups import Cell, Group
 from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table

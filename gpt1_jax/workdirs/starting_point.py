@@ -9,7 +9,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import STORYWORLD, Role, RunConfig
 from gpt1_jax.data.tasks import task_data
-from gpt1_jax.data.text import preparation, tokenizers
+from gpt1_jax.data.text import preparation, recipes, tokenizers
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.workdirs import checkpoint, model_store
 from gpt1_jax.workdirs import workdir as workdir_lib
@@ -109,7 +109,7 @@ def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
         return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
     if config.init.path != "none":
         return model_store.tokenizer_of(config.init.path)
-    source = preparation.tokenizer_source(config.data)
+    source = recipes.tokenizer_source(config.data)
     if source != "sentencepiece":
         return tokenizers.load(Path(source))
     if not config.data.corpus:

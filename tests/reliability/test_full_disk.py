@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.breaking import ROOT, check_bit_equal, files_of, finish, start
 from gpt1_jax import files
-from gpt1_jax.data.text import preparation
+from gpt1_jax.data.text import preparation, recipes
 from gpt1_jax.workdirs import checksums
 from gpt1_jax.workdirs.metrics_log import MetricsLog
 from gpt1_jax.workdirs.tensorboard import Board
@@ -116,7 +116,7 @@ def test_a_log_on_a_full_disk_fails_and_does_not_hang(tmp_path):
 def test_a_store_that_does_not_fit_leaves_nothing_half_done(
     make_config, tmp_path, monkeypatch
 ):
-    recipe = preparation.recipe_of(make_config().data)
+    recipe = recipes.make_recipe(make_config().data)
     output = tmp_path / "store"
     with monkeypatch.context() as patched:
         patched.setattr(checksums.os, "fsync", no_space)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from gpt1_jax.data.tasks.rows import PaperScore
+from gpt1_jax.data.tasks.task import PaperScore
 from gpt1_jax.reporting import drawings, figures, paper, runs
 from gpt1_jax.reporting.gains import Gain
 from gpt1_jax.reporting.groups import Cell

@@ -11,7 +11,7 @@ from gpt1_jax.data.tasks.readers import (
     read_tsv,
 )
 from gpt1_jax.data.tasks.registry import register
-from gpt1_jax.data.tasks.rows import File, Task
+from gpt1_jax.data.tasks.task import File, Task
 
 __all__ = [
     "Columns",

@@ -1,6 +1,6 @@
-"""Loading of the tasks' splits, in any format and from any source.
+"""Loading of the splits of tasks, from files or from TFDS.
 
-The task's row decides everything. The result is text; `records` encodes it.
+A task's row has all that is specific to it. The result is text; `records` encodes it.
 """
 
 import collections
@@ -10,7 +10,7 @@ from pathlib import Path
 from gpt1_jax.config import SOURCES
 from gpt1_jax.data.tasks import readers, tfds, validation
 from gpt1_jax.data.tasks.examples import Columns, Example, Split
-from gpt1_jax.data.tasks.rows import Task
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import NotFound, UserError
 
 
@@ -28,8 +28,7 @@ def load(
     Args:
       task_dir: the root of the official folders (CoLA, snli_1.0, RACE ...).
       source: files, or tfds: what the user prepared in `tfds_dir`.
-      check_counts: adds a note if the number of examples is not the official one;
-        False for data that is not official.
+      check_counts: adds a note if the number of examples is not the official one.
     Raises: UserError, NotFound: a missing or damaged file, an invalid example.
     """
     if source not in SOURCES:
@@ -58,7 +57,8 @@ def load(
             f"{path} holds no example for split {split} of {task.name}; at least one "
             "is expected; use the official file"
         )
-    validation.check_examples(task, examples, split)
+    origin = f"task {task.name!r}, split {split}"
+    validation.check_examples(task, examples, origin)
     notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
     official = task.num_examples.get(split, len(examples))
     if check_counts and official != len(examples):
@@ -69,7 +69,7 @@ def load(
     return Split(examples, tuple(notes))
 
 
-def is_there(
+def exists(
     task: Task, split: str, *, task_dir: Path, source: str, tfds_dir: str
 ) -> bool:
     """Returns whether `load` would find files, or prepared data, of a split."""
@@ -82,10 +82,10 @@ def is_there(
 def _find(
     task: Task, split: str, task_dir: Path
 ) -> tuple[Path, Callable[..., Iterator[Example]]]:
-    """Returns path and reader of the first of the split's files that exists."""
+    """Returns the path and the reader of the first file of a split that exists."""
     if not task_dir.is_dir():
         raise NotFound(
-            f"{task_dir} is not a directory; the one that holds the tasks' folders is "
+            f"{task_dir} is not a directory; the one with the folders of the tasks is "
             "expected; set it with --config.data.task_dir=DIR"
         )
     for file in task.files[split]:
@@ -111,10 +111,11 @@ def _find(
 
 
 def read_input(task: Task, path: Path) -> Split:
-    """The user's own examples, without labels.
+    """Returns a user's texts as examples without labels.
 
-    A tsv or, by its name, a csv whose first line names `task.columns` (and context and
-    question columns) among others; for a task of kind single also one text a line.
+    The file is a tsv, or a csv if its name ends in .csv. Its first line names the
+    columns of the task; it may name others. For a task of kind single a file that is no
+    csv may also have one text on each line.
     Raises: UserError, NotFound naming file and line.
     """
     if not path.is_file():
@@ -142,14 +143,16 @@ def read_input(task: Task, path: Path) -> Split:
         examples = tuple(Example((line,), None) for _, line in lines)
         if "\t" in first:
             notes.append(
-                f"{path}: line 1 names no column {task.columns[0]}: each line, it too, "
-                "is taken as a text"
+                f"{path}: line 1 names no column {task.columns[0]}, so each line, "
+                "including line 1, is read as a text"
             )
     else:
         _refuse_blank(path)
         examples = tuple(readers.read_tsv(path, skipped, columns=columns))
     if not any(text.strip() for example in examples for text in example.parts):
-        raise UserError(f"{path} holds no text; one a line is expected; add some")
+        raise UserError(
+            f"{path} holds no text; one text on each line is expected; add some"
+        )
     empty = sum(not text.strip() for example in examples for text in example.parts)
     if empty:
         notes.append(f"{path}: {empty:,} texts are empty")
@@ -157,7 +160,7 @@ def read_input(task: Task, path: Path) -> Split:
 
 
 def _refuse_blank(path: Path) -> None:
-    """Raises UserError for a blank line before the last text: a row for each is due."""
+    """Raises UserError for a blank line before the last text."""
     blank = 0
     for number, line in readers.read_lines(path, keeps_blank=True):
         if not line.strip(" "):

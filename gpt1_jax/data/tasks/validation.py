@@ -1,6 +1,6 @@
 """Checks of a task's row and of its examples, before any training.
 
-A reader checks the form of a file; here the content is checked against the row.
+Readers check the format of a file; this module checks the content against the row.
 """
 
 import numbers
@@ -12,15 +12,15 @@ from gpt1_jax.data.tasks.examples import (
     Columns,
     Example,
 )
-from gpt1_jax.data.tasks.rows import KINDS, Task
+from gpt1_jax.data.tasks.task import KINDS, Task
 from gpt1_jax.errors import UserError
 
-# The texts of an example; a choice has as many as answers.
+# The number of texts in an example; a choice has one for each answer.
 _NUM_PARTS = {"single": 1, "pair": 2, "similarity": 2}
 
 
 def check_task(task: Task) -> None:
-    """Checks all that the row alone tells.
+    """Checks a row without reading its files.
 
     Raises: UserError naming the task and the first contradiction in its row.
     """
@@ -60,7 +60,7 @@ def check_task(task: Task) -> None:
 
 
 def _check_label_names(task: Task, index_of: Mapping[str, int]) -> None:
-    """Raises UserError where a file's labels contradict the order of the classes."""
+    """Raises UserError if a file's labels contradict the order of the classes."""
     allowed = ", ".join(f"{name}: {n}" for n, name in enumerate(task.classes))
     if not index_of:
         raise UserError(
@@ -77,24 +77,24 @@ def _check_label_names(task: Task, index_of: Mapping[str, int]) -> None:
             )
 
 
-def check_examples(task: Task, examples: Iterable[Example], split: str) -> None:
-    """Checks the parts and labels of a split.
+def check_examples(task: Task, examples: Iterable[Example], origin: str) -> None:
+    """Checks the parts and labels of examples.
 
-    Raises: UserError naming task, split and number of the first invalid example.
+    Raises: UserError naming `origin` and the number of the first invalid example.
     """
     num_choices = 0
     for number, example in enumerate(examples):
-        where = f"task {task.name!r}, split {split}, example {number}"
-        check_parts(task, example, where, num_choices)
+        where = f"{origin}, example {number}"
+        _check_parts(task, example, where, num_choices)
         num_choices = len(example.parts)
         if example.label is not None:
             _check_label(task, example, where)
 
 
-def check_parts(task: Task, example: Example, where: str, num_choices: int = 0) -> None:
+def _check_parts(task: Task, example: Example, where: str, num_choices: int) -> None:
     """Checks how many texts an example has.
 
-    Args:   num_choices: the answers of the examples before it; 0: it is the first.
+    Args:   num_choices: the answers of the example before it; 0: it is the first.
     Raises: UserError naming `where`.
     """
     found = len(example.parts)
@@ -114,7 +114,7 @@ def check_parts(task: Task, example: Example, where: str, num_choices: int = 0) 
 
 
 def _check_label(task: Task, example: Example, where: str) -> None:
-    """Raises UserError for a label that is no class, choice or score of the task."""
+    """Raises UserError for a label that is not a class, choice or score of the task."""
     label = example.label
     if task.classes or task.kind == "choice":
         count = len(task.classes or example.parts)

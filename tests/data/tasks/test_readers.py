@@ -1,40 +1,23 @@
-import collections
 import json
 
 import pytest
-from sklearn.model_selection import train_test_split
 
 from gpt1_jax.data.tasks import readers
 from gpt1_jax.data.tasks.examples import Columns, Example, Labels
 from gpt1_jax.data.tasks.readers import SHORT_ROW
 from gpt1_jax.errors import UserError
+from tests.data.tasks.reading import CLOZE, read, write
 
 BINARY = {"0": 0, "1": 1}
 SENTENCE = Columns(("sentence",), Labels("label", BINARY))
 PAIR = Columns(("a", "b"), Labels("label", {"yes": 0, "no": 1}))
-CLOZE = Columns(
-    ("End1", "End2"), Labels("Right", {"1": 0, "2": 1}), context=("S1", "S2")
-)
-
-
-def write(tmp_path, content, name="file.txt"):
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def read(reader, path, **more):
-    """The examples, and what was skipped."""
-    skipped = collections.Counter()
-    return list(reader(path, skipped, **more)), dict(skipped)
 
 
 def texts(examples):
     return [example.parts for example in examples]
 
 
-def test_quotes_of_a_tsv_are_characters(tmp_path):
+def test_quotes_in_a_tsv_are_ordinary_characters(tmp_path):
     path = write(tmp_path, 'sentence\tlabel\n"open\t1\nclose"\t0\n""\t1\n')
     examples, _ = read(readers.read_tsv, path, columns=SENTENCE)
     assert examples == [
@@ -66,7 +49,7 @@ def test_columns_are_found_by_name_in_any_order(tmp_path):
     assert examples == [Example(("1a", "1b"), 1), Example(("", "2b"), 0)]
 
 
-def test_file_without_header_is_read_by_place_from_its_first_line(tmp_path):
+def test_file_without_header_is_read_by_place(tmp_path):
     path = write(tmp_path, "src\t1\t*\tOne.\nsrc\t0\t\tTwo.\n")
     columns = Columns((3,), Labels(1, BINARY))
     examples, _ = read(readers.read_tsv, path, columns=columns, has_header=False)
@@ -90,7 +73,7 @@ def test_short_rows_are_errors_unless_the_format_has_some(tmp_path):
     assert skipped == {SHORT_ROW: 2}
 
 
-def test_a_message_repeats_no_more_of_endless_column_names_than_can_be_read(tmp_path):
+def test_a_message_shortens_very_long_column_names(tmp_path):
     path = write(tmp_path, "9" * 100_000 + "\ttext\n")
     message = r"the columns are 9+ \.\.\.; a, b must"
     with pytest.raises(UserError, match=message) as found:
@@ -98,12 +81,12 @@ def test_a_message_repeats_no_more_of_endless_column_names_than_can_be_read(tmp_
     assert len(str(found.value)) < 1000
 
 
-def test_row_that_lacks_only_columns_that_are_not_needed_is_read(tmp_path):
+def test_row_without_unneeded_columns_is_read(tmp_path):
     path = write(tmp_path, "label\ta\tb\tlabel1\tlabel2\nno\tx\ty\tno\n")
     assert read(readers.read_tsv, path, columns=PAIR)[0] == [Example(("x", "y"), 1)]
 
 
-def test_row_with_a_column_too_many_is_refused_with_its_line(tmp_path):
+def test_row_with_too_many_columns_is_refused_with_its_line(tmp_path):
     path = write(tmp_path, "sentence\tlabel\nx\t1\n\na tab\tin it\t1\n")
     message = r"file.txt: line 4: 3 columns; 2 are expected, .*; correct or remove"
     for skips_short in (False, True):
@@ -115,7 +98,7 @@ def test_row_with_a_column_too_many_is_refused_with_its_line(tmp_path):
         read(readers.read_tsv, path, columns=columns, has_header=False)
 
 
-def test_wrong_columns_are_refused_with_those_there_are(tmp_path):
+def test_missing_columns_are_refused_with_those_of_the_file(tmp_path):
     path = write(tmp_path, "index\ttext\n0\tx\n")
     message = (
         r"file.txt: line 1: the columns are index, text; sentence, label must be among"
@@ -172,7 +155,7 @@ def test_rows_without_a_gold_label_are_skipped_and_counted(tmp_path):
     assert read(readers.read_jsonl, write(tmp_path, lines), columns=columns) == expected
 
 
-def test_dash_is_a_wrong_label_where_none_may_be_absent(tmp_path):
+def test_dash_is_a_wrong_label_unless_labels_may_be_absent(tmp_path):
     path = write(tmp_path, "a\tb\tlabel\nx\ty\t-\n")
     with pytest.raises(ValueError, match="line 2: label '-'"):
         read(readers.read_tsv, path, columns=PAIR)
@@ -191,7 +174,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path):
             read(reader, path, columns=SENTENCE)
 
 
-def test_jsonl_line_that_is_no_object_with_the_keys_is_refused(tmp_path):
+def test_jsonl_line_without_the_keys_is_refused(tmp_path):
     good = '{"sentence": "x", "label": "1", "more": [1]}\n'
     assert read(readers.read_jsonl, write(tmp_path, good), columns=SENTENCE)[0] == [
         Example(("x",), 1)
@@ -233,151 +216,3 @@ def test_csv_row_that_is_malformed_is_refused_with_its_line(tmp_path):
         path = write(tmp_path, f'{header}1,"a\na",b,c,d,1\n{row}\n')
         with pytest.raises(ValueError, match=message):
             read(readers.read_csv, path, columns=CLOZE)
-
-
-def test_released_part_is_that_of_scikit_learn():
-    rows = list(range(1871))
-    train, dev = train_test_split(rows, test_size=374, random_state=3535999445)
-    assert readers.released_part(rows, "train") == train
-    assert readers.released_part(rows, "dev") == dev
-    assert (len(train), len(dev)) == (1497, 374)
-
-
-def test_released_part_of_fewer_rows_is_in_proportion():
-    rows = list(range(100))
-    train, dev = (readers.released_part(rows, part) for part in ("train", "dev"))
-    assert len(dev) == 20
-    assert sorted(train + dev) == rows
-    assert dev != rows[:20]
-
-
-def test_story_cloze_parts_share_no_story(tmp_path):
-    rows = "".join(f"{n},a{n},b,c,d,{n % 2 + 1}\n" for n in range(10))
-    path = write(tmp_path, "Id,S1,S2,End1,End2,Right\n" + rows)
-    train, dev = (
-        read(readers.read_story_cloze, path, columns=CLOZE, part=part)[0]
-        for part in ("train", "dev")
-    )
-    assert (len(train), len(dev)) == (8, 2)
-    assert len({example.context for example in train + dev}) == 10
-    for example in train + dev:
-        assert example.label == int(example.context[1]) % 2
-
-
-MSR = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n"
-STRINGS = Columns(("#1 String", "#2 String"), Labels("Quality", BINARY))
-
-
-def test_msr_rows_are_in_dev_if_both_their_ids_are(tmp_path):
-    rows = [
-        ("1", "7", "8", 'a "quoted', "b"),
-        ("0", "7", "9", "c", "d"),
-        ("1", "8", "7", "e", "f"),
-    ]
-    path = write(tmp_path, MSR + "".join("\t".join(row) + "\r\n" for row in rows))
-    with pytest.raises(FileNotFoundError, match=r"mrpc_dev_ids.tsv does not exist; it"):
-        read(readers.read_msr_paraphrase, path, columns=STRINGS, part="train")
-    write(tmp_path, "7\t8\r\n1\t2\r\n", "mrpc_dev_ids.tsv")
-    parts = {
-        part: read(readers.read_msr_paraphrase, path, columns=STRINGS, part=part)[0]
-        for part in ("train", "dev")
-    }
-    assert parts == {
-        "train": [Example(("c", "d"), 0), Example(("e", "f"), 1)],
-        "dev": [Example(('a "quoted', "b"), 1)],
-    }
-
-
-def article(name, num_questions=2, **changes):
-    questions = [f"{name} q{n} _" for n in range(num_questions)]
-    options = [[f"{q} {letter}" for letter in "ABCD"] for q in questions]
-    content = {
-        "id": f"{name}.txt",
-        "article": f"Article\n{name}",
-        "questions": questions,
-        "options": options,
-        "answers": list("DBCA"[:num_questions]),
-    }
-    return json.dumps(content | changes)
-
-
-def test_race_gives_a_choice_for_each_question_in_order(tmp_path):
-    for name in ("middle/2", "middle/10", "high/1"):
-        write(tmp_path, article(name.replace("/", "")), f"{name}.txt")
-    write(tmp_path, "no article", "middle/readme.md")
-    examples, _ = read(readers.read_race, tmp_path, levels=("middle", "high"))
-    assert [example.question for example in examples] == [
-        f"{name} q{n} _" for name in ("middle10", "middle2", "high1") for n in (0, 1)
-    ]
-    assert examples[1] == Example(
-        parts=tuple(f"middle10 q1 _ {letter}" for letter in "ABCD"),
-        label=1,
-        context="Article\nmiddle10",
-        question="middle10 q1 _",
-    )
-    assert [example.label for example in examples[:2]] == [3, 1]
-    examples, _ = read(readers.read_race, tmp_path, levels=("high",))
-    assert [example.context for example in examples] == ["Article\nhigh1"] * 2
-
-
-def test_race_level_without_articles_is_refused(tmp_path):
-    write(tmp_path, article("x"), "middle/1.txt")
-    message = r"high holds no article; RACE's \*.txt files, .*; unpack RACE.tar.gz"
-    with pytest.raises(FileNotFoundError, match=message):
-        read(readers.read_race, tmp_path, levels=("middle", "high"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"answers": ["A"]}, "2 questions, 2 times options, 1 answers; article, and"),
-        ({"answers": ["A", "E"]}, "'x q1 _' has 4 options and the answer 'E'; article"),
-        ({"answers": ["A", "BC"]}, "the answer 'BC'"),
-        ({"options": [["a"] * 4, ["a"] * 3]}, "'x q1 _' has 3 options and the answer"),
-    ],
-)
-def test_race_article_that_is_malformed_is_refused(tmp_path, changes, message):
-    write(tmp_path, article("x", **changes), "middle/1.txt")
-    with pytest.raises(ValueError, match=f"middle/1.txt: .*{message}"):
-        read(readers.read_race, tmp_path, levels=("middle",))
-
-
-def test_race_file_of_another_kind_is_refused(tmp_path):
-    for content, message in (
-        ('{"article": "x"}', "no questions, options, answers; article, and as many"),
-        ("[]", "no article, questions, options, answers; article, and"),
-        ("{", "Expecting .*; JSON is expected; use the official file"),
-    ):
-        write(tmp_path, content, "middle/1.txt")
-        with pytest.raises(ValueError, match=f"middle/1.txt: {message}"):
-            read(readers.read_race, tmp_path, levels=("middle",))
-
-
-BEE = "The bee sat on the flower because it was hungry.\nit\nThe bee,the flower\n"
-
-
-def test_dpr_label_is_the_place_of_the_answer_whatever_its_case(tmp_path):
-    path = write(
-        tmp_path,
-        f"{BEE}The flower\n\n{BEE}The bee\n\n\n"
-        "Ann saw Bob, but he hid.\nhe\nAnn, Bob \nBob",
-    )
-    examples, _ = read(readers.read_dpr, path)
-    sentence = "The bee sat on the flower because it was hungry."
-    assert examples == [
-        Example(("The bee", "the flower"), 1, sentence, "it"),
-        Example(("The bee", "the flower"), 0, sentence, "it"),
-        Example(("Ann", "Bob"), 1, "Ann saw Bob, but he hid.", "he"),
-    ]
-
-
-def test_dpr_block_that_is_malformed_is_refused_with_its_line(tmp_path):
-    good = f"{BEE}The bee\n\n"
-    for bad, message in (
-        (f"{BEE}\n{BEE}The bee\n", r"line 6: not four lines together; sentence, pro"),
-        (BEE, r"line 6: not four lines together"),
-        (f"{BEE}A bee\n", r"line 9: answer 'A bee' for 'The bee,the flower'; one of"),
-        ("s\nit\na,b,c\na\n", r"line 9: answer 'a' for 'a,b,c'; one of two cand"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            read(readers.read_dpr, write(tmp_path, good + bad))

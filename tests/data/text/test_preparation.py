@@ -1,19 +1,14 @@
 import concurrent.futures
 import dataclasses
-import functools
 import hashlib
 import json
 import multiprocessing
-from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data.text import clean, preparation, tokenizers
-from gpt1_jax.data.text import documents as documents_lib
+from gpt1_jax.data.text import encoding, preparation, recipes, tokenizers
 
 AWKWARD = {
     "a_crlf.txt": "The boat.\r\n\r\nThe river.\r\n",
@@ -32,19 +27,14 @@ def write(directory, books):
     return f"{directory}/*.txt"
 
 
-def recipe_of(pattern, tokenizer="sentencepiece", **changes):
-    settings = {"eval_pattern": "", "holdout_fraction": 0.01, "vocab_size": 400}
-    return preparation.make_recipe(
-        str(pattern), tokenizer=str(tokenizer), **(settings | changes)
-    )
-
-
-def names(recipe, split):
-    return {book.path.name for book in recipe.books if book.split == split}
+def make_recipe(pattern, tokenizer="sentencepiece", **changes):
+    settings = {"holdout_fraction": 0.01, "vocab_size": 400} | changes
+    config = DataConfig(corpus=str(pattern), tokenizer=str(tokenizer), **settings)
+    return recipes.make_recipe(config)
 
 
 def contents(directory):
-    """Name -> bytes of all files below."""
+    """Returns the bytes of all files below `directory` by name."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -54,7 +44,7 @@ def contents(directory):
 
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory, story_books):
-    """The glob of a directory with long and awkward books."""
+    """Returns the glob of a directory with long and awkward books."""
     directory = tmp_path_factory.mktemp("stories")
     books = {path.name: path.read_text() for path in story_books.iterdir()}
     return write(directory, books | AWKWARD)
@@ -62,33 +52,33 @@ def stories(tmp_path_factory, story_books):
 
 @pytest.fixture
 def in_processes(monkeypatch):
-    """Small corpora are cut into many groups and go to worker processes."""
-    monkeypatch.setattr(preparation, "_WORTH_PROCESSES_BYTES", 0)
-    monkeypatch.setattr(preparation, "_GROUP_BYTES", 5000)
+    """Splits small corpora into many groups, and uses worker processes."""
+    monkeypatch.setattr(encoding, "_WORTH_PROCESSES_BYTES", 0)
+    monkeypatch.setattr(encoding, "_GROUP_BYTES", 5000)
 
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """The outputs of all calls of encode_group."""
-    calls, real = [], preparation.encode_group
+    """Collects the outputs of all calls of encode_group."""
+    calls, real = [], encoding.encode_group
 
     def encode_group(paths, tokenizer_dir, dtype, output):
         calls.append(output)
         real(paths, tokenizer_dir, dtype, output)
 
-    monkeypatch.setattr(preparation, "encode_group", encode_group)
+    monkeypatch.setattr(encoding, "encode_group", encode_group)
     return calls
 
 
-def test_books_that_clean_away_are_refused(tmp_path, tokenizer_dir):
-    # Control characters are no white space, and yet nothing of them is left.
+def test_books_that_are_empty_after_cleaning_are_refused(tmp_path, tokenizer_dir):
+    # Control characters are not white space, but cleaning removes them.
     pattern = write(tmp_path, {"a.txt": "\x01\x02", "b.txt": "\x03"})
     with pytest.raises(ValueError, match="the train books hold no text"):
-        preparation.prepare(recipe_of(pattern, tokenizer_dir), tmp_path / "store")
+        preparation.prepare(make_recipe(pattern, tokenizer_dir), tmp_path / "store")
 
 
-def test_meta_says_what_is_in_the_store(stories, tokenizer, tokenizer_dir, tmp_path):
-    recipe = recipe_of(stories, tokenizer_dir)
+def test_meta_describes_the_store(stories, tokenizer, tokenizer_dir, tmp_path):
+    recipe = make_recipe(stories, tokenizer_dir)
     store = preparation.prepare(recipe, tmp_path / "store")
     raw = (tmp_path / "store" / "tokens.bin").read_bytes()
     tokens = np.frombuffer(raw, np.uint16)
@@ -120,8 +110,8 @@ def test_meta_says_what_is_in_the_store(stories, tokenizer, tokenizer_dir, tmp_p
     np.testing.assert_array_equal(store.train_tokens, tokens[:train])
 
 
-def test_store_describes_itself(stories, tokenizer_dir, tmp_path):
-    store = preparation.prepare(recipe_of(stories, tokenizer_dir), tmp_path / "store")
+def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
+    store = preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     line = preparation.describe(store)
     tokens = store.meta["tokens"]
     num_valid = len([b for b in store.meta["books"] if b["split"] == "valid"])
@@ -132,40 +122,10 @@ def test_store_describes_itself(stories, tokenizer_dir, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("vocab_size", "dtype"),
-    [(300, "uint16"), (2**16, "uint16"), (2**16 + 1, "uint32")],
-)
-def test_tokens_are_as_wide_as_the_vocabulary_needs(vocab_size, dtype):
-    assert preparation._dtype(vocab_size) == dtype
-    assert np.array(vocab_size - 1).astype(dtype) == vocab_size - 1
-
-
-WORDS = ["the ", "boat ", "é. ", "“no” ", "-- "]
-GAPS = ["\n", "\n\n", " ", "\r\n", "   \n ", " " * 30]
-
-
-@hypothesis.given(
-    st.lists(st.sampled_from(WORDS + GAPS), max_size=40).map("".join),
-    st.integers(8, 24),
-)
-def test_book_in_pieces_has_the_tokens_of_the_whole(
-    tokenizer, tmp_path_factory, content, piece_chars
-):
-    path = tmp_path_factory.getbasetemp() / "in_pieces.txt"
-    path.write_bytes(content.encode())
-    read_pieces = functools.partial(clean.read_pieces, piece_chars=piece_chars)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clean, "read_pieces", read_pieces)
-        found = list(preparation._book_tokens(path, tokenizer))
-    expected = tokenizer.encode(content.replace("\r\n", "\n"))
-    np.testing.assert_array_equal(np.concatenate([[], *found]), expected)
-
-
 def test_five_hundred_tiny_books(tmp_path, tokenizer, tokenizer_dir, encoded):
     books = {f"{n:03}.txt": f"The boat {n}" for n in range(500)}
     pattern = write(tmp_path / "books", books)
-    store = preparation.prepare(recipe_of(pattern, tokenizer_dir), tmp_path / "store")
+    store = preparation.prepare(make_recipe(pattern, tokenizer_dir), tmp_path / "store")
     assert len(encoded) == 1
     everything = np.concatenate([store.train_tokens, *store.eval_books])
     assert [book["name"] for book in store.meta["books"]] != list(books)
@@ -173,21 +133,9 @@ def test_five_hundred_tiny_books(tmp_path, tokenizer, tokenizer_dir, encoded):
     np.testing.assert_array_equal(everything, np.concatenate(expected))
 
 
-def test_groups_are_consecutive_and_bounded(monkeypatch):
-    monkeypatch.setattr(preparation, "_GROUP_BYTES", 10)
-    books = tuple(
-        documents_lib.Book(Path(str(n)), "", size, False, "train")
-        for n, size in enumerate((4, 6, 1, 50, 0, 0, 10, 10, 3))
-    )
-    groups = preparation._groups(books)
-    sizes = [[book.num_bytes for book in group] for group in groups]
-    assert sizes == [[4, 6], [1], [50], [0, 0, 10], [10], [3]]
-    assert [book for group in groups for book in group] == list(books)
-
-
 @pytest.mark.usefixtures("in_processes")
 def test_any_number_of_workers_writes_the_same_bytes(stories, tmp_path):
-    recipe = recipe_of(stories)
+    recipe = make_recipe(stories)
     for workers in (1, 2, 3):
         preparation.prepare(recipe, tmp_path / f"{workers}", workers)
     expected = contents(tmp_path / "1")
@@ -198,24 +146,24 @@ def test_any_number_of_workers_writes_the_same_bytes(stories, tmp_path):
     }
     assert contents(tmp_path / "2") == expected
     assert contents(tmp_path / "3") == expected
-    # Nothing but the stores is left.
+    # Only the stores are left.
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
 
 
 def test_size_of_groups_does_not_change_the_bytes(stories, tmp_path, monkeypatch):
-    recipe = recipe_of(stories)
+    recipe = make_recipe(stories)
     preparation.prepare(recipe, tmp_path / "one_group")
-    monkeypatch.setattr(preparation, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(encoding, "_GROUP_BYTES", 1)
     preparation.prepare(recipe, tmp_path / "many_groups")
     assert contents(tmp_path / "one_group") == contents(tmp_path / "many_groups")
 
 
-def test_vocabulary_is_learnt_from_training_books_alone(tmp_path):
+def test_tokenizer_is_trained_on_training_books_only(tmp_path):
     train = write(
         tmp_path / "t", {"a.txt": "zebra river boat\n" * 99, "b.txt": "zebra"}
     )
     held_out = write(tmp_path / "v", {"a.txt": "giraffe boat\n" * 999})
-    recipe = recipe_of(train, eval_pattern=held_out, vocab_size=280)
+    recipe = make_recipe(train, eval_corpus=held_out, vocab_size=280)
     tokenizer = preparation.prepare(recipe, tmp_path / "store").tokenizer
     assert len(tokenizer.encode("zebra")) == 1
     assert len(tokenizer.encode("boat")) == 1
@@ -225,38 +173,23 @@ def test_vocabulary_is_learnt_from_training_books_alone(tmp_path):
 def test_given_tokenizer_is_used_and_copied(
     stories, tokenizer, tokenizer_dir, tmp_path
 ):
-    recipe = recipe_of(stories, tokenizer_dir, vocab_size=999)
+    recipe = make_recipe(stories, tokenizer_dir, vocab_size=999)
     store = preparation.prepare(recipe, tmp_path / "store")
     assert store.tokenizer.fingerprint == tokenizer.fingerprint
     assert store.meta["vocab_size"] == 400
     assert contents(tmp_path / "store" / "tokenizer") == contents(tokenizer_dir)
-    # Its files count, not where they are; the vocabulary's size is theirs.
-    assert recipe.key == recipe_of(stories, store.directory / "tokenizer").key
-    assert recipe.key != recipe_of(stories).key
+    # The key depends on its files, not on their place; vocab_size is not used.
+    assert recipe.key == make_recipe(stories, store.directory / "tokenizer").key
+    assert recipe.key != make_recipe(stories).key
 
 
-def test_tokenizer_that_is_not_there_is_refused(stories, tmp_path):
+def test_missing_tokenizer_is_refused(stories, tmp_path):
     with pytest.raises(FileNotFoundError, match="no tokenizer in"):
-        preparation.prepare(recipe_of(stories, tmp_path / "no"), tmp_path / "store")
-
-
-def test_key_tells_books_split_and_vocabulary_apart(tmp_path):
-    books = {f"{n}.txt": f"book {n}" for n in range(20)}
-    pattern = write(tmp_path, books)
-    recipe = recipe_of(pattern)
-    keys = {
-        recipe.key,
-        recipe_of(pattern, vocab_size=401).key,
-        recipe_of(pattern, holdout_fraction=0.5).key,
-        dataclasses.replace(recipe, books=recipe.books[:-1]).key,
-    }
-    write(tmp_path, {"3.txt": "book 3!"})
-    keys.add(recipe_of(pattern).key)
-    assert len(keys) == 5
+        preparation.prepare(make_recipe(stories, tmp_path / "no"), tmp_path / "store")
 
 
 def test_prepared_store_is_not_encoded_again(stories, tokenizer_dir, tmp_path, encoded):
-    recipe = recipe_of(stories, tokenizer_dir)
+    recipe = make_recipe(stories, tokenizer_dir)
     preparation.prepare(recipe, tmp_path / "store")
     before = contents(tmp_path)
     assert len(encoded) == 1
@@ -266,17 +199,17 @@ def test_prepared_store_is_not_encoded_again(stories, tokenizer_dir, tmp_path, e
 
 
 class Killed(BaseException):
-    """What no code expects."""
+    """An exception that no code expects."""
 
 
-def test_stopped_preparation_goes_on(stories, tmp_path, monkeypatch, encoded):
-    monkeypatch.setattr(preparation, "_GROUP_BYTES", 5000)
-    recipe = recipe_of(stories)
+def test_stopped_preparation_is_continued(stories, tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr(encoding, "_GROUP_BYTES", 5000)
+    recipe = make_recipe(stories)
     preparation.prepare(recipe, tmp_path / "unbroken")
     num_groups = len(encoded)
     assert num_groups > 4
     encoded.clear()
-    encode_group = preparation.encode_group
+    encode_group = encoding.encode_group
 
     def dies_in_the_third(paths, tokenizer_dir, dtype, output):
         if len(encoded) == 2:
@@ -284,13 +217,13 @@ def test_stopped_preparation_goes_on(stories, tmp_path, monkeypatch, encoded):
             raise Killed
         encode_group(paths, tokenizer_dir, dtype, output)
 
-    monkeypatch.setattr(preparation, "encode_group", dies_in_the_third)
+    monkeypatch.setattr(encoding, "encode_group", dies_in_the_third)
     with pytest.raises(Killed):
         preparation.prepare(recipe, tmp_path / "broken")
     assert not (tmp_path / "broken").exists()
-    monkeypatch.setattr(preparation, "encode_group", encode_group)
-    # The vocabulary is not learnt again either.
-    monkeypatch.setattr(tokenizers, "learn", None)
+    monkeypatch.setattr(encoding, "encode_group", encode_group)
+    # The tokenizer is not trained again either.
+    monkeypatch.setattr(tokenizers, "train", None)
     preparation.prepare(recipe, tmp_path / "broken")
     done = [output.name for output in encoded]
     assert len(done) == len(set(done)) == num_groups
@@ -301,30 +234,30 @@ def test_stopped_preparation_goes_on(stories, tmp_path, monkeypatch, encoded):
 def test_unfinished_work_of_other_books_is_not_used(
     stories, tokenizer_dir, tmp_path, monkeypatch, encoded
 ):
-    preparation.prepare(recipe_of(stories, tokenizer_dir), tmp_path / "expected")
-    encode_group = preparation.encode_group
+    preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "expected")
+    encode_group = encoding.encode_group
 
     def dies_at_the_end(*args):
         encode_group(*args)
         raise Killed
 
-    monkeypatch.setattr(preparation, "encode_group", dies_at_the_end)
-    other = recipe_of(
+    monkeypatch.setattr(encoding, "encode_group", dies_at_the_end)
+    other = make_recipe(
         write(tmp_path / "o", {"a.txt": "a", "b.txt": "b"}), tokenizer_dir
     )
     with pytest.raises(Killed):
         preparation.prepare(other, tmp_path / "store")
-    monkeypatch.setattr(preparation, "encode_group", encode_group)
-    preparation.prepare(recipe_of(stories, tokenizer_dir), tmp_path / "store")
+    monkeypatch.setattr(encoding, "encode_group", encode_group)
+    preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     assert contents(tmp_path / "store") == contents(tmp_path / "expected")
 
 
 def test_store_of_other_settings_is_not_overwritten(stories, tokenizer_dir, tmp_path):
-    preparation.prepare(recipe_of(stories, tokenizer_dir), tmp_path / "store")
+    preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     before = contents(tmp_path)
-    message = r"store holds a store of other books or settings; name another"
+    message = r"store holds a store of other books or settings; .*; name another"
     with pytest.raises(ValueError, match=message):
-        preparation.prepare(recipe_of(stories), tmp_path / "store")
+        preparation.prepare(make_recipe(stories), tmp_path / "store")
     assert contents(tmp_path) == before
 
 
@@ -336,18 +269,18 @@ def test_directory_with_something_else_is_not_overwritten(stories, tmp_path):
         with pytest.raises(
             ValueError, match=f"{name} exists and is not a token store;"
         ):
-            preparation.prepare(recipe_of(stories), tmp_path / name)
+            preparation.prepare(make_recipe(stories), tmp_path / name)
     assert contents(tmp_path) == {"file": b"mine", "full/mine": b"mine"}
 
 
 def test_empty_directory_becomes_the_store(stories, tokenizer_dir, tmp_path):
     (tmp_path / "store").mkdir()
-    recipe = recipe_of(stories, tokenizer_dir)
+    recipe = make_recipe(stories, tokenizer_dir)
     assert preparation.prepare(recipe, tmp_path / "store").meta["key"] == recipe.key
 
 
 def test_two_threads_make_a_store_once(stories, tokenizer_dir, tmp_path, encoded):
-    recipe = recipe_of(stories, tokenizer_dir)
+    recipe = make_recipe(stories, tokenizer_dir)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         futures = [
             pool.submit(preparation.prepare, recipe, tmp_path / "store")
@@ -358,8 +291,8 @@ def test_two_threads_make_a_store_once(stories, tokenizer_dir, tmp_path, encoded
     assert len(encoded) == 1
 
 
-def test_two_processes_may_want_the_same_store(stories, tokenizer_dir, tmp_path):
-    recipe = recipe_of(stories, tokenizer_dir)
+def test_two_processes_may_prepare_the_same_store(stories, tokenizer_dir, tmp_path):
+    recipe = make_recipe(stories, tokenizer_dir)
     preparation.prepare(recipe, tmp_path / "expected")
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
@@ -377,20 +310,24 @@ def test_config_without_a_corpus_is_refused():
         preparation.open_corpus(DataConfig())
 
 
-def test_config_prepares_in_the_cache_once(stories, tokenizer_dir, tmp_path, encoded):
+def test_corpus_of_a_config_is_prepared_in_the_cache_once(
+    stories, tokenizer_dir, tmp_path, encoded
+):
     config = DataConfig(
         corpus=stories, tokenizer=str(tokenizer_dir), cache_dir=str(tmp_path / "cache")
     )
     store = preparation.open_corpus(config)
-    recipe = recipe_of(stories, tokenizer_dir)
+    recipe = make_recipe(stories, tokenizer_dir)
     assert store.directory == tmp_path / "cache" / "stores" / recipe.key[:32]
     assert preparation.open_corpus(config).fingerprint == store.fingerprint
     assert len(encoded) == 1
 
 
-def test_config_names_a_prepared_store(stories, tokenizer_dir, tmp_path, monkeypatch):
+def test_config_may_name_a_prepared_store(
+    stories, tokenizer_dir, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HOME", str(tmp_path))
-    recipe = recipe_of(stories, tokenizer_dir)
+    recipe = make_recipe(stories, tokenizer_dir)
     store = preparation.prepare(recipe, tmp_path / "store")
     for name in (str(tmp_path / "store"), "~/store"):
         found = preparation.open_corpus(DataConfig(corpus=name, cache_dir="nowhere"))
@@ -400,8 +337,10 @@ def test_config_names_a_prepared_store(stories, tokenizer_dir, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("field", "value"), [("eval_corpus", "books/*.txt"), ("tokenizer", "some/where")]
 )
-def test_prepared_store_brings_its_own(stories, tokenizer_dir, tmp_path, field, value):
-    preparation.prepare(recipe_of(stories, tokenizer_dir), tmp_path / "store")
+def test_fields_that_contradict_a_prepared_store_are_refused(
+    stories, tokenizer_dir, tmp_path, field, value
+):
+    preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     config = DataConfig(corpus=str(tmp_path / "store"), **{field: value})
     message = rf"config.data.{field}=.*, but .*store is a prepared store .*; drop one"
     with pytest.raises(ValueError, match=message):
@@ -429,28 +368,10 @@ def test_storyworld_is_written_and_prepared_once(tmp_path, tokenizer_dir, encode
     assert preparation.open_corpus(other).fingerprint != store.fingerprint
 
 
-def test_part_whose_tokens_are_not_all_there_is_not_done(tmp_path):
-    (tmp_path / "000000.json").write_text("[2, 1]")
-    (tmp_path / "000000.bin").write_bytes(b"123456")
-    assert preparation._is_whole(tmp_path, 0, "uint16")
-    (tmp_path / "000000.bin").write_bytes(b"1234")
-    assert not preparation._is_whole(tmp_path, 0, "uint16")
-    (tmp_path / "000000.bin").unlink()
-    assert not preparation._is_whole(tmp_path, 0, "uint16")
-
-
-def test_tokenizer_directory_left_without_its_model_is_learnt_anew(stories, tmp_path):
-    recipe = recipe_of(stories)
+def test_unfinished_tokenizer_is_trained_again(stories, tmp_path):
+    recipe = make_recipe(stories)
     partial = tmp_path / ".store.partial"
     (partial / "tokenizer").mkdir(parents=True)
     (partial / "key").write_text(recipe.key)
     store = preparation.prepare(recipe, tmp_path / "store")
     assert store.tokenizer.vocab_size == 400
-
-
-def test_an_empty_book_may_be_the_first(tmp_path):
-    for number, content in enumerate(["", "the boat sank .", "the dog ran ."]):
-        (tmp_path / f"{number}.txt").write_text(content)
-    found = documents_lib._scan_books(str(tmp_path), "train")
-    (group,) = preparation._groups(tuple(found))
-    assert [book.num_bytes for book in group] == [0, 15, 13]
