@@ -1,4 +1,4 @@
-"""Feeds random and damaged files to all that reads a user's input.
+"""Feeds random and damaged files to all code that reads a user's input.
 
 A target takes valid files, a random generator and an empty directory, and calls the
 package. A UserError with a message is allowed; any other exception is a fault. The
@@ -58,7 +58,7 @@ def anything(rng: random.Random) -> bytes:
 
 
 class Corpus:
-    """Small valid files of every format, written once, for the targets to damage."""
+    """Small valid files of every format, which the targets damage."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -98,7 +98,7 @@ class Corpus:
 
 
 def _check(call: Callable[[], object]) -> None:
-    """Calls; a UserError must have a message, and not too long a one."""
+    """Calls `call`; a UserError must have a message, which must not be too long."""
     message = "a result"
     try:
         call()

@@ -19,7 +19,8 @@ from gpt1_jax.workdirs import checkpoint, session
 def make(config: RunConfig, chunk_elements: int | None = None) -> steps.Step:
     """Returns the compiled step of `config` with a state initialised by config.seed.
 
-    Args: chunk_elements: how many logits the loss holds at once; None: as the job.
+    Args: chunk_elements: how many logits the loss holds at once; None: as many as the
+          job.
     """
     runtime.keep_freed_memory()
     model = backbone.make(mesh.resolve_dtype(config.model), config.data.vocab_size)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: rounds, medians and ratios, tables, and the JSON file.
+"""Rounds, medians and ratios, tables and the JSON file, shared by all benchmarks.
 
 A side is one of the things that a benchmark compares. A measurement of it returns a
 mapping with at least `seconds`. Each benchmark defines its sides, and the columns of
@@ -60,9 +60,9 @@ def define(
 ) -> Comparison:
     """Defines --rounds and --output, and with `known` also --sides and --side.
 
-    Args: known: the sides that can be named; the others are compared with the first.
-          Empty where all sides are measured in one process.
-          default: the sides that are measured by default; empty: all.
+    Args: known: all sides, which are compared with the first of them; empty if one
+          process measures all sides.
+          default: the sides to measure by default; empty: all.
     """
     found = Comparison(
         name,
@@ -178,7 +178,7 @@ def summary(rounds: Rounds) -> dict[str, Run]:
 
 
 def ratio(row: Run) -> str:
-    """The cell of a side's ratio to the first: `1.50 (0.50 to 3.50)`."""
+    """Returns a cell with a side's ratio to the first: `1.50 (0.50 to 3.50)`."""
     ratios = row["over_first_rounds"]
     return f"{row['over_first']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
@@ -210,7 +210,7 @@ def origin(name: str) -> dict[str, Any]:
 
 
 def write(output: str, found: dict[str, Any]) -> None:
-    """Writes a JSON file, and says so; an empty `output` writes nothing."""
+    """Writes a JSON file and prints its path; does nothing if `output` is empty."""
     if output:
         files.write_atomically(Path(output), json.dumps(found, indent=1) + "\n")
         terminal.say(f"written: {output}")
@@ -239,7 +239,7 @@ def table(sides: Mapping[str, Run], columns: Columns) -> str:
 
 
 def _describe(found: dict[str, Any]) -> str:
-    """One line about the machine and the versions of the libraries."""
+    """Returns a line about the machine and the versions of the libraries."""
     where = found["machine"]
     names = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return (

@@ -1,4 +1,4 @@
-"""A training step of some library that is ready to run, and how long it takes."""
+"""A compiled training step of any library, and the measurement of its time."""
 
 import dataclasses
 import math
@@ -26,8 +26,8 @@ _MOST_STEPS = 1000
 class Step:
     """A compiled training step with its state.
 
-    start: tokens_BL, one more than the context -> a loss that may still be computed.
-    finish: waits for that loss and returns it as a number.
+    start: takes tokens_BL, one more than the context, and returns a pending loss.
+    finish: waits for the pending loss and returns it as a number.
     num_bytes: the memory that the step needs at once; 0: unknown.
     program: returns the compiled program's text.
     """
@@ -63,7 +63,7 @@ def flop_per_token(model: ModelConfig, vocab_size: int) -> int:
 
 
 def random_tokens(config: RunConfig) -> np.ndarray:
-    """Returns tokens_BL of one batch: the context and one more."""
+    """Returns tokens_BL of one batch, one more than the context in each row."""
     shape = (config.train.batch_size, config.model.context_length + 1)
     rng = np.random.default_rng(config.seed)
     return rng.integers(config.data.vocab_size, size=shape)

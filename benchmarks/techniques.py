@@ -1,4 +1,4 @@
-"""The optimisations of a GPU's training step, each of which a side leaves out."""
+"""The optimisations of the training step on GPUs; each side leaves out some."""
 
 import contextlib
 import dataclasses
@@ -40,13 +40,13 @@ def variant(side: str, config: RunConfig) -> RunConfig:
 
 
 def chunk_elements(side: str) -> int | None:
-    """Returns how many logits a side holds at once; None: as the job."""
+    """Returns how many logits a side holds at once; None: as many as the job."""
     return 1 << 33 if side in ("jax_plain_loss", "jax_naive") else None
 
 
 @contextlib.contextmanager
 def patched(side: str) -> Iterator[None]:
-    """Replaces what a side leaves out, while it is traced and compiled."""
+    """Replaces the optimisations that a side leaves out, while it is compiled."""
     from gpt1_jax.distributed import mesh
     from gpt1_jax.models import dropout, gpu, heads, layers, transformer
 

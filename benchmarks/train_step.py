@@ -1,11 +1,11 @@
-"""Compares our training step with torch's, transformers', and ours left plainer.
+"""Compares our training step with torch's, transformers' and simpler ones of ours.
 
     python -m benchmarks.train_step --config experiments/pretrain.py:paper
 
 Sizes, dropout and optimizer come from the experiment; tokens are random. A measurement
 runs in a process of its own, on a GPU where there is one, for at least 5 seconds. To
 measure the CPU of a machine with a GPU, set JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES=.
---sides=jax,jax_naive and others leave out what makes the step fast on GPUs; see
+--sides=jax,jax_naive and others leave out optimisations for GPUs; see
 benchmarks/techniques.py. Needs the extra: pip install -e '.[benchmarks]'
 """
 

@@ -1,1 +1,1 @@
-"""Runnable configs, a file each; --config experiments/NAME.py finds them anywhere."""
+"""Runnable configs; --config experiments/NAME.py finds them from any directory."""

@@ -1,4 +1,4 @@
-"""The demo's model and data, which its experiments share: minutes on 2 CPU cores."""
+"""Model and data of the demo, which the experiments share: minutes on 2 CPU cores."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from gpt1_jax.config import STORYWORLD
 
 
 def shrink(config: ConfigDict) -> None:
-    """Sets the demo's sizes, and the built-in books and tasks, in `config`."""
+    """Sets the demo's sizes and the built-in books and tasks in `config`."""
     config.data.corpus = STORYWORLD
     config.data.task_dir = STORYWORLD
     config.data.holdout_fraction = 0.05

@@ -2,17 +2,17 @@ r"""Fine-tuning on a task (Radford et al. 2018, Sec. 3.2, 3.3 and 4.1; Tables 2 
 
     python -m gpt1_jax.main --config experiments/finetune.py:rte \
         --config.init.path=runs/pretrain
-The demo model on the built-in storyworld tasks, under a minute on 2 CPU cores.
+Fine-tunes the demo model on a storyworld task, in less than a minute on 2 CPU cores.
 
     python -m gpt1_jax.main --config experiments/finetune.py:rte,paper \
         --config.init.path=runs/pretrain-paper --config.data.task_dir=/data/glue_data
-The paper's run: 3 epochs, batches of 32, 6.25e-5, linear decay; on an H200 seconds
-(RTE) to minutes (MNLI) beside two or three of compiling, by estimate from 300 steps;
-the scores of Tables 2 to 4, as RTE 56.0, on the test sets.
+The paper's run: 3 epochs, batches of 32, learning rate 6.25e-5, linear decay. On an
+H200, estimated from 300 steps: seconds (RTE) to minutes (MNLI), and two or three
+minutes to compile. Expected: the test scores of Tables 2 to 4, for example RTE 56.0.
 Words: the task (cola sst2 mrpc stsb qqp mnli qnli rte wnli snli scitail race
-storycloze), and `paper`. --config.init.path=none, or --config.init.num_layers=-2 with a
-path, trains without pre-training (Table 5); --config.task.lm_coef=0.0 without the
-auxiliary objective.
+storycloze), and `paper`. To train without pre-training (Table 5), set
+--config.init.path=none, or --config.init.num_layers=-2 with a path. To train without
+the auxiliary objective, set --config.task.lm_coef=0.0.
 """
 
 from experiments import _demo as demo
@@ -22,7 +22,7 @@ from gpt1_jax.errors import UserError
 
 
 def get_config(words: str = ""):
-    """The demo's configuration of a task; with the word `paper` the paper's."""
+    """Returns the demo's config of a task, or the paper's with the word `paper`."""
     trainable = tuple(name for name, task in TASKS.items() if task.train)
     given = experiment_words(words, known=(*trainable, "paper"))
     named = given - {"paper"}
@@ -49,7 +49,7 @@ def _demo(config):
     config.train.batch_size = 8
     config.train.epochs = 4
     config.train.log_every_steps = 10
-    # A small model that was trained briefly bears a higher rate.
+    # A small, briefly trained model tolerates a higher learning rate.
     config.optim.peak_learning_rate = 5e-4
     config.optim.warmup_fraction = 0.1
     return config

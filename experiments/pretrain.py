@@ -1,21 +1,21 @@
 r"""Generative pre-training (Radford et al. 2018, Sec. 3.1 and 4.1).
 
     python -m gpt1_jax.main --config experiments/pretrain.py
-A demo on the built-in storyworld: about 2 minutes on 2 CPU cores; the held-out
-perplexity ends near a twelfth of the unigram's.
+Trains the demo on the built-in storyworld in about 2 minutes on 2 CPU cores. Expected:
+a held-out perplexity of about a twelfth of the unigram's.
 
     python -m gpt1_jax.main --config experiments/pretrain.py:small \
         --config.data.corpus='/data/books/*.txt'
-5 million parameters for your own books on a laptop: 2.4 million tokens in about 15
-minutes on 2 CPU cores; docs/results.md has what it reaches on public-domain novels.
+Trains 5 million parameters on your own books on a laptop: 2.4 million tokens in about
+15 minutes on 2 CPU cores. docs/results.md has the results on public-domain novels.
 
     python -m gpt1_jax.main --config experiments/pretrain.py:paper \
         --config.data.corpus='/data/books/*.txt'
-The paper's run: 12 layers, width 768, 100 epochs of 64 x 512 tokens, held-out
-perplexity 18.4 on BooksCorpus. A month on 8 GPUs in 2018; about 110 billion tokens,
-58 hours at an H100's 526,000 a second.
-With `lstm` beside either word, or alone, an LSTM in the Transformer's place (Sec. 5,
-Table 5): one layer of 2,048 units, of 256 in the demo and in small.
+The paper's run: 12 layers, width 768, 100 epochs, batches of 64 x 512 tokens. Expected:
+a held-out perplexity of 18.4 on BooksCorpus. It took a month on 8 GPUs in 2018; about
+110 billion tokens take 58 hours at an H100's 526,000 tokens a second.
+The word `lstm`, alone or beside another, replaces the Transformer by an LSTM (Sec. 5,
+Table 5): one layer of 2,048 units, or of 256 in the demo and in small.
 """
 
 from experiments import _demo as demo
@@ -24,7 +24,7 @@ from gpt1_jax.errors import UserError
 
 
 def get_config(words: str = ""):
-    """The demo's configuration; with the word `small` or `paper` that variant's."""
+    """Returns the demo's config, or that of the words `small` or `paper`."""
     config = to_config_dict(RunConfig(job="pretrain"))
     given = experiment_words(words, known=("small", "paper", "lstm"))
     if {"small", "paper"} <= given:
@@ -46,7 +46,7 @@ def _demo(config):
     config.train.eval_every_steps = 170
     config.train.checkpoint_every_steps = 85
 
-    # A small model on easy text bears a higher rate; post-LN still needs its warm-up.
+    # A small model on easy text tolerates a higher rate; post-LN needs its warm-up.
     config.optim.peak_learning_rate = 2e-3
     config.optim.warmup_steps = 100
     return config
@@ -60,7 +60,7 @@ def _small(config):
     config.model.num_heads = 4
     config.model.mlp_width = 1024
     config.model.context_length = 128
-    # Less than one epoch: there is nothing to overfit.
+    # No dropout: with less than one epoch the model cannot overfit.
     config.model.embedding_dropout = 0.0
     config.model.residual_dropout = 0.0
     config.model.attention_dropout = 0.0

@@ -2,13 +2,13 @@ r"""Zero-shot behaviour over pre-training (Sec. 5, Figure 2, right).
 
     python -m gpt1_jax.main --config experiments/zeroshot.py \
         --config.init.path=runs/pretrain
-Every checkpoint that the run has kept is scored on sentiment (SST-2), referents (DPR),
-acceptability (CoLA) and questions (RACE) by what it finds likely; nothing is trained.
-Pre-train with --config.train.keep_at_steps=10,30,100,300 to have checkpoints to show.
-Seconds on storyworld; on real data --config.data.task_dir=/data/glue_data: those of the
-four tasks whose files are there. A word names one task. The paper's end points, between
-guessing and the best model: about 0.68 of the way in sentiment, 0.55 in referents, 0.43
-in acceptability, 0.25 in questions.
+Scores every checkpoint that the run has kept on sentiment (SST-2), referents (DPR),
+acceptability (CoLA) and questions (RACE) by its probabilities, without training.
+Pre-train with --config.train.keep_at_steps=10,30,100,300 to keep several checkpoints.
+Takes seconds on storyworld. On real data, set --config.data.task_dir=/data/glue_data;
+tasks without files there are left out. A word names one task. In the paper's figure,
+where 0 is guessing and 1 the best model, the curves end near 0.68 for sentiment, 0.55
+for referents, 0.43 for acceptability and 0.25 for questions.
 """
 
 from gpt1_jax.config import RunConfig, experiment_words, to_config_dict
@@ -16,7 +16,7 @@ from gpt1_jax.evaluation.zeroshot import HEURISTICS
 
 
 def get_config(words: str = ""):
-    """The configuration; the word is the task, all without one."""
+    """Returns the config; the word is the task, by default all tasks."""
     known = tuple(heuristic.task for heuristic in HEURISTICS)
     config = to_config_dict(RunConfig(job="zeroshot"))
     config.task.name = "".join(experiment_words(words, known))

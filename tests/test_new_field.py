@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.docs_pages import ROOT
 
 # The field is declared before this line, in a copy of the package.
-AFTER = "    num_layers: int = _architecture("
-DECLARATION = '    norm_epsilon: float = _architecture(1e-5, "epsilon of layer norm")\n'
+AFTER = "    num_layers: int = architecture("
+DECLARATION = '    norm_epsilon: float = architecture(1e-5, "epsilon of layer norm")\n'
 
 PROGRAM = """
 import dataclasses, json, sys

@@ -1,8 +1,9 @@
-"""The configuration of a run: every field, its rules, and its ways in and out.
+"""The configuration of a run: its fields, their rules, and conversions.
 
-    fields      the frozen dataclasses, where each field is declared once
-    conversion  ConfigDict, JSON and command line to RunConfig and back
-    rules       validation, resuming, the fingerprint
+    declaration  the roles of fields, and the metadata of a field
+    fields       the frozen dataclasses, where each field is declared once
+    conversion   ConfigDict, JSON and command line to RunConfig and back
+    rules        validation, resuming, the fingerprint
 
 Nothing here touches a device or a file.
 """

@@ -1,4 +1,4 @@
-"""Configs from and to ConfigDicts, JSON and the command line."""
+"""Converts configs from and to ConfigDicts, JSON and the command line."""
 
 import dataclasses
 import types
@@ -42,8 +42,9 @@ def from_mapping(
 ) -> RunConfig:
     """Returns the RunConfig that a ConfigDict, or a dict read from JSON, describes.
 
-    Args:    mapping: nested; lists stand for tuples. is_complete: whether every field
-             must be present; if not, a missing one has its default.
+    Args:    mapping: nested; a list is read as a tuple.
+             is_complete: whether every field must be present; if not, missing fields
+             have their defaults.
     Raises:  UserError naming the field: unknown, missing, or of another type.
     """
     if isinstance(mapping, ConfigDict):
@@ -56,7 +57,7 @@ def from_mapping(
 def _with_defaults(
     defaults: Mapping[str, Any], mapping: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns `mapping` with the values that it lacks from `defaults`."""
+    """Returns `mapping` with its missing values taken from `defaults`."""
     filled = {**defaults, **mapping}
     for name, group in defaults.items():
         if isinstance(group, Mapping) and isinstance(filled[name], Mapping):
@@ -85,7 +86,7 @@ def _build(cls: Any, mapping: Any, path: str) -> Any:
 
 
 def _typed(value: Any, kind: Any, path: str) -> Any:
-    """Returns `value` as the type `kind`; an int may stand for a float."""
+    """Returns `value` if it has the type `kind`; converts an int to a float."""
     if isinstance(kind, types.GenericAlias):
         if isinstance(value, list | tuple) and all(type(v) is int for v in value):
             return tuple(value)
@@ -109,7 +110,7 @@ def _boolean(text: str) -> bool:
     return (known | {"false": False, "f": False, "0": False})[text.lower()]
 
 
-# How the command line writes a value of each type, and an example.
+# The parser of each type for the command line, and the hint of its error message.
 _PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
     bool: (_boolean, "a boolean is expected; write True or False"),
     int: (int, "an integer is expected; write 1000"),
@@ -120,9 +121,9 @@ _PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
 
 
 def parse(path: str, text: str) -> Any:
-    """Returns the value of the field `path`, as model.width, that `text` spells.
+    """Parses `text` as a value of the field `path`, such as model.width.
 
-    Raises: UserError: an unknown field, or text that is not a value of its type.
+    Raises: UserError: an unknown field, or text of another type.
     """
     check_path(path)
     parser, expected = _PARSERS[type(FIELDS[path].default)]
@@ -133,7 +134,7 @@ def parse(path: str, text: str) -> Any:
 
 
 def check_path(path: str) -> None:
-    """Raises UserError unless `path`, as model.width, is a field."""
+    """Raises UserError unless `path` is a field, such as model.width."""
     if path in FIELDS:
         return
     below = [name for name in FIELDS if name.startswith(f"{path}.")]

@@ -1,6 +1,6 @@
-"""Which configs are possible, and which may continue the same run.
+"""The rules about which configs are valid and which may resume the same run.
 
-All rules about single fields are derived from their declarations.
+Rules about single fields are derived from their declarations.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ def checked(config: RunConfig | ConfigDict) -> RunConfig:
 
 
 def validate(config: RunConfig) -> None:
-    """Checks all that can be known before data is read or a device is used.
+    """Checks a config without reading data or using a device.
 
-    Raises: UserError naming the first impossible value, what is allowed, the remedy.
+    Raises: UserError: names the first invalid value, the allowed values and a remedy.
     """
     for path, value in flatten(config).items():
         _check_value(path, value)
@@ -51,7 +51,7 @@ def _check_value(path: str, value: Any) -> None:
         return
     low, high = bounds
     for number in value if isinstance(value, tuple) else (value,):
-        if not low <= number <= high:  # nan is not either
+        if not low <= number <= high:  # true for nan too
             raise UserError(
                 f"config.{path}={value}; from {low} to {high}; change --config.{path}"
             )
@@ -107,8 +107,8 @@ def _check_counts(config: RunConfig) -> None:
 def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
     """Returns the changes, as `name: old -> new`, that keep `new` from resuming `old`.
 
-    Fields of execution and logging are free. A length of training may grow where the
-    schedule does not depend on it.
+    Fields of the roles execution and logging are free. A length of training may grow if
+    the schedule does not depend on it.
     """
     before, after = flatten(old), flatten(new)
     is_schedule_open = (
@@ -143,7 +143,7 @@ def fingerprint(config: RunConfig) -> str:
 
 
 def warnings(config: RunConfig, total_steps: int) -> list[str]:
-    """Returns a sentence for each setting that is valid but probably unintended."""
+    """Returns a warning for each setting that is valid but probably unintended."""
     found = []
     optim = config.optim
     if max(optim.warmup_steps, optim.warmup_fraction * total_steps) >= total_steps:

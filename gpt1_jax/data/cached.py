@@ -1,4 +1,4 @@
-"""Data written to the cache as files when first asked for: storyworld, TFDS's texts."""
+"""Data that is written to the cache when first needed: storyworld, TFDS's texts."""
 
 import functools
 import itertools
@@ -12,10 +12,11 @@ from gpt1_jax.data.tasks import tfds
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import atomic_directory, exclusive, naming
 
-# A TFDS text this long is a book; shorter ones fill files of about this size.
-_FILE_CHARACTERS = 4_000_000
+# A TFDS text of at least this length is a book.
 _BOOK_CHARACTERS = 50_000
-# The split that is held out of a TFDS corpus, the first that there is.
+# Shorter texts share files of about this size.
+_FILE_CHARACTERS = 4_000_000
+# The first of these splits that a TFDS corpus has is held out.
 _HELD_OUT_SPLITS = ("validation", "test")
 
 
@@ -42,17 +43,20 @@ def storyworld_tasks(config: DataConfig) -> Path:
 
 
 def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
-    """A data set of texts that TFDS prepared, as directories: train, and held out.
+    """Writes a data set of texts that TFDS prepared as files.
 
-    Its validation split is held out, else its test split, else nothing is. A long text
-    is a book (PG-19's); short ones (the sentences of lm1b) share files, a line each.
-    Raises: UserError, NotFound: as tfds.texts; no training split.
+    A long text, such as a book of PG-19, is a file; short texts, such as the sentences
+    of lm1b, are lines of shared files.
+    Returns: the directories of the training split and, if there is one, of the held-out
+             split: validation, or else test.
+    Raises:  UserError, NotFound: as tfds.texts; there is no training split.
     """
     identity, splits = tfds.describe(name, config.tfds_dir)
     if not splits.get("train"):
+        found = ", ".join(splits) or "no split"
         raise UserError(
-            f"config.data.corpus=tfds:{name} has no training texts, but "
-            f"{', '.join(splits) or 'nothing'}; name a data set with a split train"
+            f"config.data.corpus=tfds:{name} has texts in {found}; "
+            "a split train with texts is expected; name another data set"
         )
 
     def write(split: str, part: Path) -> None:
@@ -72,7 +76,7 @@ def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
 
 
 def write_books(directory: Path, texts: Iterable[str]) -> None:
-    """Writes long texts as a file each, runs of short ones as lines of a file."""
+    """Writes each long text as a file, and short texts as lines of shared files."""
     numbers = itertools.count()
     lines: list[str] = []
     size = 0

@@ -1,16 +1,16 @@
 """Random orders that are the same on every machine and with every numpy.
 
-numpy promises the raw bits of PCG64, but not what Generator makes of them (NEP 19).
+numpy guarantees the raw bits of PCG64, but not the results of Generator (NEP 19).
 """
 
 import numpy as np
 
 
 def draw(count: int, *entropy: int) -> np.ndarray:
-    """`count` uniform 64-bit integers, a function of the integers in `entropy`."""
+    """Returns `count` uniform 64-bit integers that depend on `entropy` only."""
     return np.random.PCG64(entropy).random_raw(count)
 
 
 def permutation(count: int, *entropy: int) -> np.ndarray:
-    """0 .. count - 1 in random order, a function of the integers in `entropy`."""
+    """Returns 0 .. count - 1 in a random order that depends on `entropy` only."""
     return np.argsort(draw(count, *entropy), kind="stable")

@@ -1,3 +1,5 @@
+"""The n-gram models, against slow ones and a hand-computed one."""
+
 import collections
 import json
 import math
@@ -15,7 +17,7 @@ BOOK_LENGTHS = (1, 2, 3, 67)
 
 
 def zipfian_tokens(seed, size):
-    """Random tokens, each likelier the smaller, so that every count occurs."""
+    """Returns random tokens, smaller ones more often, so that every count occurs."""
     weights_V = 1 / np.arange(1, V + 1) ** 1.3
     rng = np.random.default_rng(seed)
     return rng.choice(V, size, p=weights_V / weights_V.sum()).astype(np.uint16)
@@ -28,7 +30,7 @@ def tokens():
 
 @pytest.fixture(scope="module")
 def is_seen():
-    """Runs of seen tokens, from a single token up to hundreds."""
+    """True for seen tokens, in runs of one token up to hundreds."""
     is_seen_T = np.ones(T, bool)
     is_seen_T[[0, 97, 99, 102, 103, 106, 400, 401, 402, 811]] = False
     return is_seen_T
@@ -92,7 +94,7 @@ class SlowKneserNey:
 
 
 @pytest.mark.parametrize("order", [2, 3])
-def test_probabilities_are_those_of_a_slow_implementation(
+def test_probabilities_equal_those_of_a_slow_implementation(
     tokens, is_seen, books, order
 ):
     slow = SlowKneserNey(tokens, is_seen, order)
@@ -106,7 +108,7 @@ def test_probabilities_are_those_of_a_slow_implementation(
         for i in range(1, len(book))
     ]
     model = fit(tokens, is_seen, order)
-    # The slow implementation knows no fallback.
+    # The slow implementation has no fallback.
     assert all(x.discounts != ngrams.FALLBACK_DISCOUNTS for x in model.levels)
     found_Q = model.logp_of_books(books)
     np.testing.assert_allclose(found_Q, expected_Q, rtol=0, atol=1e-10)
@@ -125,7 +127,7 @@ def test_probabilities_of_all_tokens_sum_to_one_after_any_history(tokens, is_see
     assert kinds == {True, False}
 
 
-def test_tokens_never_seen_are_possible():
+def test_unseen_tokens_have_a_probability():
     tokens = np.array([3, 1, 3, 1, 3, 2])
     model = fit(tokens, np.ones(6, bool), 3)
     assert np.isfinite(model.logp(np.array([[3, 1, 50], [50, 51, 52]]))).all()
@@ -140,7 +142,7 @@ def test_ngrams_stay_inside_runs_of_seen_tokens():
     assert keys.tolist() == [12, 21, 23, 34]
 
 
-def test_a_bigram_worked_out_by_hand():
+def test_bigram_probabilities_equal_hand_computed_ones():
     # Bigrams 01 01 10 12. No n-gram is counted three times: discounts 0.5, 1, 1.5.
     # 0, 1 and 2 have one predecessor each, 3 has none:
     # p(0) = p(1) = p(2) = (1 - 0.5)/3 + 3*0.5/3 * 1/4 = 7/24; p(3) = 1/8.
@@ -175,7 +177,7 @@ def test_add_one_frequencies_count_seen_tokens_only():
     np.testing.assert_allclose(np.exp(logp_V), np.array([3, 1, 2, 1]) / 7, rtol=1e-14)
 
 
-def test_a_vocabulary_too_large_for_its_keys_is_refused():
+def test_a_vocabulary_too_large_for_64_bit_keys_is_refused():
     nothing = np.zeros(3, int)
     with pytest.raises(ValueError, match=r"vocabulary of 4000000 .*63 bits; lower"):
         ngrams.fit(nothing, nothing == 0, vocab_size=4_000_000, order=3)
@@ -183,7 +185,7 @@ def test_a_vocabulary_too_large_for_its_keys_is_refused():
 
 @pytest.fixture
 def finished_run(tmp_path, tokens, books):
-    """A workdir of a run of 5 steps of 3 windows of 11 tokens, and its store."""
+    """The workdir of a run of 5 steps, 3 windows each, of 11 tokens."""
     store_dir = tmp_path / "store"
     store_dir.mkdir()
     sizes = [("train", len(tokens)), *(("valid", len(book)) for book in books)]
@@ -213,7 +215,9 @@ def finished_run(tmp_path, tokens, books):
     return tmp_path / "run"
 
 
-def test_a_comparison_counts_what_the_run_has_seen(finished_run, tokens, books):
+def test_a_comparison_counts_the_tokens_that_the_run_has_seen(
+    finished_run, tokens, books
+):
     config = workdir_lib.read_config(finished_run)
     seen = set()
     for step in range(5):
@@ -238,7 +242,7 @@ def test_a_comparison_counts_what_the_run_has_seen(finished_run, tokens, books):
     assert ratio in ngrams.describe(comparison)
 
 
-def test_tokens_of_several_epochs_are_counted_once_and_that_is_said(finished_run):
+def test_tokens_of_several_epochs_are_counted_once_and_the_output_says_so(finished_run):
     result = workdir_lib.read_result(finished_run)
     workdir_lib.write_result(finished_run, result | {"steps": 100})
     comparison = ngrams.compare(finished_run)
@@ -252,7 +256,7 @@ def test_an_unfinished_run_is_refused(finished_run):
         ngrams.compare(finished_run)
 
 
-def test_another_corpus_than_the_run_was_trained_on_is_refused(finished_run):
+def test_another_corpus_than_that_of_the_run_is_refused(finished_run):
     config = workdir_lib.read_config(finished_run)
     path = f"{config.data.corpus}/{corpus.TOKENS_FILE}"
     np.full(T + sum(BOOK_LENGTHS), 1, np.uint16).tofile(path)

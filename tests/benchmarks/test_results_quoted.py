@@ -1,4 +1,4 @@
-"""The pages quote every result, and every benchmark that they quote exists."""
+"""The pages quote every result file, and every benchmark that they name exists."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""What all benchmarks share: rounds, medians and ratios, tables, the JSON file."""
+"""The shared parts of the benchmarks: rounds, medians, ratios, tables, JSON."""
 
 import json
 import types
@@ -20,7 +20,7 @@ def define(tmp_path, *arguments, **settings) -> side_by_side.Comparison:
 
 @pytest.fixture
 def started(monkeypatch):
-    """The sides whose processes were started, which print 1, 2, 3, ... seconds."""
+    """The sides whose processes were started; these print 1, 2, 3, ... seconds."""
     sides = []
 
     def run(command, env, **_):
@@ -34,14 +34,14 @@ def started(monkeypatch):
     return sides
 
 
-def in_turn(comparison) -> side_by_side.Rounds:
+def measure(comparison) -> side_by_side.Rounds:
     measures = side_by_side.in_processes(comparison, {"ONLY_FOR_SIDES": "x"})
     return side_by_side.run_rounds(comparison, measures, lambda run: "shown")
 
 
-def test_sides_take_turns_in_processes_of_their_own(started, tmp_path):
+def test_sides_take_turns_in_separate_processes(started, tmp_path):
     comparison = define(tmp_path, "--rounds=2", "--sides=ours,theirs")
-    rounds = in_turn(comparison)
+    rounds = measure(comparison)
     module = ["-m", "benchmarks.demo"]
     assert started == [(module, side, "x") for side in ("ours", "theirs") * 2]
     assert rounds == {
@@ -50,9 +50,8 @@ def test_sides_take_turns_in_processes_of_their_own(started, tmp_path):
     }
 
 
-def test_five_rounds_of_the_default_sides_unless_said_otherwise(started, tmp_path):
-    comparison = define(tmp_path, default=("ours", "theirs"))
-    in_turn(comparison)
+def test_the_default_is_five_rounds_of_the_default_sides(started, tmp_path):
+    measure(define(tmp_path, default=("ours", "theirs")))
     assert [side for _, side, _ in started] == ["ours", "theirs"] * 5
 
 
@@ -61,16 +60,15 @@ def test_sides_that_cannot_be_compared_are_refused(tmp_path, sides):
     comparison = define(tmp_path, f"--sides={sides}")
     message = f"--sides={sides}; ours, and any of theirs, rare; name these, ours first"
     with pytest.raises(UserError, match=message):
-        in_turn(comparison)
+        measure(comparison)
 
 
 def test_a_side_that_fails_ends_the_comparison(started, tmp_path):
-    comparison = define(tmp_path)
     with pytest.raises(RunFailed, match="the side rare ended with exit code 9; 0 is"):
-        in_turn(comparison)
+        measure(define(tmp_path))
 
 
-def test_ratios_are_of_medians_and_their_range_of_rounds():
+def test_ratios_compare_medians_and_their_range_covers_the_rounds():
     rounds = {
         "ours": [{"seconds": s} for s in (2.0, 10.0, 4.0)],
         "theirs": [{"seconds": s} for s in (6.0, 5.0, 14.0)],
@@ -83,7 +81,7 @@ def test_ratios_are_of_medians_and_their_range_of_rounds():
     assert side_by_side.ratio(sides["theirs"]) == "1.50 (0.50 to 3.50)"
 
 
-def test_a_table_is_markdown_with_aligned_columns():
+def test_the_table_is_aligned_markdown():
     rows = {"ours": {"seconds": 1.04}, "theirs": {"seconds": 9.51}}
     columns = {"s": lambda row: f"{row['seconds']:.1f}"}
     assert side_by_side.table(rows, columns).splitlines() == [
@@ -94,9 +92,7 @@ def test_a_table_is_markdown_with_aligned_columns():
     ]
 
 
-def test_the_json_file_says_where_and_how_it_was_measured(
-    tmp_path, monkeypatch, capsys
-):
+def test_the_json_file_has_command_machine_and_versions(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(side_by_side.sys, "argv", ["demo", "--rounds=3"])
     comparison = define(tmp_path, "--rounds=3")
     sides = side_by_side.summary({"ours": [{"seconds": 7.0}]})
@@ -115,8 +111,7 @@ def test_the_json_file_says_where_and_how_it_was_measured(
     assert found["versions"]["jax"] in printed
 
 
-def test_a_token_of_the_paper_s_model_costs_753_megaflop():
+def test_a_token_of_the_papers_model_takes_753_megaflop():
     blocks, output, attention = 84_934_656, 40_478 * 768, 12 * 12 * 512 * 768
-    assert (
-        steps.flop_per_token(ModelConfig(), 40_478) == 6 * (blocks + output) + attention
-    )
+    found = steps.flop_per_token(ModelConfig(), 40_478)
+    assert found == 6 * (blocks + output) + attention

@@ -1,12 +1,11 @@
-"""Which part of the model a kernel is from, and the benchmark as a whole on a CPU."""
+"""Assigning kernels to parts of the model, and the whole benchmark on a CPU."""
 
 import json
 
 import pytest
 
 from benchmarks import step_kernels
-from tests.benchmarks.test_train_step import TINY
-from tests.processes import ROOT, run_module
+from tests.benchmarks.test_train_step import run
 
 BLOCK = "jit(train_step)/jvp(Transformer.encode)/jit(_apply_block)/Block"
 LAYER = f"{BLOCK}/mlp/in"
@@ -37,7 +36,7 @@ ENTRY %main (x: f32[4,8]) -> f32[4,8] {{
         ("", "the rest"),
     ],
 )
-def test_a_kernel_counts_to_the_part_that_its_name_tells(source, part):
+def test_the_name_of_an_operation_gives_its_part_of_the_model(source, part):
     assert step_kernels.part_of(step_kernels.Operation(source, "")) == part
 
 
@@ -57,12 +56,12 @@ def test_a_kernel_counts_to_the_part_that_its_name_tells(source, part):
         ("%input_reduce_fusion.1 = f32[8] fusion(%a)", "NLHK->NHL/dot_general", 0),
     ],
 )
-def test_products_are_told_by_what_they_are(text, source, expected):
+def test_matrix_products_are_recognised(text, source, expected):
     text = f'{text}, metadata={{op_name="{source}"}}'
     assert step_kernels.Operation(source, text).is_product == bool(expected)
 
 
-def test_times_are_a_step_s_and_products_are_told_apart():
+def test_times_are_per_step_and_products_are_separate():
     known = step_kernels.operations(PROGRAM)
     assert list(known) == ["x", "fusion.3", "dot.1"]
     events = [("dot.1", "gemm", 0.5), ("dot.1", "gemm", 0.7), ("fusion.3", "f", 0.2)]
@@ -75,16 +74,8 @@ def test_times_are_a_step_s_and_products_are_told_apart():
     assert found["the rest"]["seconds"] == 0.05
 
 
-def test_the_kernels_of_a_step_are_measured_and_written(tmp_path):
-    done = run_module(
-        "benchmarks.step_kernels",
-        [
-            "--rounds=2",
-            *("--config", str(ROOT / "experiments/pretrain.py")),
-            *(f"--config.{name}={value}" for name, value in TINY.items()),
-            f"--output={tmp_path}/k.json",
-        ],
-    )
+def test_the_benchmark_measures_and_writes_the_kernels_of_a_step(tmp_path):
+    done = run("step_kernels", f"--output={tmp_path}/k.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "k.json").read_text())
     parts = {"attention's projections", "MLP layers", "output layer and loss"}

@@ -1,4 +1,4 @@
-"""The comparison of training steps, on a CPU and with sides that need no torch."""
+"""The comparison of training steps on a CPU, with the sides that need no torch."""
 
 import json
 import subprocess
@@ -28,9 +28,10 @@ TINY = {
 }
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
+def run(benchmark: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs a benchmark for two rounds of a tiny model."""
     return run_module(
-        "benchmarks.train_step",
+        f"benchmarks.{benchmark}",
         [
             "--rounds=2",
             *("--config", str(ROOT / "experiments/pretrain.py")),
@@ -41,17 +42,18 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_sides_are_measured_in_turn_and_written(tmp_path):
-    done = run("--sides=jax,jax_naive,jax_no_dropout", f"--output={tmp_path}/a.json")
+    sides = ["jax", "jax_naive", "jax_no_dropout"]
+    flags = f"--sides={','.join(sides)}", f"--output={tmp_path}/a.json"
+    done = run("train_step", *flags)
     assert done.returncode == 0, done.stderr
     lines = [line.split(":")[0] for line in done.stdout.splitlines()]
-    sides = ["jax", "jax_naive", "jax_no_dropout"]
     in_turn = [f"round {number}/2, {side}" for number in (1, 2) for side in sides]
     assert [line for line in lines if line.startswith("round")] == in_turn
     found = json.loads((tmp_path / "a.json").read_text())
     assert list(found["sides"]) == sides
     rounds = [row["rounds"] for row in found["sides"].values()]
     losses = [runs[0]["first_loss"] for runs in rounds]
-    # Other masks, or none: other losses, near those of guessing among 300.
+    # Other masks, or none, give other losses, all near that of guessing among 300.
     assert len(set(losses)) == 3
     assert all(5.5 < loss < 5.9 for loss in losses)
     assert losses == [runs[1]["first_loss"] for runs in rounds]
@@ -59,7 +61,7 @@ def test_sides_are_measured_in_turn_and_written(tmp_path):
     assert "| jax_naive " in done.stdout
 
 
-def test_each_side_differs_from_jax_in_what_its_name_says():
+def test_the_name_of_a_side_says_how_its_config_differs():
     config = RunConfig()
     assert techniques.variant("jax", config) == config
     assert techniques.variant("jax_plain_attention", config).model.attention == "xla"
@@ -69,7 +71,7 @@ def test_each_side_differs_from_jax_in_what_its_name_says():
     assert (padded.data.vocab_size, config.data.vocab_size) == (40_576, 40_478)
 
 
-def test_steps_are_started_without_waiting_and_a_loss_must_be_finite():
+def test_steps_start_without_waiting_and_the_loss_must_be_finite():
     done = []
     step = steps.Step(5, lambda tokens_BL: done.append("started") or 2.0, float, "cpu")
     seconds, loss = steps.run(step, None, 7)
@@ -83,13 +85,13 @@ def test_steps_are_started_without_waiting_and_a_loss_must_be_finite():
 
 
 class Lowered(Exception):
-    """Ends a benchmark's step once it is lowered, before it is compiled."""
+    """Stops a benchmark after lowering its step, before compiling it."""
 
 
 def program(monkeypatch, side: str) -> tuple[str, object]:
-    """Returns the program of a tiny step of a side as on a GPU, and XLA's options.
+    """Returns the program of a side's tiny step on a GPU, and XLA's options.
 
-    A kernel can be lowered for GPUs only: here a sine stands for it.
+    A sine replaces the kernel, which can be lowered for GPUs only.
     """
     given = config_lib.to_config_dict(RunConfig(job="pretrain"))
     given.update_from_flattened_dict(TINY | {"model.compute_dtype": "bfloat16"})
@@ -119,7 +121,7 @@ def program(monkeypatch, side: str) -> tuple[str, object]:
     return str(lowered.value), options
 
 
-def test_each_side_of_jax_is_another_program(monkeypatch):
+def test_each_side_of_jax_has_a_different_program(monkeypatch):
     sides = ["jax", *techniques.SIDES]
     programs = [program(monkeypatch, side) for side in sides]
     assert len(sides) == len(set(map(str, programs))) == 11

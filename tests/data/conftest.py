@@ -1,4 +1,4 @@
-"""What the tests of data/ share: a small tokenizer and the books it was learnt from."""
+"""Fixtures of the tests of data/: small books and a tokenizer trained on them."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def story_books(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tokenizer(story_books):
-    """400 pieces: most words are cut into several."""
+    """A tokenizer of 400 pieces, which splits most words."""
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
     return tokenizers.train(texts, 400)
 

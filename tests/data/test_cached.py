@@ -1,4 +1,4 @@
-"""Texts written as files: what is a book of its own, and what shares a file."""
+"""Data sets of texts that are written to the cache as files."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_set_without_training_texts_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tfds, "describe", lambda name, tfds_dir: ("set/1.0.0-ab", {"test": 3})
     )
-    with pytest.raises(ValueError, match=r"tfds:set has no training texts, but test;"):
+    with pytest.raises(ValueError, match=r"tfds:set has texts in test; a split train"):
         cached.tfds_books(DataConfig(cache_dir=str(tmp_path)), "set")
 
 

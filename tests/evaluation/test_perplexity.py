@@ -1,16 +1,17 @@
 """Means over a held-out set, whatever its batches."""
 
+import dataclasses
 import math
 
 import jax
 import numpy as np
 import pytest
 
-from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.text import corpus
 from gpt1_jax.evaluation import perplexity
 from gpt1_jax.models.transformer import Transformer
 from gpt1_jax.training import losses
+from tests.configs import TINY_MODEL
 
 
 def test_each_count_weighs_as_much_as_any_other():
@@ -54,14 +55,7 @@ def test_the_next_batch_is_prepared_before_the_last_is_read():
 
 
 def test_held_out_loss_does_not_depend_on_the_batch_size(make_params):
-    cfg = ModelConfig(
-        num_layers=1,
-        width=15,
-        num_heads=3,
-        mlp_width=17,
-        context_length=7,
-        compute_dtype="float32",
-    )
+    cfg = dataclasses.replace(TINY_MODEL, context_length=7)
     model = Transformer(cfg, 23)
     params = make_params(model)
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """Sampling against slow filters, and generation against one prompt at a time."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpt1_jax.config import ModelConfig
 from gpt1_jax.inference import decode
 from gpt1_jax.models.transformer import Transformer
+from tests.configs import TINY_MODEL
 
 LOGITS_V = np.log(np.array([0.05, 0.30, 0.10, 0.02, 0.25, 0.08, 0.20]))
 VOCAB, CONTEXT = 23, 13
@@ -85,14 +86,7 @@ def test_extreme_logits_can_be_sampled():
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    cfg = ModelConfig(
-        num_layers=1,
-        width=15,
-        num_heads=3,
-        mlp_width=17,
-        context_length=CONTEXT,
-        compute_dtype="float32",
-    )
+    cfg = dataclasses.replace(TINY_MODEL, context_length=CONTEXT)
     return Transformer(cfg, VOCAB)
 
 

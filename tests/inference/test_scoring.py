@@ -1,26 +1,21 @@
 """Log-probabilities of texts, also of those that are longer than the context."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
-from gpt1_jax.config import ModelConfig
 from gpt1_jax.inference import scoring
 from gpt1_jax.models.transformer import Transformer
+from tests.configs import TINY_MODEL
 
 VOCAB = 23
 
 
 def make(make_params, context_length: int):
     """score() of a tiny model, and the model's log-probabilities of a window."""
-    cfg = ModelConfig(
-        num_layers=1,
-        width=15,
-        num_heads=3,
-        mlp_width=17,
-        context_length=context_length,
-        compute_dtype="float32",
-    )
+    cfg = dataclasses.replace(TINY_MODEL, context_length=context_length)
     model = Transformer(cfg, VOCAB)
     params = make_params(model)
 

@@ -1,7 +1,8 @@
-"""Records to padded batches of few shapes: which examples a step sees, how long.
+"""Records to padded batches of few shapes: the order of training and of evaluation.
 
-Training shuffles all examples of an epoch first and deals them into buckets of like
-length then; evaluation goes through all in order of length. All are pure functions.
+A bucket is a length that sequences are padded to. An epoch of training shuffles all
+records, then batches records of the same bucket. Evaluation goes through the buckets in
+order. The batch of a step is a pure function of the step.
 """
 
 import functools
@@ -15,7 +16,7 @@ from gpt1_jax.data.tasks.records import Records
 from gpt1_jax.errors import UserError
 
 MAX_BUCKETS = 6
-# A shape must pad this share of all tokens less to be worth compiling.
+# A bucket must save this share of all padded tokens to be worth compiling.
 _WORTH_A_BUCKET = 0.05
 _LENGTH_UNIT = 8
 _EXAMPLES, _BATCHES = range(2)  # streams of random bits
@@ -24,8 +25,8 @@ _EXAMPLES, _BATCHES = range(2)  # streams of random bits
 class TaskBatch(NamedTuple):
     """Examples of A sequences each, padded on the right by 0.
 
-    labels_B: a class, a choice or a grade, as float; NaN: none. row_B: the row's index
-    in the whole step's batch, the same on every host and for any accumulation.
+    labels_B: a class, a choice or a score, as float; NaN: none. row_B: the row's index
+    in the whole batch of the step, the same on every host and for any accumulation.
     """
 
     tokens_BAL: np.ndarray
@@ -35,18 +36,18 @@ class TaskBatch(NamedTuple):
 
 
 def bucket_lengths(lengths_R: np.ndarray, max_length: int) -> tuple[int, ...]:
-    """At most MAX_BUCKETS lengths, ascending, that pad `lengths_R` least in total.
+    """Returns at most MAX_BUCKETS ascending lengths that need the least padding.
 
-    There are fewer where another would hardly pad less. Each is a multiple of 8, or
-    `max_length`; the last holds the longest record.
-    Args: lengths_R: of the longest sequence of each record.
+    A bucket that would save little is left out. Each length is a multiple of 8, or
+    `max_length`; the longest record fits into the last.
+    Args: lengths_R: the length of the longest sequence of each record.
     """
     counts = np.bincount(-(-lengths_R // _LENGTH_UNIT))
     sizes_S = np.flatnonzero(counts)
     num_up_to = np.concatenate([[0], np.cumsum(counts[sizes_S])])
     num_sizes = len(sizes_S)
-    # cost[k, j]: the padded total of the first j sizes in k buckets; first[k, j]: the
-    # size that the last of these buckets begins with.
+    # cost[k, j]: the padded tokens of the j smallest sizes in k buckets.
+    # first[k, j]: the number of the smallest size in the last of these buckets.
     cost = np.full((MAX_BUCKETS + 1, num_sizes + 1), np.inf)
     first = np.zeros(cost.shape, int)
     cost[0, 0] = 0
@@ -65,10 +66,10 @@ def bucket_lengths(lengths_R: np.ndarray, max_length: int) -> tuple[int, ...]:
 
 
 def eval_buckets(max_length: int) -> tuple[int, ...]:
-    """The lengths that evaluation pads to: max_length and its halves, at most six.
+    """Returns the lengths that evaluation pads to: max_length, its half and so on.
 
-    They depend on no data, so that a score is the same to the last bit wherever it is
-    computed.
+    They do not depend on the data, so that the scores of a record are bit-equal in any
+    data set. There are at most MAX_BUCKETS.
     Example: 512 -> 16, 32, 64, 128, 256, 512
     """
     halves = [max_length >> n for n in range(MAX_BUCKETS)]
@@ -76,7 +77,7 @@ def eval_buckets(max_length: int) -> tuple[int, ...]:
 
 
 def padding(records: Records, buckets: tuple[int, ...]) -> float:
-    """The share of padding among all tokens of `records` once they are padded."""
+    """Returns the share of padding in all tokens of the padded `records`."""
     lengths_RA = records.lengths_RA
     bucket_R = np.searchsorted(buckets, lengths_RA.max(axis=1))
     padded = lengths_RA.shape[1] * np.asarray(buckets)[bucket_R].sum()
@@ -86,17 +87,17 @@ def padding(records: Records, buckets: tuple[int, ...]) -> float:
 def make_train_order(
     lengths_R: np.ndarray, buckets: tuple[int, ...], *, batch_size: int, seed: int
 ) -> Callable[[int], np.ndarray]:
-    """A function of the training step, from 0: the records it sees, index_B.
+    """Returns a function from a training step, from 0, to its records: index_B.
 
-    An epoch has floor(R / batch_size) batches; the remainder, other records each time,
-    is left out, as released.
-    Raises: UserError if the records fill no batch.
+    As in the released code, an epoch has floor(R / batch_size) batches. It leaves out
+    the remaining records; each epoch leaves out different ones.
+    Raises: UserError: there are fewer records than a batch has.
     """
     per_epoch = len(lengths_R) // batch_size
     if not per_epoch:
         raise UserError(
             f"config.train.batch_size={batch_size}; the {len(lengths_R)} training "
-            "examples fill no batch; lower it or bring more"
+            "examples fill no batch; lower it or add examples"
         )
     bucket_R = np.searchsorted(buckets, lengths_R)
 
@@ -114,9 +115,10 @@ def make_train_order(
 def _epoch_batches(
     bucket_R: np.ndarray, batch_size: int, seed: int, epoch: int
 ) -> np.ndarray:
-    """The records of each batch of an epoch: index_SB.
+    """Returns the records of each batch of an epoch: index_SB.
 
-    Records that fill no batch of their bucket are joined, in order of buckets.
+    The records that are left over from the full batches of each bucket share batches,
+    in order of buckets.
     """
     order_R = shuffle.permutation(len(bucket_R), seed, epoch, _EXAMPLES)
     order_R = order_R[: len(order_R) // batch_size * batch_size]
@@ -133,7 +135,7 @@ def _epoch_batches(
 def eval_indices(
     lengths_R: np.ndarray, buckets: tuple[int, ...], batch_size: int
 ) -> Iterator[np.ndarray]:
-    """Batches of all records, each once, bucket by bucket; a bucket's last is short."""
+    """Yields batches of all records by bucket; the last of a bucket may be smaller."""
     bucket_R = np.searchsorted(buckets, lengths_R)
     for bucket in range(len(buckets)):
         mine = np.flatnonzero(bucket_R == bucket)
@@ -149,9 +151,9 @@ def make_batch(
     batch_size: int,
     rows: slice = slice(None),
 ) -> TaskBatch:
-    """The `rows` of a batch of the records `index_B`, padded to a bucket's length.
+    """Returns `rows` of the batch of records `index_B`, padded to a bucket's length.
 
-    A batch that is not full repeats its last record.
+    The last record is repeated until the batch is full.
     """
     fill = np.full(batch_size - len(index_B), index_B[-1])
     index_B = np.concatenate([index_B, fill])

@@ -1,6 +1,6 @@
 """Examples of tasks, and the columns of a table that make one.
 
-Nothing here opens a file: `readers` and `tfds` do.
+This module opens no file; `readers` and `tfds` do.
 """
 
 import collections
@@ -11,45 +11,45 @@ from gpt1_jax.errors import UserError
 
 LOWEST_SCORE, HIGHEST_SCORE = 0.0, 5.0  # of STS-B
 
-Column = str | int  # a name from the header, or a place from 0 where there is none
+Column = str | int  # a name in the header; without a header, a place from 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One labelled (or not) example as the task's files give it."""
+    """An example of a task, with or without a label."""
 
     # single: (text,); pair: (premise, hypothesis) or (question, sentence); similarity:
     # (sentence1, sentence2); choice: the answers.
     parts: tuple[str, ...]
-    # The index of the class or answer; STS-B: a score; None where the file has none.
+    # The index of the class or answer; STS-B: a score; None: the file has no label.
     label: int | float | None
-    # choice: what the answers share and what may be cut: RACE's article, Story Cloze's
-    # four sentences joined by a space.
+    # choice: the text before each answer, which may be cut: RACE's article, or Story
+    # Cloze's four sentences joined by a space.
     context: str = ""
-    # RACE's question: never cut.
+    # choice: the question after the context, which is never cut: RACE's.
     question: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The examples of a split, and what the user should know about them."""
+    """The examples of a split, and notes on them for the user."""
 
     examples: tuple[Example, ...]
-    notes: tuple[str, ...]  # a sentence each: what was skipped, what is unusual
+    notes: tuple[str, ...]  # on skipped rows, unusual counts and the like
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """The column of the labels, and their meaning."""
+    """The column of the labels, and the meaning of each label."""
 
     column: Column
-    # From the name in the file to the index; empty: labels are scores as in STS-B.
+    # From a label in the file to its index; empty: labels are scores as in STS-B.
     classes: Mapping[str, int]
-    # The name of a missing label; rows that have it are skipped and counted.
+    # The mark of a missing label; rows that have it are skipped and counted.
     absent: str = ""
 
     def parse(self, name: str, where: str) -> int | float:
-        """The index or score that `name` stands for.
+        """Returns the index or score of the label `name`.
 
         Raises: UserError naming `where`, the label and what is allowed.
         """
@@ -73,7 +73,7 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which columns of a table make an Example."""
+    """The columns of a table that make an Example."""
 
     parts: tuple[Column, ...]
     labels: Labels | None = None
@@ -89,7 +89,7 @@ class Columns:
     def example(
         self, row: Mapping[Column, str], where: str, skipped: collections.Counter[str]
     ) -> Example | None:
-        """The Example in a row; None where it has no gold label, which is counted."""
+        """Returns the Example in a row; None, counted, if its label is absent."""
         label = None
         if self.labels:
             name = row[self.labels.column]

@@ -1,6 +1,6 @@
-"""Loading of the tasks' splits, in any format and from any source.
+"""Loading of the splits of tasks, from files or from TFDS.
 
-The task's row decides everything. The result is text; `records` encodes it.
+A task's row has all that is specific to it. The result is text; `records` encodes it.
 """
 
 import collections
@@ -28,8 +28,7 @@ def load(
     Args:
       task_dir: the root of the official folders (CoLA, snli_1.0, RACE ...).
       source: files, or tfds: what the user prepared in `tfds_dir`.
-      check_counts: adds a note if the number of examples is not the official one;
-        False for data that is not official.
+      check_counts: adds a note if the number of examples is not the official one.
     Raises: UserError, NotFound: a missing or damaged file, an invalid example.
     """
     if source not in SOURCES:
@@ -70,7 +69,7 @@ def load(
     return Split(examples, tuple(notes))
 
 
-def is_there(
+def exists(
     task: Task, split: str, *, task_dir: Path, source: str, tfds_dir: str
 ) -> bool:
     """Returns whether `load` would find files, or prepared data, of a split."""
@@ -83,10 +82,10 @@ def is_there(
 def _find(
     task: Task, split: str, task_dir: Path
 ) -> tuple[Path, Callable[..., Iterator[Example]]]:
-    """Returns path and reader of the first of the split's files that exists."""
+    """Returns the path and the reader of the first file of a split that exists."""
     if not task_dir.is_dir():
         raise NotFound(
-            f"{task_dir} is not a directory; the one that holds the tasks' folders is "
+            f"{task_dir} is not a directory; the one with the folders of the tasks is "
             "expected; set it with --config.data.task_dir=DIR"
         )
     for file in task.files[split]:

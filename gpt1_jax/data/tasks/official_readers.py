@@ -1,6 +1,6 @@
 """Readers of formats that only one data set has: MRPC, Story Cloze, RACE, DPR.
 
-They follow the same rules as `readers`, which has the formats of tables.
+They follow the rules of `readers`, which reads tables.
 """
 
 import collections
@@ -27,9 +27,9 @@ _STORY_CLOZE_DEV_ROWS, _STORY_CLOZE_ROWS = 374, 1871
 def read_msr_paraphrase(
     path: Path, skipped: collections.Counter[str], *, columns: Columns, part: str
 ) -> Iterator[Example]:
-    """GLUE's `part`, train or dev, of Microsoft's msr_paraphrase_train.txt.
+    """Yields GLUE's `part`, train or dev, of Microsoft's msr_paraphrase_train.txt.
 
-    A row is in dev if mrpc_dev_ids.tsv, which lies beside it, has its two ids in a row.
+    A row is in dev if mrpc_dev_ids.tsv, in the same folder, has a row of its two ids.
     Raises: UserError, NotFound.
     """
     ids_path = path.with_name("mrpc_dev_ids.tsv")
@@ -52,15 +52,17 @@ def read_msr_paraphrase(
 def read_story_cloze(
     path: Path, skipped: collections.Counter[str], *, columns: Columns, part: str
 ) -> Iterator[Example]:
-    """The released `part`, train or dev, of Story Cloze's validation file."""
+    """Yields the released `part`, train or dev, of Story Cloze's validation file."""
     yield from released_part(list(read_csv(path, skipped, columns=columns)), part)
 
 
 def released_part(examples: Sequence[Example], part: str) -> list[Example]:
-    """1,497 of 1,871 examples for train and 374 for dev, as released; in proportion.
+    """Returns the released `part`, train or dev, of Story Cloze's validation examples.
 
-    What sklearn's train_test_split(examples, test_size=374, random_state=3535999445)
-    gives.  Source: finetune-transformer-lm datasets.py, rocstories.
+    Of 1,871 examples 1,497 are in train and 374 in dev; other numbers are split in the
+    same proportion. The split equals that of sklearn's train_test_split(examples,
+    test_size=374, random_state=3535999445).
+    Source: finetune-transformer-lm datasets.py, rocstories.
     """
     num_dev = round(len(examples) * _STORY_CLOZE_DEV_ROWS / _STORY_CLOZE_ROWS)
     order = np.random.RandomState(_STORY_CLOZE_SEED).permutation(len(examples))
@@ -71,17 +73,17 @@ def released_part(examples: Sequence[Example], part: str) -> list[Example]:
 def read_race(
     path: Path, skipped: collections.Counter[str], *, levels: tuple[str, ...]
 ) -> Iterator[Example]:
-    """The questions of RACE's articles in `path`/<level>/*.txt, in order of the names.
+    """Yields the questions of the articles in `path`/<level>/*.txt, in order of names.
 
-    Each file is a JSON object: article, and questions, options, answers of one length.
+    A file is a JSON object with an article and its questions, options and answers.
     Raises: UserError, NotFound.
     """
     for level in levels:
         files = sorted((path / level).glob("*.txt"))
         if not files:
             raise NotFound(
-                f"{path / level} holds no article; RACE's *.txt files, one article "
-                "each, are expected; unpack RACE.tar.gz there"
+                f"{path / level} holds no article; RACE's *.txt files, each with "
+                "one article, are expected; unpack RACE.tar.gz there"
             )
         for file in files:
             text = "\n".join(line for _, line in read_lines(file))
@@ -89,7 +91,7 @@ def read_race(
 
 
 def race_questions(article: Any, where: str) -> Iterator[Example]:
-    """An Example for each question of an article.
+    """Yields an Example for each question of an article.
 
     Raises: UserError naming `where` and what is wrong.
     """
@@ -104,11 +106,11 @@ def race_questions(article: Any, where: str) -> Iterator[Example]:
     kinds = {"article": str} | dict.fromkeys(keys[1:], list)
     wrong = [k for k, kind in kinds.items() if not isinstance(article[k], kind)]
     if wrong:
-        raise UserError(f"{where}: {', '.join(wrong)} of another kind; {expected}")
+        raise UserError(f"{where}: {', '.join(wrong)} of the wrong type; {expected}")
     lengths = [len(article[key]) for key in keys[1:]]
     if len(set(lengths)) > 1:
         raise UserError(
-            f"{where}: {lengths[0]} questions, {lengths[1]} times options, "
+            f"{where}: {lengths[0]} questions, {lengths[1]} lists of options, "
             f"{lengths[2]} answers; {expected}"
         )
     for question, options, answer in zip(*(article[k] for k in keys[1:]), strict=True):
@@ -131,12 +133,12 @@ def race_questions(article: Any, where: str) -> Iterator[Example]:
 
 
 def read_dpr(path: Path, skipped: collections.Counter[str]) -> Iterator[Example]:
-    """Definite pronoun resolution: a sentence, its pronoun, two candidates, the answer.
+    """Yields the examples of a file of definite pronoun resolution.
 
-    Four lines each; the candidates are separated by a comma.  Source: Rahman and Ng
-    2012.
-    Returns: the candidates as parts, the sentence as context, the pronoun as question.
-    Raises:  UserError naming file and line.
+    An example is four lines: a sentence, its pronoun, two candidates separated by a
+    comma, and the answer. The candidates become the parts, the sentence the context and
+    the pronoun the question.  Source: Rahman and Ng 2012.
+    Raises: UserError naming file and line.
     """
     lines = list(read_lines(path))
     for start in range(0, len(lines), 4):
@@ -146,7 +148,7 @@ def read_dpr(path: Path, skipped: collections.Counter[str]) -> Iterator[Example]
         if len(block) < 4 or not consecutive:
             raise UserError(
                 f"{path}: line {number}: not four lines together; sentence, pronoun, "
-                "candidates and answer are expected, a blank line after; correct them"
+                "candidates and answer, then a blank line, are expected; correct them"
             )
         candidates = tuple(name.strip() for name in block[2].split(","))
         folded = [name.casefold() for name in candidates]

@@ -1,8 +1,8 @@
-"""Tables of examples: one generator for each format, from a file to `Example`s.
+"""Readers of tables: generators of `Example`s from csv, tsv, JSON Lines and parquet.
 
-No reader knows a task: `rows` says which file of which task has which format. Readers
-neither tokenize nor shuffle. A generator counts each row that it skips in its argument
-`skipped`, by reason; it skips nothing else but blank lines.
+No reader knows a task; `layouts` has the format of each task's files. Readers neither
+tokenize nor shuffle. They skip blank lines, and count every other row that they skip in
+the argument `skipped`, by reason.
 """
 
 import collections

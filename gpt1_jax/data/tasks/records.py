@@ -1,7 +1,7 @@
 """Examples to token sequences: the input transformations of Figure 1.
 
-Radford et al. 2018, Sec. 3.3. Specials are three ids after the tokenizer's vocabulary.
-It neither batches nor pads.
+Source: Radford et al. 2018, Sec. 3.3. The ids of the three special tokens follow the
+tokenizer's vocabulary. This module neither batches nor pads.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ NUM_SPECIALS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The ids of the special tokens, and the greatest length of a sequence."""
+    """The ids of the special tokens, and the maximum length of a sequence."""
 
     start: int
     delimiter: int
@@ -28,7 +28,7 @@ class Layout:
 
 
 def make_layout(vocab_size: int, context_length: int) -> Layout:
-    """Returns the layout whose specials follow the vocabulary, in released order."""
+    """Returns the layout of special tokens in the order of the released code."""
     return Layout(vocab_size, vocab_size + 1, vocab_size + 2, context_length)
 
 
@@ -36,9 +36,9 @@ def make_layout(vocab_size: int, context_length: int) -> Layout:
 class Records:
     """The sequences of all examples of a split, ready to be batched.
 
-    tokens: all sequences end to end; bounds_RA1: where the A sequences of each of R
-    records start, and where the last ends; labels_R: NaN where there is none.
-    num_truncated: how many examples of the split lost tokens.
+    tokens: all sequences, concatenated. bounds_RA1: the starts in `tokens` of the A
+    sequences of each record, and the end of the last one. labels_R: NaN for a record
+    without a label. num_truncated: the number of examples that were cut.
     """
 
     tokens: np.ndarray
@@ -51,7 +51,7 @@ class Records:
 
     @property
     def num_sequences(self) -> int:
-        """A, the sequences of each example."""
+        """A, the number of sequences of each example."""
         return self.bounds_RA1.shape[1] - 1
 
     @functools.cached_property
@@ -113,11 +113,11 @@ def arrange(
 ) -> tuple[list[np.ndarray], bool]:
     """Returns the token sequences of an example, and whether it was truncated.
 
-    A sequence that is too long is cut. A single text loses its end. Each of two texts
-    keeps at least half of the tokens that are left, and loses its end. For a choice
-    only the context loses its end, and keeps the same length for all answers.
+    Texts that do not fit are cut at their end. Each of two texts keeps at least half of
+    the available tokens, and more if the other text is short. For a choice only the
+    context is cut, to the same length for all answers.
     Source: Radford et al. 2018, Figure 1. Differs: the released code gives each part
-    254 tokens, whatever the other needs; with that, RACE would lose its questions.
+    254 tokens, however short the other is; with that, RACE would lose its questions.
     Example: kind        parts   sequences ($ delimiter, S start, E classify)
              single      a       S a E
              pair        a, b    S a $ b E
@@ -133,28 +133,28 @@ def arrange(
         (text,) = parts
         kept = text[: layout.max_length - 2]
         return [np.concatenate([start, kept, end])], len(kept) < len(text)
-    room = layout.max_length - 3
-    if room < 0:
+    available = layout.max_length - 3
+    if available < 0:
         raise UserError(
             f"{name}: context_length={layout.max_length}; at least 3 are needed for "
             "the special tokens of two texts; use a model with a longer context"
         )
     if kind == "choice":
         longest = len(question) + max(map(len, parts))
-        if longest > room:
+        if longest > available:
             raise UserError(
                 f"{name}: question and longest answer have {longest} tokens; at most "
-                f"{room} fit into context_length={layout.max_length} and neither is "
-                "ever cut; use a model with a longer context"
+                f"{available} fit into context_length={layout.max_length} and neither "
+                "is ever cut; use a model with a longer context"
             )
-        kept = context[: room - longest]
+        kept = context[: available - longest]
         shared = [start, kept, question, delimiter]
         sequences = [np.concatenate([*shared, part, end]) for part in parts]
         return sequences, len(kept) < len(context)
     first, second = parts
-    half = room // 2
-    kept_first = first[: max(half, room - len(second))]
-    kept_second = second[: max(half, room - len(first))]
+    half = available // 2
+    kept_first = first[: max(half, available - len(second))]
+    kept_second = second[: max(half, available - len(first))]
     pairs = [(kept_first, kept_second)]
     if kind == "similarity":
         pairs.append((kept_second, kept_first))

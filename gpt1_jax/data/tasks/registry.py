@@ -1,7 +1,7 @@
-"""The tasks that can be named: the official rows, and the user's own.
+"""The tasks by name: the official rows, and those of the user's own.
 
-An experiment file registers the row of an own task. The code of its readers stays in
-that file; the workdir of a fine-tuned model keeps the facts that the model needs.
+An experiment file registers the row of a user's own task and has the code of its
+readers. The workdir of a fine-tuned model keeps the facts that predictions need.
 """
 
 import json

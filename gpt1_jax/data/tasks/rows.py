@@ -1,4 +1,4 @@
-"""The tasks of the paper and of GLUE, a row each.
+"""The tasks of the paper and of GLUE: one row for each.
 
 A row holds everything that is specific to a task; no other code tests its name.
 Source of counts and layouts: the official files, or the catalog of TFDS 4.9.10.
@@ -145,7 +145,7 @@ _ROWS = (
             "QNLI", ("question", "sentence"), make_labels("label", *ENTAILMENT)
         ),
         tfds=layouts.glue_dataset("qnli", ("question", "sentence")),
-        # Version 2, all that is left; the paper's score is on version 1, withdrawn.
+        # Version 2; the paper's score is on version 1, which was withdrawn.
         num_examples=_counts(104743, 5463, 5463),
         paper=(PaperScore("accuracy", 88.1, "Table 2", 82.3, "GenSen"),),
     ),
@@ -197,7 +197,7 @@ _ROWS = (
         ),
         # 550,152, 10,000 and 10,000 with those that have no gold label.
         num_examples=_counts(549367, 9842, 9824),
-        # CAFE, 5 models, has the same.
+        # CAFE, 5 models, has the same earlier score.
         paper=(PaperScore("accuracy", 89.9, "Table 2", 89.3, "ESIM + ELMo, 5 models"),),
     ),
     Task(
@@ -208,7 +208,7 @@ _ROWS = (
         columns=("premise", "hypothesis"),
         files=layouts.scitail(),
         tfds=layouts.tfds_dataset("sci_tail", Columns(("premise", "hypothesis"))),
-        # TFDS and HF read quotes as csv's, which joins rows: 23,097 for training.
+        # TFDS and HF read quotes as in csv, which joins rows: 23,097 for training.
         num_examples=_counts(23596, 1304, 2126),
         paper=(PaperScore("accuracy", 88.3, "Table 2", 83.3, "CAFE"),),
     ),
@@ -265,10 +265,10 @@ _ROWS = (
             },
             columns=Columns(("endings",), context=("context",)),
             first_label=1,
-            released={"train": "train", "dev": "dev"},
+            released=("train", "dev"),
             released_note=(
-                "TFDS keeps Story Cloze in an order of its own: the stories held out "
-                "for dev are as many as the released code's, but others"
+                "TFDS has Story Cloze in another order, so dev has as many stories as "
+                "in the released code, but different ones"
             ),
         ),
         num_examples=_counts(1497, 374, 1871) | {"dev_2018": 1571, "test_2018": 1571},

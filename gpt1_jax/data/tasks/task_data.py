@@ -38,7 +38,7 @@ class TaskData:
 
     def has(self, task: Task, split: str) -> bool:
         """Returns whether files, or prepared data, of a split exist."""
-        return loading.is_there(
+        return loading.exists(
             task,
             split,
             task_dir=self.directory,
@@ -71,7 +71,7 @@ def select_data(own: DataConfig, given: DataConfig) -> DataConfig:
 
 
 def open_data(config: DataConfig) -> TaskData:
-    """Opens the task data that `config` names; writes that of storyworld first.
+    """Opens the task data that `config` names; storyworld's is written first.
 
     Raises: UserError, NotFound: no data is named, or it does not exist.
     """
@@ -82,7 +82,7 @@ def open_data(config: DataConfig) -> TaskData:
     if not config.task_dir:
         raise UserError(
             "config.data.task_dir is empty; the root of the official folders (CoLA, "
-            "RTE, snli_1.0, ...) or storyworld; set it, as in "
+            "RTE, snli_1.0, ...) or storyworld is expected; set it, as in "
             "--config.data.task_dir=/data/glue_data"
         )
     directory = Path(config.task_dir).expanduser()
@@ -95,10 +95,10 @@ def open_data(config: DataConfig) -> TaskData:
 
 
 def test_splits(task: Task) -> Iterator[tuple[Task, str, str]]:
-    """Yields (task, split, name of the predictions) of what a model of `task` predicts.
+    """Yields (task, split, name of its predictions) for all that a model predicts.
 
-    These are its own test splits and its auxiliary test sets: those of tasks that have
-    no model of their own, as AX, which the model of MNLI predicts.
+    These are the test splits of the task and of the tasks that its model predicts too:
+    MNLI's model predicts AX.
     """
     for split in task.test.values():
         yield task, split, split

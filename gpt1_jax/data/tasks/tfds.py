@@ -1,8 +1,8 @@
-"""TFDS as a source: data sets that the user has prepared on disk, without TensorFlow.
+"""Data sets that the user has prepared with TFDS, read without TensorFlow.
 
-A data set is read from its directory alone, by the metadata that TFDS wrote there: its
-builder's code, some of which TFDS finds only after an import of its own, isn't needed.
-It prepares nothing. TFDS is imported when first used, as that takes a second.
+A data set is read from its directory, by the metadata that TFDS wrote there; the code
+of its builder is not needed. This module prepares nothing. It imports TFDS when first
+used, as that takes a second.
 """
 
 import collections
@@ -31,11 +31,11 @@ LAZY_MODULES = {
 def _one_example(
     record: Mapping[Column, Any], dataset: "Dataset", where: str
 ) -> Iterator[Example]:
-    """The Example of a record; a feature that holds several texts is several parts."""
+    """Yields a record's Example; a feature of several texts becomes several parts."""
     parts = [_texts(record[feature]) for feature in dataset.columns.parts]
     label = record.get(dataset.label, -1)
     if isinstance(label, np.floating | float):
-        # The shortest decimal that gives this float32: 3.8, not 3.799999952316284.
+        # The shortest decimal of this float32: 3.8, not 3.799999952316284.
         label = float(str(np.float32(label)))
     else:
         label = int(label) - dataset.first_label
@@ -50,7 +50,7 @@ def _one_example(
 def race_examples(
     record: Mapping[str, Any], dataset: "Dataset", where: str
 ) -> Iterator[Example]:
-    """The questions of an article: RACE has one article a record."""
+    """Yields an Example for each question of a record, which is an article of RACE."""
     article = {
         "article": _texts(record["article"])[0],
         "questions": _texts(record["questions"]),
@@ -64,17 +64,17 @@ def race_examples(
 class Dataset:
     """The data set of a task in TFDS, and the features that make an Example."""
 
-    # From the task's split to TFDS's, one or several: "race/middle:train".
+    # From a split of the task to one or more splits of TFDS: "race/middle:train".
     splits: Mapping[str, tuple[str, ...]]
     columns: Columns
     label: str = "label"
     first_label: int = 0
-    # The feature that restores the files' order, which TFDS shuffles.
+    # The feature to sort records by, as TFDS shuffles the files; "": none.
     order: str = ""
-    # Splits of which only the released part is taken (Story Cloze), and a note on it.
-    released: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # The splits that are only a released part of TFDS's (Story Cloze), and a note.
+    released: tuple[str, ...] = ()
     released_note: str = ""
-    # Examples without a label are skipped and counted, not kept: SNLI.
+    # SNLI: examples without a label are skipped and counted.
     skips_unlabelled: bool = False
     examples: Callable[..., Iterator[Example]] = _one_example
 
@@ -87,10 +87,10 @@ def read(
     classes: tuple[str, ...],
     skipped: collections.Counter[str],
 ) -> list[Example]:
-    """The examples of a task's split, in the order of the official files.
+    """Returns the examples of a task's split, in the order of the official files.
 
-    Args:   classes: the names that TFDS must give the labels, in order; (): any.
-    Raises: UserError, NotFound: see the messages.
+    Args:   classes: the names that the labels must have in TFDS, in order; (): any.
+    Raises: UserError, NotFound: as texts; the labels differ from `classes`.
     """
     found: list[Example] = []
     for name in dataset.splits[split]:
@@ -107,12 +107,12 @@ def read(
             skipped["examples without a label (-1)"] += len(found) - len(labelled)
         found = labelled
     if split in dataset.released:
-        found = official_readers.released_part(found, dataset.released[split])
+        found = official_readers.released_part(found, split)
     return found
 
 
 def _check_classes(builder: Any, label: str, classes: tuple[str, ...]) -> None:
-    """Raises a UserError if TFDS numbers the classes otherwise than the task."""
+    """Raises UserError if TFDS has other classes than the task, or another order."""
     features = builder.info.features
     names = getattr(features[label], "names", None) if label in features else None
     if classes and names and tuple(names) != classes:
@@ -124,12 +124,13 @@ def _check_classes(builder: Any, label: str, classes: tuple[str, ...]) -> None:
 
 
 def texts(name: str, split: str, tfds_dir: str) -> Iterator[str]:
-    """The texts of a data set for pre-training, one by one, in the order on disk.
+    """Returns the texts of a data set for pre-training, in the order on disk.
 
     Args:
-      name: as TFDS has it: lm1b, pg19, tiny_shakespeare.
-      split: as TFDS has it: train, test ...; `describe` lists them.
-    Raises: UserError, NotFound: see the messages; before the first text.
+      name: the name of the data set in TFDS: lm1b, pg19, tiny_shakespeare, ...
+      split: a split of it: train, test, ...; `describe` lists them.
+    Raises: UserError, NotFound: the data set was not prepared, lacks the split, has
+            another format or no texts.
     """
     builder, split = _open(f"{name}:{split}", tfds_dir)
     features = builder.info.features
@@ -154,9 +155,9 @@ def has(name: str, tfds_dir: str) -> bool:
 def describe(name: str, tfds_dir: str) -> tuple[str, dict[str, int]]:
     """Returns the identity of a prepared data set, and the sizes of its splits.
 
-    The identity is NAME/VERSION-HASH; the hash is that of its content. Sizes are
-    numbers of records.
-    Raises: UserError, NotFound: see the messages.
+    The identity is NAME/VERSION-HASH, with a hash of the metadata; a size is a number
+    of records.
+    Raises: UserError, NotFound: as texts.
     """
     builder, _ = _open(name, tfds_dir)
     info = Path(builder.data_dir) / "dataset_info.json"
@@ -166,7 +167,7 @@ def describe(name: str, tfds_dir: str) -> tuple[str, dict[str, int]]:
 
 
 def _open(name: str, tfds_dir: str) -> tuple[Any, str]:
-    """The builder of a prepared data set "name" or "name:split", and the split."""
+    """Returns the builder of the data set "name" or "name:split", and the split."""
     name, _, split = name.partition(":")
     if not tfds_dir:
         raise UserError(
@@ -187,7 +188,7 @@ def _open(name: str, tfds_dir: str) -> tuple[Any, str]:
     if file_format != "array_record":
         raise UserError(
             f"{directory} is in the format {file_format}; array_record is expected, as "
-            f"it alone can be read without TensorFlow; move it away, then "
+            "no other can be read without TensorFlow; move it away, then "
             f"{_remedy(name, tfds_dir)}"
         )
     if split and split not in builder.info.splits:
@@ -200,7 +201,7 @@ def _open(name: str, tfds_dir: str) -> tuple[Any, str]:
 
 
 def _newest_version(directory: Path) -> Path | None:
-    """The directory of the newest version of a data set that is prepared."""
+    """Returns the directory of the newest prepared version of a data set."""
     versions = [
         found.parent
         for found in directory.glob("*/dataset_info.json")
@@ -214,19 +215,19 @@ def _newest_version(directory: Path) -> Path | None:
 
 
 def _remedy(name: str, tfds_dir: str) -> str:
-    """The command that prepares a data set, and what it needs."""
+    """Returns the command that prepares a data set, and what it requires."""
     module = LAZY_MODULES.get(name.split("/")[0])
     also = f"{module}, " if module else ""
     return (
         f'run `python -c "import {also}tensorflow_datasets as t; t.builder('
         f"'{name}', data_dir='{tfds_dir}', file_format='array_record')"
-        '.download_and_prepare()"` (race, lm1b and pg19 need TensorFlow for that, none '
-        "to be read)"
+        '.download_and_prepare()"` (to prepare race, lm1b '
+        "and pg19 requires TensorFlow; to read them does not)"
     )
 
 
 def _records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """The records of a split, in the order on disk."""
+    """Yields the records of a split, in the order on disk."""
     source = builder.as_data_source(split)
     for start in range(0, len(source), _BATCH):
         stop = min(start + _BATCH, len(source))
@@ -234,6 +235,6 @@ def _records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _texts(value: Any) -> list[str]:
-    """A text, or several, as TFDS gives them: bytes, or a list or array of bytes."""
+    """Returns the texts of a feature: bytes, or a list or array of bytes."""
     several = [value] if isinstance(value, bytes | str) else list(value)
     return [text.decode() if isinstance(text, bytes) else text for text in several]

@@ -1,6 +1,6 @@
 """Checks of a task's row and of its examples, before any training.
 
-A reader checks the form of a file; here the content is checked against the row.
+Readers check the format of a file; this module checks the content against the row.
 """
 
 import numbers
@@ -15,12 +15,12 @@ from gpt1_jax.data.tasks.examples import (
 from gpt1_jax.data.tasks.task import KINDS, Task
 from gpt1_jax.errors import UserError
 
-# The texts of an example; a choice has as many as answers.
+# The number of texts in an example; a choice has one for each answer.
 _NUM_PARTS = {"single": 1, "pair": 2, "similarity": 2}
 
 
 def check_task(task: Task) -> None:
-    """Checks all that the row alone tells.
+    """Checks a row without reading its files.
 
     Raises: UserError naming the task and the first contradiction in its row.
     """
@@ -60,7 +60,7 @@ def check_task(task: Task) -> None:
 
 
 def _check_label_names(task: Task, index_of: Mapping[str, int]) -> None:
-    """Raises UserError where a file's labels contradict the order of the classes."""
+    """Raises UserError if a file's labels contradict the order of the classes."""
     allowed = ", ".join(f"{name}: {n}" for n, name in enumerate(task.classes))
     if not index_of:
         raise UserError(
@@ -114,7 +114,7 @@ def _check_parts(task: Task, example: Example, where: str, num_choices: int) -> 
 
 
 def _check_label(task: Task, example: Example, where: str) -> None:
-    """Raises UserError for a label that is no class, choice or score of the task."""
+    """Raises UserError for a label that is not a class, choice or score of the task."""
     label = example.label
     if task.classes or task.kind == "choice":
         count = len(task.classes or example.parts)

@@ -1,6 +1,6 @@
-"""Cleaning of text as the released code did it, before any tokenizer sees it.
+"""Cleaning of text by the rules of the released code, before it is tokenized.
 
-It works on whole strings and on files of any size; it does not tokenise or lower-case.
+It works on strings and on files of any size; it neither tokenizes nor lower-cases.
 Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm text_utils.py.
 """
 
@@ -14,11 +14,11 @@ import ftfy
 
 from gpt1_jax.errors import UserError
 
-# A run of one of these characters is set apart by spaces. The released pattern also
-# names the backslash, but in a string that is not raw, so that it never matched one.
+# Spaces are put around a run of one of these characters. The released pattern also
+# lists the backslash, but its string is not raw, so it never matches a backslash.
 _PUNCTUATION_RUN = re.compile(r"""([-~!";?+,)(/*\[\]}{|_])\1*""")
 _DASHES_AND_QUOTES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "...", "´": "'"})
-# After _SPACES: to look for white space before a newline takes quadratic time.
+# Applied after _SPACES: matching any white space before a newline is quadratic.
 _NEWLINES = re.compile(r" ?\n[ \n]*")
 _SPACES = re.compile(r"[^\S\n]+")
 
@@ -59,9 +59,10 @@ def _fix_text(text: str) -> str:
 
 
 def scan(path: Path) -> tuple[str, int, bool]:
-    """The sha256 (hex) of a UTF-8 text file, its size in bytes, whether it is blank.
+    """Reads a UTF-8 text file once.
 
-    Raises: UserError naming file and byte where it is not UTF-8.
+    Returns: its sha256 (hex), its size in bytes, whether it is blank.
+    Raises:  UserError naming the file and the first byte that is not UTF-8.
     """
     digest, size, is_blank = hashlib.sha256(), 0, True
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -88,11 +89,11 @@ def scan(path: Path) -> tuple[str, int, bool]:
 def read_pieces(
     path: Path, piece_chars: int = _BLOCK_BYTES
 ) -> Iterator[tuple[str, bool]]:
-    """The text of a file in pieces that `standardize` can take one at a time.
+    """Yields the text of a file in pieces that can be standardized one by one.
 
-    A piece ends at its last newline, or at its last space where it has none, or where
-    it is full. Line ends become `\\n`; a byte-order mark is dropped.
-    Returns: (piece, whether a newline stood between it and the next), in order.
+    A piece ends at a newline; without one, at a space; without either, when it is full.
+    Line ends become `\\n`; a byte-order mark is dropped.
+    Yields: (piece, whether a newline separates it from the next piece).
     """
     rest = ""
     with path.open(encoding="utf-8-sig") as file:

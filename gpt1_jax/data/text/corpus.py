@@ -1,8 +1,9 @@
 """The token store and the windows that training and evaluation read from it.
 
-A store is a directory: tokens.bin, a flat array of all books' tokens, training books
-first; meta.json, what is where; tokenizer/. `preparation` writes it; this module only
-reads. Which window a step sees is a pure function of (seed, step).
+A store is a directory. tokens.bin is a flat array of the tokens of all books, training
+books first; meta.json has the place and the split of each book; tokenizer/ has the
+tokenizer. `preparation` writes stores; this module only reads them. The windows of a
+step are a pure function of (seed, step).
 """
 
 import dataclasses
@@ -26,11 +27,11 @@ TOKENS_FILE, META_FILE, TOKENIZER_DIR = "tokens.bin", "meta.json", "tokenizer"
 
 
 class LMBatch(NamedTuple):
-    """Rows of consecutive tokens; each token but a row's first is to be predicted.
+    """Rows of consecutive tokens; every token of a row but the first is a target.
 
-    tokens_BL has context_length + 1 columns, padded on the right by 0. The first
-    num_targets_B of a row's predictions count. row_B is the row's index in the whole
-    step's batch, the same on every host and for any accumulation.
+    tokens_BL has context_length + 1 columns, padded on the right by 0. Only the first
+    num_targets_B targets of a row count. row_B is the row's index in the whole batch of
+    the step, the same on every host and for any accumulation.
     """
 
     tokens_BL: np.ndarray
@@ -49,7 +50,7 @@ class TokenStore:
 
     @property
     def fingerprint(self) -> str:
-        """A sha256 of tokens, split and tokenizer: equal means the same data."""
+        """A sha256 of tokens, split and tokenizer, equal only for the same data."""
         facts = [self.meta[key] for key in ("tokens_sha256", "tokenizer_sha256")]
         books = [(book["split"], book["tokens"]) for book in self.meta["books"]]
         return hashlib.sha256(json.dumps([facts, books]).encode()).hexdigest()
@@ -66,9 +67,9 @@ def is_store(directory: Path) -> bool:
 
 
 def open_store(directory: Path) -> TokenStore:
-    """The store in `directory`.
+    """Opens the store in `directory`.
 
-    Raises: UserError, NotFound: no store there, or a damaged one.
+    Raises: UserError, NotFound: there is no store, or it is damaged.
     """
     if not is_store(directory):
         raise NotFound(
@@ -103,15 +104,15 @@ def open_store(directory: Path) -> TokenStore:
 
 
 def windows_per_epoch(num_tokens: int, context_length: int) -> int:
-    """Returns the number of training windows of an epoch; it is the same for any phase.
+    """Returns the number of training windows in an epoch, whatever its phase.
 
-    Raises: UserError if the corpus is too short for one.
+    Raises: UserError: the corpus is too short for a window.
     """
     count = num_tokens // context_length - 1
     if count < 1:
         raise UserError(
             f"{num_tokens} training tokens; at least {2 * context_length} are needed "
-            f"for context_length={context_length}; bring more text or shorten it"
+            f"for context_length={context_length}; add more text or lower it"
         )
     return count
 
@@ -119,12 +120,13 @@ def windows_per_epoch(num_tokens: int, context_length: int) -> int:
 def window_starts(
     num_tokens: int, *, context_length: int, batch_size: int, seed: int, step: int
 ) -> np.ndarray:
-    """Returns the starts of the windows of training step `step`: starts_B, in tokens.
+    """Returns starts_B: the place of the first token of each window of a training step.
 
-    An epoch cuts the tokens, from a random phase on, into windows that overlap by one
-    token (a window's last is only predicted), and visits them in random order; steps
-    run on over the end of an epoch. So each token is predicted about once an epoch.
-    Args:    num_tokens: of the training books; step: from 0.
+    An epoch skips a random number of tokens, its phase, and cuts the others into
+    windows. Windows overlap by one token, as the last token of a window is only a
+    target. An epoch visits its windows in random order, so each token is predicted
+    about once. A batch may span the end of an epoch.
+    Args:    num_tokens: tokens of the training books; step: counted from 0.
     Example: context_length 4, phase 1: windows 1..5, 5..9, 9..13, ...
     """
     per_epoch = windows_per_epoch(num_tokens, context_length)
@@ -141,7 +143,7 @@ def window_starts(
 def _epoch_order(
     per_epoch: int, context_length: int, seed: int, epoch: int
 ) -> tuple[int, np.ndarray]:
-    """The phase of an epoch, in tokens, and the order of its windows."""
+    """Returns the phase of an epoch, in tokens, and the order of its windows."""
     phase = int(shuffle.draw(1, seed, epoch, _PHASE)[0] % context_length)
     return phase, shuffle.permutation(per_epoch, seed, epoch, _ORDER)
 
@@ -149,7 +151,7 @@ def _epoch_order(
 def train_batch(
     tokens: np.ndarray, starts_B: np.ndarray, length: int, rows: slice
 ) -> LMBatch:
-    """The `rows` of the windows of `length` + 1 tokens that start at `starts_B`."""
+    """Returns `rows` of the batch of windows of `length` + 1 tokens at `starts_B`."""
     row_B = np.arange(len(starts_B), dtype=np.uint32)[rows]
     tokens_BL = tokens[starts_B[rows, None] + np.arange(length + 1)].astype(np.int32)
     return LMBatch(tokens_BL, np.full(len(row_B), length, np.int32), row_B)
@@ -161,8 +163,8 @@ def eval_batches(
     """Yields LMBatches that predict every token but each book's first exactly once.
 
     Windows start every `length` tokens of a book, overlap by one token and never cross
-    into another book; a book's last is shorter. The last batch is filled up with rows
-    whose num_targets is 0.
+    into another book; the last window of a book may be shorter. Rows whose num_targets
+    is 0 fill up the last batch.
     """
     places = [
         (number, start)
@@ -188,9 +190,10 @@ def num_eval_batches(
 
 
 def unigram_perplexity(store: TokenStore) -> float:
-    """The held-out perplexity of add-one token frequencies of the training books.
+    """Returns the held-out perplexity of a unigram model with add-one smoothing.
 
-    Over the same tokens as `eval_batches`: all but each book's first.
+    The model counts the tokens of the training books. Its targets are those of
+    `eval_batches`: all tokens but each book's first.
     """
     vocab_size = store.meta["vocab_size"]
     counts_V = np.ones(vocab_size)

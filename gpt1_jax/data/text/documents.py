@@ -1,6 +1,6 @@
 """The books of a corpus: finding the files, splitting them, sampling their text.
 
-It reads files and decides; it neither tokenises nor writes.
+It only reads files; it neither tokenizes nor writes.
 """
 
 import concurrent.futures
@@ -22,7 +22,7 @@ _SAMPLE_BLOCK_BYTES = 1 << 18
 
 @dataclasses.dataclass(frozen=True)
 class Book:
-    """A source file and the side of the split it is on."""
+    """A source file and its side of the split."""
 
     path: Path
     sha256: str
@@ -32,12 +32,14 @@ class Book:
 
 
 def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book, ...]:
-    """The books of a corpus, training books first.
+    """Returns the books of a corpus, training books first.
 
     Without `eval_pattern`, a book is held out if the hash of its bytes, read as a
     fraction, is below `holdout_fraction`. So copies of a book stay on one side, and a
-    growing corpus keeps its split. If no book with text is, that of least hash is.
-    Raises: UserError, NotFound: see the messages.
+    growing corpus keeps its split. The book with text that has the lowest hash is
+    always held out.
+    Raises: UserError, NotFound: a side has no books with text; a book is on both sides;
+            a file is not UTF-8.
     """
     found = _scan_books(pattern, "train")
     if eval_pattern:
@@ -48,13 +50,13 @@ def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book
             raise UserError(
                 f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also "
                 f"in {pattern!r}, such as {named[0]}; held-out books must not be "
-                "trained on; narrow one of the two"
+                "trained on; narrow one of the patterns"
             )
     else:
         if len(_with_text(found)) < 2:
             raise UserError(
                 f"{pattern!r} holds 1 book with text; at least 2 are needed, as one is "
-                "held out; bring more books or name held-out ones with eval_corpus"
+                "held out; add more books or name held-out ones with eval_corpus"
             )
         first = min(_with_text(found))
         held_out = [
@@ -66,19 +68,20 @@ def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book
         found = [book for book in found if book.path not in taken]
         if not _with_text(found):
             raise UserError(
-                f"{pattern!r}: all {len(_with_text(held_out))} books with text fall to "
-                "the held-out side; lower holdout_fraction or bring more books"
+                f"{pattern!r}: all {len(_with_text(held_out))} books with text are "
+                "held out; at least 1 must be left to train on; lower holdout_fraction "
+                "or add more books"
             )
     return (*found, *held_out)
 
 
 def _with_text(books: list[Book]) -> set[str]:
-    """The hashes of the books that are not blank."""
+    """Returns the hashes of the books that are not blank."""
     return {book.sha256 for book in books if not book.is_blank}
 
 
 def _scan_books(pattern: str, split: str) -> list[Book]:
-    """The files of a glob, in order of their paths, checked to be UTF-8."""
+    """Returns the books of a glob in order of their paths; each must be UTF-8."""
     expanded = os.path.expanduser(pattern)
     if Path(expanded).is_dir():
         expanded = os.path.join(glob.escape(expanded), "*.txt")
@@ -104,7 +107,7 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
 
 
 def sample(books: list[Book]) -> Iterator[str]:
-    """At most _SAMPLE_BYTES of the books, in blocks chosen by a seeded shuffle."""
+    """Yields at most _SAMPLE_BYTES of the books, in blocks that a hash chooses."""
     blocks = [
         (book, start)
         for book in books
@@ -119,5 +122,5 @@ def sample(books: list[Book]) -> Iterator[str]:
         with book.path.open("rb") as file:
             file.seek(start)
             raw = file.read(_SAMPLE_BLOCK_BYTES)
-        # A block's ends may cut a character; a mark of byte order is no text.
+        # A block may begin or end within a character. A byte-order mark is not text.
         yield raw.decode("utf-8", errors="ignore").removeprefix("\ufeff")

@@ -17,10 +17,12 @@ _CONNECT_SECONDS = 20
 def choose(
     workers: int, dask: str, *, is_worth_processes: bool
 ) -> contextlib.AbstractContextManager[concurrent.futures.Executor]:
-    """A cluster's workers, processes that end with this one, or one thread.
+    """Returns a Dask cluster, local processes that end with this one, or one thread.
 
-    Args:   workers: 0: one for each core that this process may use, at most 6. dask:
-            HOST:PORT of a scheduler; "": this machine.
+    Args:
+      workers: local processes; 0: one for each core that may be used, at most 6.
+      dask: HOST:PORT of a scheduler; "": this machine.
+      is_worth_processes: if False, one thread does the work on this machine.
     Raises: UserError: Dask is not installed, or no scheduler answers.
     """
     if dask:
@@ -40,7 +42,7 @@ def _default_workers() -> int:
 
 
 def _follow_parent() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that ends, however."""
+    """Makes a worker ignore Ctrl-C and end as soon as its parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent
@@ -54,7 +56,7 @@ def _follow_parent() -> None:
 
 @contextlib.contextmanager
 def _on_dask(address: str) -> Iterator[concurrent.futures.Executor]:
-    """A cluster's workers; they have this package, and see the paths they are given."""
+    """Opens a cluster; its workers need this package and must see all paths."""
     try:
         import distributed
     except ImportError:
@@ -66,8 +68,8 @@ def _on_dask(address: str) -> Iterator[concurrent.futures.Executor]:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--dask {address}: no scheduler answers ({error}); HOST:PORT of one that "
-            "runs is expected, as `dask scheduler` prints it"
+            f"--dask {address}: no scheduler answers ({error}); HOST:PORT of a running "
+            "scheduler is expected; use the address that `dask scheduler` prints"
         ) from None
     with client, client.get_executor(pure=False) as executor:
         try:
@@ -76,6 +78,6 @@ def _on_dask(address: str) -> Iterator[concurrent.futures.Executor]:
             raise
         except Exception as error:
             raise RunFailed(
-                f"a worker of --dask {address} failed: {error!r}; this package must be "
-                "installed there, and the paths be seen; then run again"
+                f"a worker of --dask {address} failed: {error!r}; each worker must "
+                "have this package and see all paths; correct that and run again"
             ) from error

@@ -1,7 +1,7 @@
 """The released tokenizer: spaCy's English words, then byte-pair encoding.
 
-Its two files (MIT, in finetune-transformer-lm/model) are brought by the user, under
-their own names or those that Hugging Face gives them.
+The user supplies its two files (MIT license, in finetune-transformer-lm/model), under
+their released names or those of Hugging Face.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ FILE_NAMES = (
     ("vocab.json", "merges.txt"),
 )
 INSTALL = "pip install spacy"
-# Newer versions of transformers keep both in this file.
+# Newer versions of transformers write one file with both.
 _ONE_FILE = "tokenizer.json"
 _END_OF_WORD = "</w>"
 _NEWLINE = f"\n{_END_OF_WORD}"
@@ -33,15 +33,16 @@ _MAX_CACHED_WORDS = 500_000
 
 
 class OpenAITokenizer:
-    r"""The procedure of the release, id for id.
+    r"""The released tokenizer; its ids are those of the released code.
 
-    ftfy and the released rules clean the text, spaCy's blank English tokenizer cuts it
-    into words, which are lower-cased and merged pair by pair. What is not in the
-    vocabulary has the id 0, a line break that of "\n</w>".
+    ftfy and the released rules clean the text, and spaCy's blank English tokenizer
+    splits it into words. A word is lower-cased, and its characters are merged pair by
+    pair. A piece outside the vocabulary has the id 0; a line break has the id of
+    "\n</w>".
     Source: finetune-transformer-lm text_utils.py, `TextEncoder`.
     """
 
-    # Packages whose versions decide the ids; spaCy's splits of some URLs change.
+    # The versions of these packages affect the ids: spaCy splits some URLs differently.
     libraries: tuple[str, ...] = ("ftfy", "spacy", "tokenizers")
 
     def __init__(self, vocabulary: bytes, merges: bytes, origin: str = "these bytes"):
@@ -56,7 +57,7 @@ class OpenAITokenizer:
                 unk_token=self._piece_of[_UNKNOWN_ID],
                 end_of_word_suffix=_END_OF_WORD,
             )
-        except Exception as error:  # the library has no class of its own for it
+        except Exception as error:  # the library has no exception class of its own
             raise UserError(
                 f"{origin}: merges and vocabulary do not belong together: {error}; use "
                 "the released pair"
@@ -68,9 +69,9 @@ class OpenAITokenizer:
         self._words: _Words | None = None
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids (uint32, one axis) of `text`.
+        """Returns the ids (uint32, one axis) of `text`.
 
-        Raises: UserError, once there is a text to cut, if spaCy is not installed.
+        Raises: UserError: `text` is not empty, and spaCy is not installed.
         """
         clean = text_rules.standardize(text)
         if not clean:
@@ -82,12 +83,12 @@ class OpenAITokenizer:
 
     def _ids_of_word(self, word: str) -> list[int]:
         if word.isspace():
-            # With the space after it, as spaCy has it, or at the end of a text.
+            # spaCy joins a line break and the space after it.
             return [self.newline_id if word.startswith("\n") else _UNKNOWN_ID]
         return [token.id for token in self._bpe.tokenize(word.lower())]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`: words with a space between, a line break for its id."""
+        """Returns the text of `ids`, with a space between words."""
         pieces = "".join(self._piece_of.get(int(number), "") for number in ids)
         unknown = self._piece_of[_UNKNOWN_ID]
         pieces = pieces.replace(unknown, f"{unknown} ")
@@ -97,8 +98,8 @@ class OpenAITokenizer:
     def save(self, directory: Path, *, as_huggingface: bool = False) -> None:
         """Writes both files, each atomically, under their released names.
 
-        Args: as_huggingface: under transformers' names, with the config that makes its
-              OpenAIGPTTokenizer of them.
+        Args: as_huggingface: uses the names of transformers instead, and adds the
+              config of its OpenAIGPTTokenizer.
         """
         files = dict(zip(FILE_NAMES[as_huggingface], self._files, strict=True))
         if as_huggingface:
@@ -113,10 +114,10 @@ class OpenAITokenizer:
 
 
 class _Words(dict):
-    """spaCy's hash of a word -> its ids, computed when first asked for.
+    """Cache from spaCy's hash of a word to its ids.
 
-    It holds spaCy too, whose own memory of words grows with it: both are given up
-    together.
+    It owns a spaCy tokenizer, whose table of words grows with the cache, so that both
+    are freed together.
     """
 
     def __init__(self, ids_of_word: Any):
@@ -124,7 +125,7 @@ class _Words(dict):
         self._nlp = _blank_english()
 
     def cut(self, text: str) -> list[int]:
-        """The hashes of the words of `text`, in order."""
+        """Returns the hashes of the words of `text`, in order."""
         return self._nlp.tokenizer(text).to_array("ORTH").tolist()
 
     def __missing__(self, word_hash: int) -> list[int]:
@@ -138,14 +139,14 @@ def _blank_english() -> Any:
         import spacy
     except ImportError:
         raise UserError(
-            "the released tokenizer cuts words by spaCy, which is not installed; no "
-            f"other cut gives its ids; {INSTALL}"
+            "the released tokenizer splits words with spaCy, which is not installed; "
+            f"no other splitting gives its ids; {INSTALL}"
         ) from None
     return spacy.blank("en")
 
 
 def _parse_vocabulary(content: bytes, origin: str) -> dict[str, int]:
-    """The vocabulary, whose ids must be 0, 1, ... in any order."""
+    """Returns the id of each piece; the ids must be 0, 1, ... in any order."""
     try:
         id_of = parse_json(content.decode("utf-8"))
         is_whole = sorted(id_of.values()) == list(range(len(id_of))) and all(
@@ -155,14 +156,14 @@ def _parse_vocabulary(content: bytes, origin: str) -> dict[str, int]:
         is_whole, id_of = False, {}
     if not is_whole or not id_of:
         raise UserError(
-            f"{origin}: the vocabulary is no JSON object of pieces and the ids 0, 1, "
-            f"...; {FILE_NAMES[0][0]} is expected; fetch it again"
+            f"{origin}: the vocabulary is not a JSON object from pieces to the ids 0, "
+            f"1, ...; {FILE_NAMES[0][0]} is expected; download it again"
         )
     return id_of
 
 
 def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
-    """The pairs in order of their ranks; the first line names a version."""
+    """Returns the pairs in order of their ranks; the first line names a version."""
     try:
         lines = content.decode("utf-8").split("\n")
     except ValueError:
@@ -170,34 +171,34 @@ def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
     rows = [line.split() for line in lines[1:] if line]
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(
-            f"{origin}: the merges are no lines of two pieces after a first line; "
-            f"{FILE_NAMES[0][1]} is expected; fetch it again"
+            f"{origin}: the merges are not lines of two pieces after a first line; "
+            f"{FILE_NAMES[0][1]} is expected; download it again"
         )
     return [(first, second) for first, second in rows]
 
 
 def find(directory: Path) -> tuple[Path, ...]:
-    """Vocabulary and merges in `directory`, or the file of both; (): neither.
+    """Returns the paths of vocabulary and merges, or of the file of both; (): none.
 
-    Raises: UserError where one of a pair is there without the other.
+    Raises: NotFound: one of the pair is missing.
     """
     for names in FILE_NAMES:
         paths = tuple(directory / name for name in names)
-        there = [path for path in paths if path.is_file()]
-        if len(there) == 2:
+        existing = [path for path in paths if path.is_file()]
+        if len(existing) == 2:
             return paths
-        if there:
-            (missing,) = set(paths) - set(there)
+        if existing:
+            (missing,) = set(paths) - set(existing)
             raise NotFound(
-                f"{there[0]} is there, but no {missing.name}; the tokenizer needs "
-                "both; add it"
+                f"{existing[0]} exists, but {missing.name} does not; the tokenizer "
+                "needs both; add it"
             )
     one = directory / _ONE_FILE
     return (one,) if one.is_file() else ()
 
 
 def load(paths: tuple[Path, ...]) -> OpenAITokenizer:
-    """The tokenizer of the files that `find` found."""
+    """Loads the tokenizer from the paths that `find` returned."""
     contents = [path.read_bytes() for path in paths]
     if len(contents) == 1:
         contents = _split(contents[0], str(paths[0]))
@@ -206,7 +207,7 @@ def load(paths: tuple[Path, ...]) -> OpenAITokenizer:
 
 
 def _split(content: bytes, origin: str) -> list[bytes]:
-    """The vocabulary and the merges of a tokenizer.json, as files of their own."""
+    """Returns the contents of the pair of files that equal a tokenizer.json."""
     try:
         model = parse_json(content.decode("utf-8"))["model"]
         merges = [
@@ -220,5 +221,5 @@ def _split(content: bytes, origin: str) -> list[bytes]:
         pass
     raise UserError(
         f"{origin} is not a tokenizer of GPT-1: byte pairs whose words end in "
-        f"{_END_OF_WORD} are expected; bring {' and '.join(FILE_NAMES[0])}"
+        f"{_END_OF_WORD} are expected; use {' and '.join(FILE_NAMES[0])}"
     )

@@ -15,7 +15,7 @@ from gpt1_jax.data.text import documents, openai_bpe, tokenizers
 from gpt1_jax.data.text.documents import Book
 from gpt1_jax.errors import UserError
 
-# Increased whenever the same books would give other tokens than before.
+# Increased whenever the tokens of the same books change.
 _RULES_VERSION = 2
 # The prefix of a corpus that TFDS has prepared.
 _TFDS = "tfds:"
@@ -31,7 +31,7 @@ class Recipe:
 
     @property
     def trains_tokenizer(self) -> bool:
-        """Whether a tokenizer is trained on the training books."""
+        """True if a tokenizer is trained on the training books."""
         return self.tokenizer == "sentencepiece"
 
     @property

@@ -1,7 +1,7 @@
 """Tokenizers: text to token ids and back.
 
-A tokenizer is a directory of files; `load` opens it. Special tokens of fine-tuning are
-not a tokenizer's: they are rows after its vocabulary.
+A tokenizer is a directory of files, which `load` opens. It does not have the special
+tokens of fine-tuning: their ids follow its vocabulary.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from gpt1_jax.files import write_bytes_atomically
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
-# A longer run without white space is cut: it is not a word of any language.
+# Longer words are cut: they are not words of any language.
 _MAX_WORD_CHARS = 1000
 _MAX_CACHED_WORDS = 500_000
 # SentencePiece drops longer sentences from its training data.
@@ -33,38 +33,38 @@ _MAX_SENTENCE_BYTES = 4000
 class Tokenizer(Protocol):
     """Interface of all tokenizers.
 
-    libraries: the packages whose versions, with its files, determine its ids.
+    libraries: the packages whose versions affect its ids.
     """
 
     libraries: tuple[str, ...]
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids, specials of fine-tuning not among them."""
+        """The number of ids, without the special tokens of fine-tuning."""
 
     @property
     def fingerprint(self) -> str:
-        """A sha256 of all that decides its ids."""
+        """A sha256 of the content of its files."""
 
     @property
     def newline_id(self) -> int:
-        """The id that stands for a line break."""
+        """The id of a line break."""
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids (uint32, one axis) of `text`, cleaned and lower-cased."""
+        """Returns the ids (uint32, one axis) of `text`, cleaned and lower-cased."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that `ids` stand for."""
+        """Returns the text of `ids`."""
 
     def save(self, directory: Path) -> None:
         """Writes the files that `load` opens."""
 
 
 class SentencePieceTokenizer:
-    """Byte-pair encoding learnt by SentencePiece, lower-cased as the paper's.
+    """Byte-pair encoding trained by SentencePiece on lower-cased text, as in the paper.
 
-    Text is cleaned by the released rules; a line break is the token of byte 0x0A, other
-    characters outside the vocabulary become their UTF-8 bytes: nothing is unknown.
+    Text is cleaned by the released rules. A line break is the token of the byte 0x0A.
+    Other characters outside the vocabulary become their UTF-8 bytes.
     """
 
     libraries: tuple[str, ...] = ("ftfy", "sentencepiece")
@@ -74,10 +74,10 @@ class SentencePieceTokenizer:
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-        except (RuntimeError, ValueError):  # ValueError: its message is no UTF-8
+        except (RuntimeError, ValueError):  # ValueError: its message is not UTF-8
             raise UserError(
-                f"{origin} is not a SentencePiece model; a file of this project is "
-                "expected; restore it or train the tokenizer again"
+                f"{origin} is not a SentencePiece model; one that this project "
+                "trained is expected; restore it or train the tokenizer again"
             ) from None
         self.vocab_size: int = self._processor.get_piece_size()
         self.newline_id: int = self._processor.piece_to_id(_NEWLINE_PIECE)
@@ -90,9 +90,9 @@ class SentencePieceTokenizer:
         self._ids_of_word = _WordCache(self._processor)
 
     def encode(self, text: str) -> np.ndarray:
-        r"""The ids of `text`: words in turn, `newline_id` between lines.
+        """Returns the ids of `text`, with `newline_id` between lines.
 
-        Pieces never cross a space, so words are encoded apart and remembered.
+        Pieces never cross a space, so words are encoded one by one, and cached.
         """
         lines = _uncased(text).split("\n")
         ids = itertools.chain.from_iterable(
@@ -107,7 +107,7 @@ class SentencePieceTokenizer:
         return np.fromiter(ids, np.uint32)[:-1]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; a line break for each `newline_id`."""
+        """Returns the text of `ids`, with a line break for each `newline_id`."""
         groups: list[list[int]] = [[]]
         for token in ids:
             if token == self.newline_id:
@@ -122,7 +122,7 @@ class SentencePieceTokenizer:
 
 
 class _WordCache(dict[str, list[int]]):
-    """Word -> ids; forgets all when full, so that memory stays bounded."""
+    """Cache from words to ids; it is emptied when full, to bound its memory."""
 
     def __init__(self, processor: sentencepiece.SentencePieceProcessor):
         self._processor = processor
@@ -148,9 +148,9 @@ def is_tokenizer(directory: Path) -> bool:
 
 
 def load(directory: Path) -> Tokenizer:
-    """The tokenizer whose files are in `directory`.
+    """Loads the tokenizer in `directory`.
 
-    Raises: UserError, NotFound: no tokenizer there, or a damaged one.
+    Raises: UserError, NotFound: there is no tokenizer, or it is damaged.
     """
     directory = directory.expanduser()
     model = directory / _MODEL_FILE
@@ -166,9 +166,9 @@ def load(directory: Path) -> Tokenizer:
 
 
 def library_version(name: str) -> str:
-    """The version of a package that decides ids.
+    """Returns the version of a package that affects ids.
 
-    Raises: UserError if it is not installed.
+    Raises: UserError: it is not installed.
     """
     try:
         return importlib.metadata.version(name)
@@ -179,9 +179,9 @@ def library_version(name: str) -> str:
 
 
 def train(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
-    """A byte-pair encoding of `vocab_size` entries, learnt from raw `texts`.
+    """Trains a byte-pair encoding of `vocab_size` entries on raw `texts`.
 
-    Raises: UserError if the texts hold too few different words for that size.
+    Raises: UserError: `vocab_size` is too large or too small for the texts.
     """
     sentences = (
         sentence

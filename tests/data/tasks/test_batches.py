@@ -10,7 +10,7 @@ from gpt1_jax.data.tasks.records import Records
 
 
 def records(lengths_RA) -> Records:
-    """Sequence number n holds the token n + 1, as often as it is long."""
+    """Returns records whose sequence number n consists of the token n + 1."""
     lengths_RA = np.asarray(lengths_RA)
     ends = np.cumsum([0, *lengths_RA.reshape(-1)])
     A = lengths_RA.shape[1]
@@ -25,7 +25,7 @@ def padded_total(lengths, buckets) -> int:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_six_lengths_pad_less(seed, monkeypatch):
+def test_no_other_six_lengths_need_less_padding(seed, monkeypatch):
     monkeypatch.setattr(batches, "_WORTH_A_BUCKET", 0.0)
     rng = np.random.default_rng(seed)
     lengths = np.minimum(rng.geometric(0.03, 40) + 3, 77)
@@ -53,7 +53,7 @@ def test_no_six_lengths_pad_less(seed, monkeypatch):
         ([77], (77,)),
     ],
 )
-def test_a_length_that_saves_little_is_no_shape_of_its_own(lengths, expected):
+def test_a_length_that_saves_little_is_not_a_bucket(lengths, expected):
     assert batches.bucket_lengths(np.array(lengths), max(lengths)) == expected
 
 
@@ -61,11 +61,11 @@ def test_a_length_that_saves_little_is_no_shape_of_its_own(lengths, expected):
     ("max_length", "expected"),
     [(512, (16, 32, 64, 128, 256, 512)), (64, (8, 16, 32, 64)), (5, (5,))],
 )
-def test_evaluation_pads_to_lengths_that_depend_on_no_data(max_length, expected):
+def test_evaluation_pads_to_max_length_and_its_halves(max_length, expected):
     assert batches.eval_buckets(max_length) == expected
 
 
-def test_padding_is_the_share_of_tokens_that_are_none():
+def test_padding_is_a_share_of_all_tokens():
     found = batches.padding(records([[3, 5], [8, 2], [9, 16]]), (8, 16))
     assert found == pytest.approx(1 - (3 + 5 + 8 + 2 + 9 + 16) / (16 + 16 + 32))
 
@@ -78,7 +78,7 @@ def order(seed=0):
     return batches.make_train_order(LENGTHS, BUCKETS, batch_size=5, seed=seed)
 
 
-def test_an_epoch_sees_every_record_once_but_for_a_remainder_that_changes():
+def test_an_epoch_sees_all_records_once_except_a_changing_remainder():
     indices = order()
     epochs = [
         np.concatenate([indices(step) for step in range(first, first + 20)])
@@ -103,7 +103,7 @@ def test_most_batches_hold_one_bucket_only():
     spans = [
         len(set(np.searchsorted(BUCKETS, LENGTHS[indices(step)]))) for step in range(20)
     ]
-    # At most one batch of joined remainders for each bucket.
+    # Each bucket adds at most one batch of records from several buckets.
     assert sum(span > 1 for span in spans) <= len(BUCKETS)
     shuffled = np.random.default_rng(0).permutation(103)[:100].reshape(20, 5)
     mixed = [len(set(np.searchsorted(BUCKETS, LENGTHS[row]))) for row in shuffled]

@@ -10,8 +10,8 @@ from gpt1_jax.data.tasks.rows import TASKS
 METRICS = {"accuracy", "f1", "matthews", "pearson", "spearman"}
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
 
-# One file of each layout, and what the example in it must be. Small but official in
-# form: headers, numbers of columns and names of labels are those of the real files.
+# One small file of each layout, and the example in it. Headers, numbers of columns and
+# names of labels are those of the official files.
 MNLI = (
     "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
     "sentence1_parse\tsentence2_parse\tsentence1\tsentence2"
@@ -243,7 +243,7 @@ def load(name, split, task_dir, **more):
 
 
 def fields_of(name):
-    """Context and question that the example in LAYOUTS has."""
+    """Returns the context and the question of the example in LAYOUTS."""
     return {
         "race": {"context": "Art.", "question": "Q _"},
         "storycloze": {"context": "A, a. B. C. D."},
@@ -263,7 +263,7 @@ def test_official_layout_is_read(tmp_path, name, split, path, content, parts, la
     assert found.notes == ()
 
 
-def test_every_task_and_reader_is_among_the_layouts_tested():
+def test_layouts_of_every_task_are_tested():
     assert {layout[0] for layout in LAYOUTS} == set(TASKS)
     assert tuple(TASKS) == (*GLUE, "snli", "scitail", "race", "storycloze", "dpr")
 
@@ -282,7 +282,7 @@ def test_rows_are_consistent(task):
     assert not task.predicted_by or TASKS[task.predicted_by].classes == task.classes
 
 
-def test_better_file_wins_where_there_are_several(tmp_path):
+def test_preferred_file_is_read_if_there_are_several(tmp_path):
     header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
     write(tmp_path, "MRPC/msr_paraphrase_train.txt", f"{header}1\t7\t8\told\told\n")
     write(tmp_path, "MRPC/mrpc_dev_ids.tsv", "7\t9\n")
@@ -303,7 +303,7 @@ def test_better_file_wins_where_there_are_several(tmp_path):
     assert load("snli", "dev", tmp_path).examples == (Example(("new", "n"), 1),)
 
 
-def test_skipped_rows_and_other_counts_are_noted(tmp_path):
+def test_skipped_rows_and_unofficial_counts_are_noted(tmp_path):
     header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
     path = write(tmp_path, "QQP/dev.tsv", f"{header}0\t1\t2\ta\tb\t1\n1\t3\t4\tcut\n")
     found = load("qqp", "dev", tmp_path)
@@ -321,7 +321,7 @@ def test_official_count_is_not_noted(tmp_path):
     assert load("wnli", "dev", tmp_path).notes == ()
 
 
-def test_short_row_of_a_test_set_is_an_error_as_its_place_is_its_index(tmp_path):
+def test_short_row_of_a_test_set_is_not_skipped(tmp_path):
     write(tmp_path, "QQP/test.tsv", "id\tquestion1\tquestion2\n0\ta\tb\n1\tcut\n")
     with pytest.raises(
         ValueError, match=r"test.tsv: line 3: 2 columns; 3 are expected"
@@ -347,7 +347,7 @@ def test_race_trains_on_both_levels(tmp_path):
     assert contexts == ["middle", "high"]
 
 
-def test_missing_file_is_refused_with_what_is_expected(tmp_path):
+def test_missing_file_is_refused_with_the_expected_names(tmp_path):
     (tmp_path / "glue").mkdir()
     message = (
         r"glue has no file for split dev of mrpc; MRPC/dev.tsv or MRPC/msr_paraphrase"
@@ -359,20 +359,20 @@ def test_missing_file_is_refused_with_what_is_expected(tmp_path):
         load("mrpc", "dev", tmp_path / "nowhere")
 
 
-def test_folder_of_the_task_itself_is_refused_with_its_parent(tmp_path):
+def test_folder_of_the_task_is_refused_with_its_parent(tmp_path):
     write(tmp_path, "RTE/dev.tsv", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1\n")
     message = rf"RTE has no file .*; use --config.data.task_dir={tmp_path}$"
     with pytest.raises(FileNotFoundError, match=message):
         load("rte", "dev", tmp_path / "RTE")
 
 
-def test_brackets_in_the_path_are_no_glob(tmp_path):
+def test_brackets_in_the_path_are_not_a_glob(tmp_path):
     path, content = LAYOUTS[3][2:4]
     write(tmp_path / "my [glue]*", path, content)
     assert len(load("sst2", "dev", tmp_path / "my [glue]*").examples) == 1
 
 
-def test_two_files_that_both_fit_are_refused(tmp_path):
+def test_two_files_that_match_are_refused(tmp_path):
     for tail in ("", " (copy)"):
         write(tmp_path, f"StoryCloze/cloze_test_test__spring2016{tail}.csv", CLOZE)
     message = r"2 files match .*: cloze.*2016 \(copy\).csv, .*; one is expected; move"
@@ -420,7 +420,7 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
 
 
 def test_a_task_is_a_row(tmp_path):
-    # One that no code knows loads like the others.
+    # A task that no code knows is loaded like the others.
     task = dataclasses.replace(TASKS["rte"], name="mine", num_examples={"dev": 1})
     write(
         tmp_path,

@@ -14,7 +14,7 @@ from gpt1_jax.data.tasks.official_readers import (
 from tests.data.tasks.reading import CLOZE, read, write
 
 
-def test_released_part_is_that_of_scikit_learn():
+def test_released_part_equals_the_split_of_scikit_learn():
     rows = list(range(1871))
     train, dev = train_test_split(rows, test_size=374, random_state=3535999445)
     assert released_part(rows, "train") == train
@@ -109,7 +109,7 @@ def test_race_level_without_articles_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answers": ["A"]}, "2 questions, 2 times options, 1 answers; article, and"),
+        ({"answers": ["A"]}, "2 questions, 2 lists of options, 1 answers; article"),
         ({"answers": ["A", "E"]}, "'x q1 _' has 4 options and the answer 'E'; article"),
         ({"answers": ["A", "BC"]}, "the answer 'BC'"),
         ({"options": [["a"] * 4, ["a"] * 3]}, "'x q1 _' has 3 options and the answer"),
@@ -121,7 +121,7 @@ def test_race_article_that_is_malformed_is_refused(tmp_path, changes, message):
         read(read_race, tmp_path, levels=("middle",))
 
 
-def test_race_file_of_another_kind_is_refused(tmp_path):
+def test_race_file_that_is_not_an_article_is_refused(tmp_path):
     for content, message in (
         ('{"article": "x"}', "no questions, options, answers; article, and as many"),
         ("[]", "no article, questions, options, answers; article, and"),
@@ -135,7 +135,7 @@ def test_race_file_of_another_kind_is_refused(tmp_path):
 BEE = "The bee sat on the flower because it was hungry.\nit\nThe bee,the flower\n"
 
 
-def test_dpr_label_is_the_place_of_the_answer_whatever_its_case(tmp_path):
+def test_dpr_label_is_the_place_of_the_answer_in_any_case(tmp_path):
     path = write(
         tmp_path,
         f"{BEE}The flower\n\n{BEE}The bee\n\n\n"

@@ -17,7 +17,7 @@ def texts(examples):
     return [example.parts for example in examples]
 
 
-def test_quotes_of_a_tsv_are_characters(tmp_path):
+def test_quotes_in_a_tsv_are_ordinary_characters(tmp_path):
     path = write(tmp_path, 'sentence\tlabel\n"open\t1\nclose"\t0\n""\t1\n')
     examples, _ = read(readers.read_tsv, path, columns=SENTENCE)
     assert examples == [
@@ -49,7 +49,7 @@ def test_columns_are_found_by_name_in_any_order(tmp_path):
     assert examples == [Example(("1a", "1b"), 1), Example(("", "2b"), 0)]
 
 
-def test_file_without_header_is_read_by_place_from_its_first_line(tmp_path):
+def test_file_without_header_is_read_by_place(tmp_path):
     path = write(tmp_path, "src\t1\t*\tOne.\nsrc\t0\t\tTwo.\n")
     columns = Columns((3,), Labels(1, BINARY))
     examples, _ = read(readers.read_tsv, path, columns=columns, has_header=False)
@@ -73,7 +73,7 @@ def test_short_rows_are_errors_unless_the_format_has_some(tmp_path):
     assert skipped == {SHORT_ROW: 2}
 
 
-def test_a_message_repeats_no_more_of_endless_column_names_than_can_be_read(tmp_path):
+def test_a_message_shortens_very_long_column_names(tmp_path):
     path = write(tmp_path, "9" * 100_000 + "\ttext\n")
     message = r"the columns are 9+ \.\.\.; a, b must"
     with pytest.raises(UserError, match=message) as found:
@@ -81,12 +81,12 @@ def test_a_message_repeats_no_more_of_endless_column_names_than_can_be_read(tmp_
     assert len(str(found.value)) < 1000
 
 
-def test_row_that_lacks_only_columns_that_are_not_needed_is_read(tmp_path):
+def test_row_without_unneeded_columns_is_read(tmp_path):
     path = write(tmp_path, "label\ta\tb\tlabel1\tlabel2\nno\tx\ty\tno\n")
     assert read(readers.read_tsv, path, columns=PAIR)[0] == [Example(("x", "y"), 1)]
 
 
-def test_row_with_a_column_too_many_is_refused_with_its_line(tmp_path):
+def test_row_with_too_many_columns_is_refused_with_its_line(tmp_path):
     path = write(tmp_path, "sentence\tlabel\nx\t1\n\na tab\tin it\t1\n")
     message = r"file.txt: line 4: 3 columns; 2 are expected; correct or remove"
     for skips_short in (False, True):
@@ -98,7 +98,7 @@ def test_row_with_a_column_too_many_is_refused_with_its_line(tmp_path):
         read(readers.read_tsv, path, columns=columns, has_header=False)
 
 
-def test_wrong_columns_are_refused_with_those_there_are(tmp_path):
+def test_missing_columns_are_refused_with_those_of_the_file(tmp_path):
     path = write(tmp_path, "index\ttext\n0\tx\n")
     message = (
         r"file.txt: line 1: the columns are index, text; sentence, label must be among"
@@ -155,7 +155,7 @@ def test_rows_without_a_gold_label_are_skipped_and_counted(tmp_path):
     assert read(readers.read_jsonl, write(tmp_path, lines), columns=columns) == expected
 
 
-def test_dash_is_a_wrong_label_where_none_may_be_absent(tmp_path):
+def test_dash_is_a_wrong_label_unless_labels_may_be_absent(tmp_path):
     path = write(tmp_path, "a\tb\tlabel\nx\ty\t-\n")
     with pytest.raises(ValueError, match="line 2: label '-'"):
         read(readers.read_tsv, path, columns=PAIR)
@@ -174,7 +174,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path):
             read(reader, path, columns=SENTENCE)
 
 
-def test_jsonl_line_that_is_no_object_with_the_keys_is_refused(tmp_path):
+def test_jsonl_line_without_the_keys_is_refused(tmp_path):
     good = '{"sentence": "x", "label": "1", "more": [1]}\n'
     assert read(readers.read_jsonl, write(tmp_path, good), columns=SENTENCE)[0] == [
         Example(("x",), 1)

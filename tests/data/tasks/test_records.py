@@ -1,4 +1,4 @@
-"""Figure 1 as aligned literals; truncation; records."""
+"""The sequences of Figure 1 as aligned literals, their truncation, and records."""
 
 import itertools
 
@@ -57,16 +57,14 @@ def test_a_choice_repeats_context_and_question_and_has_one_delimiter():
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        # Room for 5 after three specials.
+        # 5 tokens fit beside the 3 special tokens.
         ([ids(1, 2, 3), ids(5, 6)], [S, 1, 2, 3, D, 5, 6, E]),
         ([ids(1, 2, 3, 4, 4, 4), ids(5)], [S, 1, 2, 3, 4, D, 5, E]),
         ([ids(1), ids(5, 6, 7, 8, 9, 9)], [S, 1, D, 5, 6, 7, 8, E]),
         ([ids(1, 2, 3, 4), ids(5, 6, 7, 8)], [S, 1, 2, D, 5, 6, E]),
     ],
 )
-def test_each_of_two_texts_keeps_half_of_the_room_and_what_the_other_leaves(
-    parts, expected
-):
+def test_each_of_two_texts_keeps_half_and_what_the_other_does_not_need(parts, expected):
     (sequence,), is_cut = arranged("pair", parts, length=8)
     assert sequence == expected
     assert is_cut == (len(parts[0]) + len(parts[1]) > 5)
@@ -79,7 +77,7 @@ def test_a_pair_needs_a_context_that_holds_the_specials(kind):
         arranged(kind, [ids(1, 2), ids(5)], length=2)
 
 
-def test_a_long_pair_is_cut_alike_in_both_orders():
+def test_a_long_pair_is_cut_equally_in_both_orders():
     long, short = ids(*range(1, 12)), ids(*range(20, 26))
     (one, other), _ = arranged("similarity", [long, short], length=12)
     (swapped, _), _ = arranged("similarity", [short, long], length=12)
@@ -88,7 +86,7 @@ def test_a_long_pair_is_cut_alike_in_both_orders():
     assert len(one) < 12 + 3
 
 
-def test_of_a_choice_only_the_context_is_cut_and_alike_for_all_answers():
+def test_a_choice_cuts_only_the_context_and_equally_for_all_answers():
     sequences, is_cut = arranged(
         "choice",
         [ids(7), ids(8, 9)],
@@ -100,7 +98,7 @@ def test_of_a_choice_only_the_context_is_cut_and_alike_for_all_answers():
     assert sequences == [[S, 1, 2, 5, 6, D, 7, E], [S, 1, 2, 5, 6, D, 8, 9, E]]
 
 
-def test_question_and_answer_that_do_not_fit_are_refused_not_cut():
+def test_question_and_answer_that_do_not_fit_are_refused():
     with pytest.raises(
         ValueError,
         match=r"race, example 3: question and longest answer have 7 tokens; at most 6 "

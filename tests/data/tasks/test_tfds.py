@@ -90,7 +90,7 @@ def test_story_cloze_is_read_back(prepare):
         assert both[context] == Example(("e", "f, g"), n % 2, context)
     for split in (train, dev):
         (note,) = split.notes
-        assert "as many as the released code's, but others" in note
+        assert "as many stories as in the released code, but different ones" in note
 
 
 def test_unlabelled_story_cloze_has_no_labels(prepare):
@@ -121,11 +121,11 @@ def test_tensorflow_is_not_imported(prepare):
 
 
 def rows(count):
-    """Rows of a GLUE table, more than TFDS would keep in order by chance."""
+    """Returns `count` different texts, which TFDS shuffles on disk."""
     return [f"text {n}" for n in range(count)]
 
 
-def test_glue_comes_in_the_order_of_its_files(prepare):
+def test_glue_is_read_in_the_order_of_its_files(prepare):
     texts = rows(40)
     files = {
         "CoLA/train.tsv": "".join(f"s\t{n % 2}\t\t{t}\n" for n, t in enumerate(texts)),
@@ -139,7 +139,7 @@ def test_glue_comes_in_the_order_of_its_files(prepare):
         Example((text,), n % 2) for n, text in enumerate(texts)
     )
     assert test.examples == tuple(Example((text,), None) for text in texts)
-    # As it lies on disk it is shuffled.
+    # On disk it is shuffled.
     builder = tfds.builder_from_directory(f"{tfds_dir}/glue/cola/2.0.0")
     on_disk = [record["sentence"].decode() for record in builder.as_data_source("test")]
     assert on_disk != texts
@@ -206,7 +206,7 @@ def test_scitail_labels_are_entails_and_neutral(prepare):
 
 
 def test_race_article_becomes_its_questions(prepare, monkeypatch):
-    # TFDS asks TensorFlow for its name of `string` when it writes lists of lists.
+    # TFDS asks TensorFlow for its type `string` when it writes lists of lists.
     monkeypatch.setattr(TensorInfo, "tf_dtype", property(lambda info: info.np_dtype))
 
     def article(name):
@@ -251,9 +251,11 @@ def test_dpr_has_candidates_sentence_and_pronoun(prepare):
     )
 
 
-def test_texts_of_a_language_modelling_set_come_whole(prepare, tmp_path, monkeypatch):
+def test_texts_of_a_language_modelling_set_are_read_whole(
+    prepare, tmp_path, monkeypatch
+):
     monkeypatch.setattr(tfds_lib, "_BATCH", 3)
-    # It finds its files by TensorFlow: preparing it, not reading it, needs that.
+    # TFDS finds the files of lm1b with TensorFlow; only preparing it needs that.
     lm1b = importlib.import_module(tfds.builder_cls("lm1b").__module__)
     for split in ("train", "test"):
         paths = [tmp_path / f"downloads/{split}.txt"]
@@ -295,7 +297,7 @@ def test_data_that_is_not_prepared_is_refused_with_the_command(tmp_path):
         r"has no prepared glue/rte; glue/rte/VERSION/dataset_info.json is expected "
         r"there; run `python -c \"import tensorflow_datasets.text.glue, "
         r"tensorflow_datasets as t; t.builder\('glue/rte', data_dir='.*', "
-        r"file_format='array_record'\).download_and_prepare\(\)\"` \(race, lm1b and "
+        r"file_format='array_record'\).download_and_prepare\(\)\"` \(to prepare race, "
     )
     with pytest.raises(FileNotFoundError, match=message):
         load("rte", "dev", str(tmp_path))
@@ -306,7 +308,7 @@ def test_data_that_is_not_prepared_is_refused_with_the_command(tmp_path):
         load("rte", "dev", "")
 
 
-def test_command_of_the_remedy_prepares(prepare, tmp_path):
+def test_command_in_the_message_prepares_the_data(prepare, tmp_path):
     tfds_dir = str(tmp_path / "tfds")
     with pytest.raises(FileNotFoundError) as error:
         load("dpr", "test", tfds_dir)
@@ -322,7 +324,7 @@ def test_data_in_another_file_format_is_refused(prepare, tmp_path):
     (info,) = (tmp_path / "tfds").rglob("dataset_info.json")
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     message = (
-        r"1.1.0 is in the format tfrecord; array_record is expected, as it alone .*; "
+        r"1.1.0 is in the format tfrecord; array_record is expected, as no other .*; "
         r"move it away, then run `python -c"
     )
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@ from gpt1_jax.data.text import clean
 EXAMPLES = [
     # from the docstring
     ("He said “no”...\n\n\nWell,yes", 'He said " no " ... \n Well , yes'),
-    # the released pattern names the backslash and yet never matches it
+    # the released pattern lists the backslash but never matches it
     (r"a\b c:\dir", r"a\b c:\dir"),
     ("a--b---c", "a -- b --- c"),
     ('-~!"?+,)(/*[]}{|_', '- ~ ! " ? + , ) ( / * [ ] } { | _'),
@@ -33,26 +33,11 @@ EXAMPLES = [
     (" \n\t", ""),
 ]
 
-# What the rules look at, beside arbitrary text.
+# The characters that the rules change; hypothesis adds arbitrary text.
 MARKS = [
     *"-~!\"';?+,)(/*\\[]}{|_:.=&<>#abAB \t\n\r\u00a0\u2028\u0085\ufeff\x00\x0b\x1c\x7f",
-    *(
-        "—",
-        "–",
-        "―",
-        "…",
-        "´",
-        "“",
-        "”",
-        "‘",
-        "’",
-        "é",
-        "e\u0301",
-        "Ã©",
-        "â€™",
-        "😀",
-        "ﬁ",
-    ),
+    *("—", "–", "―", "…", "´", "“", "”", "‘", "’"),
+    *("é", "e\u0301", "Ã©", "â€™", "😀", "ﬁ"),
     *("\n\n", "\r\n", "--", "&amp;", "&lt;", "&eacute;", "<p>", "\x1b[31m", "ｆ", "Ⅳ"),
 ]
 
@@ -62,7 +47,7 @@ def texts(marks=MARKS, **kwargs):
 
 
 def slow_standardize(string: str) -> str:
-    """ftfy, then the released rules one after the other, character by character."""
+    """Applies ftfy, then each released rule, character by character."""
     string = ftfy.fix_text(string)
     for old, new in (("—", "-"), ("–", "-"), ("―", "-"), ("…", "..."), ("´", "'")):
         string = string.replace(old, new)
@@ -89,12 +74,12 @@ def test_standardize_examples(given, expected):
 @hypothesis.example("a&amp;b\nc<d\n&amp; é")
 @hypothesis.example("é &amp; <\n&amp;")
 @hypothesis.example("plain <\n&amp;")
-def test_standardize_is_the_released_rules_after_ftfy(string):
+def test_standardize_equals_ftfy_and_the_released_rules(string):
     assert clean.standardize(string) == slow_standardize(string)
 
 
-def test_html_entities_stay_from_the_first_tag_on():
-    # Plain lines skip ftfy: the line with the tag must count all the same.
+def test_html_entities_after_the_first_tag_are_kept():
+    # Plain lines skip ftfy, but a tag in one of them must still have its effect.
     assert clean.standardize("x &lt;\n<p>\ny &lt;") == "x < \n <p> \n y &lt ;"
 
 
@@ -130,7 +115,7 @@ def test_pieces_have_neither_byte_order_mark_nor_carriage_return(book, piece_cha
     assert joined.rstrip("\n") == "ab\ncd\nef"
 
 
-# Words no longer than a piece, as in any language: only those may be cut.
+# No word is longer than a piece: longer words may be cut.
 PIECE_WORDS = [
     "a",
     "bc",
@@ -155,13 +140,13 @@ PIECE_WORDS = [
     ),
     st.integers(13, 30),
 )
-def test_standardized_pieces_make_up_the_standardized_whole(tmp_path_factory, ws, size):
-    # A space after each word: none is longer than a piece.
+def test_standardized_pieces_equal_the_standardized_text(tmp_path_factory, ws, size):
+    # The space after each word keeps words shorter than a piece.
     content = "".join(w if w.isspace() else w + " " for w in ws)
     path = tmp_path_factory.getbasetemp() / "pieces.txt"
     path.write_bytes(content.encode())
     read = list(clean.read_pieces(path, size))
-    # Between pieces, a line break if there was one, as the whole text has it.
+    # Pieces are joined by the line break or the space that separated them.
     joined = "".join(piece + ("\n" if ends else " ") for piece, ends in read)
     assert clean.standardize(joined) == clean.standardize(content)
     each = " ".join(clean.standardize(piece) for piece, _ in read).split()
@@ -177,7 +162,7 @@ def test_pieces_never_exceed_twice_their_size(book):
 
 @pytest.mark.parametrize("content", [b"", b"plain\n", "é😀".encode() * 50])
 @pytest.mark.parametrize("block_bytes", [1, 3, 7, 1 << 20])
-def test_scan_tells_hash_and_size(book, monkeypatch, content, block_bytes):
+def test_scan_returns_hash_and_size(book, monkeypatch, content, block_bytes):
     monkeypatch.setattr(clean, "_BLOCK_BYTES", block_bytes)
     book.write_bytes(content)
     digest, size, _ = clean.scan(book)
@@ -194,7 +179,7 @@ def test_scan_tells_hash_and_size(book, monkeypatch, content, block_bytes):
         ("." + "\n" * 20, False),
     ],
 )
-def test_scan_tells_whether_a_book_is_blank(book, monkeypatch, content, is_blank):
+def test_scan_returns_whether_a_book_is_blank(book, monkeypatch, content, is_blank):
     monkeypatch.setattr(clean, "_BLOCK_BYTES", 4)
     book.write_bytes(content.encode())
     assert clean.scan(book)[2] == is_blank

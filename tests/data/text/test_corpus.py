@@ -20,7 +20,7 @@ def starts(step, *, num_tokens=NUM_TOKENS, length=LENGTH, batch_size=5, seed=0):
 
 
 def order(count, **kwargs):
-    """The first `count` windows of a run, whatever its batches."""
+    """Returns the first `count` windows of a run."""
     batch_size = kwargs.get("batch_size", 5)
     steps = -(-count // batch_size)
     return np.concatenate([starts(step, **kwargs) for step in range(steps)])[:count]
@@ -31,13 +31,13 @@ def epoch(number, per_epoch, **kwargs):
     return whole[number * per_epoch :]
 
 
-def test_windows_depend_on_seed_and_step_alone():
-    constrain_row_major = [starts(step) for step in range(60)]
+def test_windows_depend_on_seed_and_step_only():
+    expected = [starts(step) for step in range(60)]
     corpus._epoch_order.cache_clear()
     for step in reversed(range(60)):
-        np.testing.assert_array_equal(starts(step), constrain_row_major[step])
-    assert not np.array_equal(constrain_row_major[0], starts(0, seed=1))
-    assert not np.array_equal(constrain_row_major[0], constrain_row_major[1])
+        np.testing.assert_array_equal(starts(step), expected[step])
+    assert not np.array_equal(expected[0], starts(0, seed=1))
+    assert not np.array_equal(expected[0], expected[1])
 
 
 def test_batch_size_does_not_change_the_order_of_windows():
@@ -58,13 +58,13 @@ def test_each_epoch_visits_each_window_once():
         assert 0 <= phase < LENGTH
         phases.append(phase)
         orders.append(tuple((visited - phase) // LENGTH))
-    # An epoch cuts elsewhere and visits in another order.
+    # Epochs differ in their phase and in the order of their windows.
     assert len(set(phases)) > 2
     assert len(set(orders)) == 6
     assert tuple(range(per_epoch)) not in orders
 
 
-def test_seeds_differ():
+def test_each_seed_has_another_order():
     per_epoch = corpus.windows_per_epoch(NUM_TOKENS, LENGTH)
     orders = {tuple(epoch(0, per_epoch, seed=seed)) for seed in range(5)}
     assert len(orders) == 5
@@ -102,7 +102,7 @@ def test_windows_stay_inside_the_corpus(length, extra, batch_size, step, seed):
 @pytest.mark.parametrize("num_tokens", [0, 1, LENGTH, 2 * LENGTH - 1])
 def test_corpus_shorter_than_two_windows_is_refused(num_tokens):
     assert corpus.windows_per_epoch(2 * LENGTH, LENGTH) == 1
-    message = rf"^{num_tokens} training tokens; at least 14 are needed .*; bring more"
+    message = rf"^{num_tokens} training tokens; at least 14 are needed .*; add more"
     with pytest.raises(ValueError, match=message):
         corpus.windows_per_epoch(num_tokens, LENGTH)
 
@@ -127,7 +127,7 @@ def test_train_batch_keeps_large_ids():
 
 
 def books_of(*lengths):
-    """Books whose tokens name their book and their place in it."""
+    """Returns books whose tokens encode their book and their place in it."""
     return tuple(
         (1000 * (number + 1) + np.arange(length)).astype(np.uint16)
         for number, length in enumerate(lengths)
@@ -137,7 +137,7 @@ def books_of(*lengths):
 @pytest.mark.parametrize("lengths", [(1, 2, 3), (29,), (8, 7, 15, 1, 0, 16), (14, 14)])
 @pytest.mark.parametrize("length", [2, 7, 31])
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_evaluation_predicts_all_but_each_first_token_once(lengths, length, batch_size):
+def test_evaluation_predicts_each_token_but_the_first_once(lengths, length, batch_size):
     books = books_of(*lengths)
     predicted = Counter()
     batches = list(corpus.eval_batches(books, length, batch_size))
@@ -163,7 +163,7 @@ def test_evaluation_predicts_all_but_each_first_token_once(lengths, length, batc
     assert len(full) - full.sum() < batch_size
 
 
-def test_evaluation_windows_by_example():
+def test_evaluation_windows_of_an_example():
     books = books_of(6, 2)
     (batch,) = corpus.eval_batches(books, 3, 4)
     np.testing.assert_array_equal(
@@ -179,7 +179,7 @@ def test_evaluation_windows_by_example():
 
 
 def write_store(directory, *, train, held_out, vocab_size, dtype="uint16"):
-    """A store as `preparation` writes it, tokenizer apart."""
+    """Writes a store as `preparation` does, without a tokenizer."""
     books, offset = [], 0
     for split, several in (("train", train), ("valid", held_out)):
         for tokens in several:
@@ -240,7 +240,7 @@ def test_unigram_perplexity_of_equal_counts_is_the_vocabulary(tmp_path):
     assert found == pytest.approx(5.0)
 
 
-def test_fingerprint_tells_tokens_split_and_tokenizer_apart(tmp_path):
+def test_fingerprint_depends_on_tokens_split_and_tokenizer(tmp_path):
     def fingerprint(name, train=TRAIN, held_out=HELD_OUT, **meta):
         directory = write_store(
             tmp_path / name, train=train, held_out=held_out, vocab_size=6
@@ -252,7 +252,7 @@ def test_fingerprint_tells_tokens_split_and_tokenizer_apart(tmp_path):
     same = [fingerprint("a"), fingerprint("b", key="another")]
     other = [
         fingerprint("c", train=([0, 1, 2, 2, 3], [3, 1])),
-        # the same tokens, cut elsewhere
+        # the same tokens, split differently
         fingerprint("d", train=([0, 1, 2, 2, 2], [3]), held_out=([1], *HELD_OUT)),
         fingerprint("e", train=([0, 1, 2, 2], [2, 3, 1])),
         fingerprint("f", tokenizer_sha256="1" * 64),

@@ -39,7 +39,7 @@ def test_books_are_found_by_glob_directory_and_home(tmp_path, monkeypatch):
     ):
         found = find(given)
         assert sorted(book.path for book in found) == expected
-    # A glob's brackets are a set of characters.
+    # In a glob, brackets are a set of characters.
     with pytest.raises(FileNotFoundError, match="no file matches"):
         find(pattern)
 
@@ -60,7 +60,7 @@ def test_book_in_another_encoding_is_refused(tmp_path):
 @pytest.mark.parametrize("others", [{}, {"copy.txt": "a b"}, BLANK])
 def test_one_book_is_refused(tmp_path, others):
     pattern = write(tmp_path, {"book.txt": "a b"} | others)
-    message = r"holds 1 book with text; at least 2 are needed, .*; bring more books"
+    message = r"holds 1 book with text; at least 2 are needed, .*; add more books"
     with pytest.raises(ValueError, match=message):
         find(pattern)
 
@@ -75,7 +75,7 @@ def test_only_blank_books_are_refused(tmp_path):
         find(good, eval_pattern=blank)
 
 
-def test_held_out_are_the_books_of_low_hash(tmp_path):
+def test_books_of_low_hash_are_held_out(tmp_path):
     books = {f"{n}.txt": f"book {n}" for n in range(200)}
     pattern = write(tmp_path, books)
 
@@ -90,7 +90,7 @@ def test_held_out_are_the_books_of_low_hash(tmp_path):
         assert 0.5 * share < len(expected) / 200 < 1.5 * share
 
 
-def test_training_books_come_first_each_side_in_order_of_paths(tmp_path):
+def test_training_books_come_first_and_paths_are_sorted(tmp_path):
     pattern = write(tmp_path, {f"{n:03}.txt": f"book {n}" for n in range(50)})
     books = find(pattern, holdout_fraction=0.3)
     keys = [(book.split, book.path) for book in books]
@@ -102,20 +102,20 @@ def test_at_least_one_book_with_text_is_held_out(tmp_path):
     least = min(books, key=lambda n: hashlib.sha256(books[n].encode()).hexdigest())
     found = find(write(tmp_path, books), holdout_fraction=0.0)
     assert names(found, "valid") == {least}
-    # The hash of a single newline is lower than that of 99 books in a hundred.
+    # The hash of a single newline is lower than that of 99 % of books.
     newline = hashlib.sha256(b"\n").hexdigest()
     assert newline.startswith("01")
     found = find(write(tmp_path, {"n.txt": "\n"}), holdout_fraction=0.01)
     assert names(found, "valid") == {least, "n.txt"}
 
 
-def test_all_books_held_out_are_refused(tmp_path):
+def test_holding_out_all_books_is_refused(tmp_path):
     books = {}
     for n in range(100):
         if int(hashlib.sha256(b"%d" % n).hexdigest(), 16) / 2**256 < 0.5:
             books[f"{n}.txt"] = str(n)
     assert len(books) > 10
-    message = rf"all {len(books)} books with text fall to the held-out side; lower"
+    message = rf"all {len(books)} books with text are held out; .*; lower"
     with pytest.raises(ValueError, match=message):
         find(write(tmp_path, books), holdout_fraction=0.5)
 
@@ -130,7 +130,7 @@ def test_copies_stay_on_one_side(tmp_path):
         assert (name in held_out) == (f"copy_of_{name}" in held_out)
 
 
-def test_more_books_do_not_move_those_there_are(tmp_path):
+def test_added_books_do_not_change_the_split_of_others(tmp_path):
     books = {f"{n}.txt": f"book {n}" for n in range(60)}
     before = find(write(tmp_path, books), holdout_fraction=0.2)
     more = {f"0_{n}.txt": f"more {n}" for n in range(60)}
@@ -159,13 +159,13 @@ def test_held_out_books_that_are_trained_on_are_refused(tmp_path):
 def test_sample_takes_books_until_its_size_is_reached(tmp_path, monkeypatch):
     monkeypatch.setattr(documents_lib, "_SAMPLE_BLOCK_BYTES", 10)
     monkeypatch.setattr(documents_lib, "_SAMPLE_BYTES", 60)
-    # More books than the sample has full blocks.
+    # There are more books than the sample has full blocks.
     books = {f"{n:02}.txt": f"b{n:02} " for n in range(20)}
     found = find(write(tmp_path / "tiny", books))
     sampled = list(documents_lib.sample(list(found)))
     assert len(sampled) == 60 // 4
     assert set(sampled) < set(books.values())
-    # Blocks of long books, each once, in order.
+    # Long books are sampled in blocks, each once, in order.
     long = {"a.txt": "\ufeff" + "0123456789" * 20, "b.txt": "é" * 100}
     found = find(write(tmp_path / "long", long))
     sampled = list(documents_lib.sample(list(found)))

@@ -1,4 +1,4 @@
-"""Encoding on a Dask cluster, of real processes, beside encoding here."""
+"""Encoding on a Dask cluster of real processes, and its errors."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def wait_for_json(path: Path) -> dict:
 
 @pytest.fixture
 def scheduler(tmp_path) -> str:
-    """The address of a scheduler with two workers, in processes of their own."""
+    """Starts a scheduler and two workers; returns the address of the scheduler."""
     pytest.importorskip("distributed.client")  # the extra `cluster`
     file = tmp_path / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
@@ -66,7 +66,7 @@ def scheduler(tmp_path) -> str:
 
 
 def prepare(directory: Path, output: str, *flags: str) -> dict[str, bytes]:
-    """The store that the command writes, started in `directory`: names and bytes."""
+    """Runs the command in `directory`; returns the names and bytes of its store."""
     done = subprocess.run(
         [
             sys.executable,
@@ -88,7 +88,7 @@ def prepare(directory: Path, output: str, *flags: str) -> dict[str, bytes]:
 
 
 def have_encoded(scheduler: str) -> list[bool]:
-    """Whether each worker has loaded what encodes."""
+    """Returns for each worker whether it has imported the encoding."""
     program = (
         "import distributed, json, sys\n"
         "NAME = 'gpt1_jax.data.text.encoding'\n"
@@ -113,14 +113,14 @@ def test_a_cluster_writes_the_bytes_of_one_machine(scheduler, tmp_path):
     assert not any(have_encoded(scheduler))
     assert prepare(tmp_path, "there", f"--dask={scheduler}") == here
     assert all(have_encoded(scheduler))
-    # Nothing is taken from what the workers may remember of the first time.
+    # The workers must not reuse cached results of the first run.
     assert prepare(tmp_path, "again", f"--dask={scheduler}") == here
 
 
-def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
+def test_scheduler_that_does_not_answer_is_reported(monkeypatch):
     pytest.importorskip("distributed.client")  # the extra `cluster`
     monkeypatch.setattr(executors, "_CONNECT_SECONDS", 0.2)
-    message = r"--dask 127.0.0.1:9: no scheduler answers .*; HOST:PORT of one"
+    message = r"--dask 127.0.0.1:9: no scheduler answers .*; HOST:PORT of a running"
     with (
         pytest.raises(ValueError, match=message),
         executors.choose(0, "127.0.0.1:9", is_worth_processes=True),
@@ -128,7 +128,7 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
         raise AssertionError
 
 
-def test_without_dask_the_remedy_is_told(monkeypatch):
+def test_missing_dask_is_reported_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(ValueError, match=r"Dask, which is not installed; pip install"),

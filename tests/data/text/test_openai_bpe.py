@@ -1,7 +1,7 @@
-"""The released tokenizer against golden ids and a slow, separate reading of it.
+"""The released tokenizer against golden ids and a slow, separate implementation.
 
 tests/golden/openai_bpe.json has all its symbols and the merges that the golden texts
-use; where the released files are, in the directory OPENAI_BPE_DIR, they are tried too.
+use. The released files are tested too if OPENAI_BPE_DIR names their directory.
 """
 
 import itertools
@@ -30,7 +30,7 @@ NUM_RELEASED = 40478
 
 
 def small_files() -> tuple[bytes, bytes]:
-    """A vocabulary of all symbols and few merges, numbered without gaps."""
+    """Returns a vocabulary of all symbols and few merges, numbered without gaps."""
     merges = [(a, b) for _, a, b in GOLDEN["merges"]]
     pieces = [*GOLDEN["symbols"], *(a + b for a, b in merges), "\n</w>"]
     id_of = {piece: number for number, piece in enumerate(pieces)}
@@ -44,7 +44,7 @@ def tokenizer() -> openai_bpe.OpenAITokenizer:
 
 
 def released_ids(small_ids) -> list[int]:
-    """The ids in the whole vocabulary of ids in the small one."""
+    """Returns the ids in the whole vocabulary of ids in the small one."""
     ranks = [rank for rank, _, _ in GOLDEN["merges"]]
     numbers = [*range(FIRST_MERGE), *(FIRST_MERGE + r for r in ranks), NUM_RELEASED - 1]
     return [numbers[number] for number in small_ids]
@@ -56,7 +56,7 @@ def test_golden_texts_have_the_original_ids(text, tokenizer):
 
 
 class Slow:
-    """The released procedure, merge by merge, on strings; ids by an own dictionary."""
+    """The released procedure on strings, merge by merge, with its own dictionary."""
 
     def __init__(self, vocabulary: bytes, merges: bytes):
         self.id_of = json.loads(vocabulary)
@@ -100,42 +100,10 @@ def slow() -> Slow:
 
 
 ODD = [
-    "the",
-    "president",
-    "can't",
-    "I'm",
-    "Mr.",
-    "U.S.",
-    "a.m.",
-    "3.5%",
-    "$1,234.56",
-    "well-known",
-    "don't",
-    ":)",
-    "'ve",
-    "'tis",
-    "https://a.b/c?d=e",
-    "é",
-    "naïve",
-    "…",
-    "—",
-    "“quoted”",
-    "\\",
-    "c:\\dir",
-    "a\\b",
-    "🙂",
-    "日本",
-    "İ",
-    "ß",
-    "x@y.org",
-    "10:30",
-    "e.g.",
-    "[CLS]",
-    "<unk>",
-    "_start_",
-    "</w>",
-    "o'clock",
-    "n't",
+    *("the", "president", "can't", "I'm", "Mr.", "U.S.", "a.m.", "3.5%", "$1,234.56"),
+    *("well-known", "don't", ":)", "'ve", "'tis", "https://a.b/c?d=e", "é", "naïve"),
+    *("…", "—", "“quoted”", "\\", "c:\\dir", "a\\b", "🙂", "日本", "İ", "ß", "x@y.org"),
+    *("10:30", "e.g.", "[CLS]", "<unk>", "_start_", "</w>", "o'clock", "n't"),
 ]
 BLANK = ["\n", "\n\n", "\t", "\r\n", "\x1c", "\u00ad", "\u200b", "\u3000"]
 TEXTS = strategies.one_of(
@@ -147,7 +115,7 @@ TEXTS = strategies.one_of(
 
 @hypothesis.settings(max_examples=400)
 @hypothesis.given(text=TEXTS)
-def test_any_text_has_the_ids_of_the_slow_reading(text, tokenizer, slow):
+def test_any_text_has_the_ids_of_the_slow_tokenizer(text, tokenizer, slow):
     assert tokenizer.encode(text).tolist() == slow.encode(text)
 
 
@@ -156,7 +124,7 @@ def test_any_text_has_the_ids_of_the_slow_reading(text, tokenizer, slow):
 )
 @hypothesis.settings(max_examples=2000)
 @hypothesis.given(text=TEXTS)
-def test_with_the_released_files_too(text):
+def test_any_text_has_the_slow_ids_with_the_released_files(text):
     whole, slow_whole = _whole()
     assert whole.encode(text).tolist() == slow_whole.encode(text)
 
@@ -175,7 +143,7 @@ def _whole():
 
 
 @pytest.mark.parametrize("text", [r"a\b", r"c:\dir", r"\\", r"x\y z"])
-def test_a_backslash_is_not_set_apart(text, tokenizer, slow):
+def test_no_spaces_are_put_around_a_backslash(text, tokenizer, slow):
     assert text_rules.standardize(text) == text
     assert tokenizer.encode(text).tolist() == slow.encode(text)
 
@@ -202,7 +170,7 @@ def test_files_are_found_under_both_pairs_of_names(names, tmp_path, tokenizer):
 
 
 @pytest.mark.parametrize("as_pairs", [True, False])
-def test_the_one_file_of_newer_versions_is_the_same(as_pairs, tmp_path, tokenizer):
+def test_the_single_file_of_newer_versions_is_read(as_pairs, tmp_path, tokenizer):
     vocabulary, merges = small_files()
     lines = merges.decode().split("\n")[1:-1]
     model = {
@@ -223,22 +191,23 @@ def test_the_one_file_of_newer_versions_is_the_same(as_pairs, tmp_path, tokenize
 
 def test_half_a_pair_is_refused(tmp_path):
     (tmp_path / "vocab.json").write_bytes(small_files()[0])
-    with pytest.raises(FileNotFoundError, match=r"no merges.txt; .* both; add it"):
+    message = r"vocab.json exists, but merges.txt does not; .* both; add it"
+    with pytest.raises(FileNotFoundError, match=message):
         tokenizers.load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("which", "content", "message"),
     [
-        (0, b"", "the vocabulary is no JSON object"),
-        (0, b"[1, 2]", "the vocabulary is no JSON object"),
-        (0, b'{"a": 0, "b": 2}', "the vocabulary is no JSON object"),
-        (0, b'{"a": "0"}', "the vocabulary is no JSON object"),
-        (0, b"\xff", "the vocabulary is no JSON object"),
+        (0, b"", "the vocabulary is not a JSON object"),
+        (0, b"[1, 2]", "the vocabulary is not a JSON object"),
+        (0, b'{"a": 0, "b": 2}', "the vocabulary is not a JSON object"),
+        (0, b'{"a": "0"}', "the vocabulary is not a JSON object"),
+        (0, b"\xff", "the vocabulary is not a JSON object"),
         (0, b'{"a": 0}', "do not belong together"),
-        (1, b"", "the merges are no lines of two pieces"),
-        (1, b"#version: 0.2\na b c\n", "the merges are no lines of two pieces"),
-        (1, b"#version: 0.2\nt \xff\n", "the merges are no lines of two pieces"),
+        (1, b"", "the merges are not lines of two pieces"),
+        (1, b"#version: 0.2\na b c\n", "the merges are not lines of two pieces"),
+        (1, b"#version: 0.2\nt \xff\n", "the merges are not lines of two pieces"),
     ],
 )
 def test_damaged_files_are_refused(which, content, message):
@@ -248,14 +217,14 @@ def test_damaged_files_are_refused(which, content, message):
         openai_bpe.OpenAITokenizer(*files)
 
 
-def test_full_memory_of_words_changes_no_ids(tokenizer, slow, monkeypatch):
+def test_full_word_cache_changes_no_ids(tokenizer, slow, monkeypatch):
     monkeypatch.setattr(openai_bpe, "_MAX_CACHED_WORDS", 2)
     own = openai_bpe.OpenAITokenizer(*small_files())
     for text in ("the president is here", "don't", "the president is here again"):
         assert own.encode(text).tolist() == slow.encode(text)
 
 
-def test_without_spacy_it_refuses_with_the_command(tmp_path):
+def test_missing_spacy_is_reported_with_the_remedy(tmp_path):
     openai_bpe.OpenAITokenizer(*small_files()).save(tmp_path)
     code = (
         "import sys; sys.modules['spacy'] = None\n"
@@ -275,7 +244,7 @@ def test_without_spacy_it_refuses_with_the_command(tmp_path):
     assert "pip install spacy" in done.stdout
 
 
-def test_a_corpus_is_prepared_with_it(tmp_path, tokenizer):
+def test_released_tokenizer_prepares_a_corpus(tmp_path, tokenizer):
     tokenizer.save(tmp_path / "bpe")
     books = {"one": "The president is here.\n", "two": "He said no. He left."}
     for name, content in books.items():

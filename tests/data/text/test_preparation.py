@@ -34,7 +34,7 @@ def make_recipe(pattern, tokenizer="sentencepiece", **changes):
 
 
 def contents(directory):
-    """Name -> bytes of all files below."""
+    """Returns the bytes of all files below `directory` by name."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -44,7 +44,7 @@ def contents(directory):
 
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory, story_books):
-    """The glob of a directory with long and awkward books."""
+    """Returns the glob of a directory with long and awkward books."""
     directory = tmp_path_factory.mktemp("stories")
     books = {path.name: path.read_text() for path in story_books.iterdir()}
     return write(directory, books | AWKWARD)
@@ -52,14 +52,14 @@ def stories(tmp_path_factory, story_books):
 
 @pytest.fixture
 def in_processes(monkeypatch):
-    """Small corpora are cut into many groups and go to worker processes."""
+    """Splits small corpora into many groups, and uses worker processes."""
     monkeypatch.setattr(encoding, "_WORTH_PROCESSES_BYTES", 0)
     monkeypatch.setattr(encoding, "_GROUP_BYTES", 5000)
 
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """The outputs of all calls of encode_group."""
+    """Collects the outputs of all calls of encode_group."""
     calls, real = [], encoding.encode_group
 
     def encode_group(paths, tokenizer_dir, dtype, output):
@@ -70,14 +70,14 @@ def encoded(monkeypatch):
     return calls
 
 
-def test_books_that_clean_away_are_refused(tmp_path, tokenizer_dir):
-    # Control characters are no white space, and yet nothing of them is left.
+def test_books_that_are_empty_after_cleaning_are_refused(tmp_path, tokenizer_dir):
+    # Control characters are not white space, but cleaning removes them.
     pattern = write(tmp_path, {"a.txt": "\x01\x02", "b.txt": "\x03"})
     with pytest.raises(ValueError, match="the train books hold no text"):
         preparation.prepare(make_recipe(pattern, tokenizer_dir), tmp_path / "store")
 
 
-def test_meta_says_what_is_in_the_store(stories, tokenizer, tokenizer_dir, tmp_path):
+def test_meta_describes_the_store(stories, tokenizer, tokenizer_dir, tmp_path):
     recipe = make_recipe(stories, tokenizer_dir)
     store = preparation.prepare(recipe, tmp_path / "store")
     raw = (tmp_path / "store" / "tokens.bin").read_bytes()
@@ -110,7 +110,7 @@ def test_meta_says_what_is_in_the_store(stories, tokenizer, tokenizer_dir, tmp_p
     np.testing.assert_array_equal(store.train_tokens, tokens[:train])
 
 
-def test_store_describes_itself(stories, tokenizer_dir, tmp_path):
+def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
     store = preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     line = preparation.describe(store)
     tokens = store.meta["tokens"]
@@ -146,7 +146,7 @@ def test_any_number_of_workers_writes_the_same_bytes(stories, tmp_path):
     }
     assert contents(tmp_path / "2") == expected
     assert contents(tmp_path / "3") == expected
-    # Nothing but the stores is left.
+    # Only the stores are left.
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
 
 
@@ -178,12 +178,12 @@ def test_given_tokenizer_is_used_and_copied(
     assert store.tokenizer.fingerprint == tokenizer.fingerprint
     assert store.meta["vocab_size"] == 400
     assert contents(tmp_path / "store" / "tokenizer") == contents(tokenizer_dir)
-    # Its files count, not where they are; the vocabulary's size is theirs.
+    # The key depends on its files, not on their place; vocab_size is not used.
     assert recipe.key == make_recipe(stories, store.directory / "tokenizer").key
     assert recipe.key != make_recipe(stories).key
 
 
-def test_tokenizer_that_is_not_there_is_refused(stories, tmp_path):
+def test_missing_tokenizer_is_refused(stories, tmp_path):
     with pytest.raises(FileNotFoundError, match="no tokenizer in"):
         preparation.prepare(make_recipe(stories, tmp_path / "no"), tmp_path / "store")
 
@@ -199,10 +199,10 @@ def test_prepared_store_is_not_encoded_again(stories, tokenizer_dir, tmp_path, e
 
 
 class Killed(BaseException):
-    """What no code expects."""
+    """An exception that no code expects."""
 
 
-def test_stopped_preparation_goes_on(stories, tmp_path, monkeypatch, encoded):
+def test_stopped_preparation_is_continued(stories, tmp_path, monkeypatch, encoded):
     monkeypatch.setattr(encoding, "_GROUP_BYTES", 5000)
     recipe = make_recipe(stories)
     preparation.prepare(recipe, tmp_path / "unbroken")
@@ -291,7 +291,7 @@ def test_two_threads_make_a_store_once(stories, tokenizer_dir, tmp_path, encoded
     assert len(encoded) == 1
 
 
-def test_two_processes_may_want_the_same_store(stories, tokenizer_dir, tmp_path):
+def test_two_processes_may_prepare_the_same_store(stories, tokenizer_dir, tmp_path):
     recipe = make_recipe(stories, tokenizer_dir)
     preparation.prepare(recipe, tmp_path / "expected")
     context = multiprocessing.get_context("spawn")
@@ -310,7 +310,9 @@ def test_config_without_a_corpus_is_refused():
         preparation.open_corpus(DataConfig())
 
 
-def test_config_prepares_in_the_cache_once(stories, tokenizer_dir, tmp_path, encoded):
+def test_corpus_of_a_config_is_prepared_in_the_cache_once(
+    stories, tokenizer_dir, tmp_path, encoded
+):
     config = DataConfig(
         corpus=stories, tokenizer=str(tokenizer_dir), cache_dir=str(tmp_path / "cache")
     )
@@ -321,7 +323,9 @@ def test_config_prepares_in_the_cache_once(stories, tokenizer_dir, tmp_path, enc
     assert len(encoded) == 1
 
 
-def test_config_names_a_prepared_store(stories, tokenizer_dir, tmp_path, monkeypatch):
+def test_config_may_name_a_prepared_store(
+    stories, tokenizer_dir, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HOME", str(tmp_path))
     recipe = make_recipe(stories, tokenizer_dir)
     store = preparation.prepare(recipe, tmp_path / "store")
@@ -333,7 +337,9 @@ def test_config_names_a_prepared_store(stories, tokenizer_dir, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("field", "value"), [("eval_corpus", "books/*.txt"), ("tokenizer", "some/where")]
 )
-def test_prepared_store_brings_its_own(stories, tokenizer_dir, tmp_path, field, value):
+def test_fields_that_contradict_a_prepared_store_are_refused(
+    stories, tokenizer_dir, tmp_path, field, value
+):
     preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     config = DataConfig(corpus=str(tmp_path / "store"), **{field: value})
     message = rf"config.data.{field}=.*, but .*store is a prepared store .*; drop one"

@@ -16,7 +16,7 @@ def make_recipe(pattern, **changes):
     return recipes.make_recipe(DataConfig(corpus=pattern, **changes))
 
 
-def test_key_tells_books_split_and_vocabulary_apart(tmp_path):
+def test_key_depends_on_books_split_and_vocabulary(tmp_path):
     books = {f"{n}.txt": f"book {n}" for n in range(20)}
     pattern = write(tmp_path, books)
     recipe = make_recipe(pattern)

@@ -17,7 +17,7 @@ LINES = [
 
 
 def normal(string: str) -> str:
-    """What decoding must give back: cleaned, lower-cased, `\\n` without spaces."""
+    """Returns the text that decoding must return: cleaned, lower-cased, bare `\\n`."""
     return text_rules.standardize(string).lower().replace(" \n ", "\n")
 
 
@@ -44,7 +44,7 @@ def test_letters_outside_the_vocabulary_become_their_bytes(tokenizer):
     assert pieces == ["▁", "<0xC3>", "<0xA9>"]
 
 
-def test_line_breaks_are_one_token_each_run(tokenizer):
+def test_each_run_of_line_breaks_is_one_token(tokenizer):
     apart = [tokenizer.encode(line) for line in ("the boat", "the river")]
     joined = tokenizer.encode("\n\nthe boat \n\n\r\n the river\n")
     newline = [tokenizer.newline_id]
@@ -53,7 +53,7 @@ def test_line_breaks_are_one_token_each_run(tokenizer):
 
 
 @pytest.mark.parametrize("string", ["", " \n\t", "\x00"])
-def test_nothing_becomes_no_tokens(tokenizer, string):
+def test_blank_text_has_no_tokens(tokenizer, string):
     ids = tokenizer.encode(string)
     assert ids.tolist() == []
     assert ids.dtype == np.uint32
@@ -64,7 +64,7 @@ def test_a_newline_decodes_to_a_newline(tokenizer):
     assert tokenizer.decode([tokenizer.newline_id] * 2) == "\n\n"
 
 
-def test_words_apart_are_encoded_as_their_line_is(tokenizer, story_books):
+def test_single_words_have_the_ids_of_their_line(tokenizer, story_books):
     text = (story_books / "book_0000.txt").read_text()[:20_000]
     lines = text_rules.standardize(text).lower().split("\n")
     expected = []
@@ -74,7 +74,7 @@ def test_words_apart_are_encoded_as_their_line_is(tokenizer, story_books):
     assert len(lines) > 10
 
 
-def test_full_word_cache_changes_nothing(tokenizer, story_books, monkeypatch):
+def test_full_word_cache_changes_no_ids(tokenizer, story_books, monkeypatch):
     text = (story_books / "book_0000.txt").read_text()[:20_000]
     expected = tokenizer.encode(text)
     fresh = tokenizers.SentencePieceTokenizer(tokenizer._model)
@@ -84,7 +84,7 @@ def test_full_word_cache_changes_nothing(tokenizer, story_books, monkeypatch):
     assert len(tokenizer._ids_of_word) > 3
 
 
-def test_very_long_word_is_cut_and_loses_nothing(tokenizer):
+def test_very_long_word_is_cut_without_loss(tokenizer):
     word = "abcé" * 625
     ids = tokenizer.encode(f"a {word} b")
     cut = [word[:1000], word[1000:2000], word[2000:]]
@@ -98,7 +98,7 @@ def test_training_is_deterministic(story_books, tokenizer):
 
 
 @pytest.mark.parametrize("vocab_size", [300, 401])
-def test_vocabulary_has_the_size_asked_for(story_books, vocab_size):
+def test_vocabulary_has_the_requested_size(story_books, vocab_size):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
     assert tokenizers.train(texts, vocab_size).vocab_size == vocab_size
 
@@ -112,8 +112,8 @@ def test_merges_are_trained_on_cleaned_lower_case_text():
     assert not any("," in p and p.strip("▁") != "," for p in pieces)
 
 
-def test_long_lines_are_trained_on_too():
-    # SentencePiece skips sentences of more than 4192 bytes without a word.
+def test_long_lines_are_used_for_training():
+    # SentencePiece silently skips sentences of more than 4192 bytes.
     line = "zebra " * 1000 + "é" * 5000
     trained = tokenizers.train([line, "the giraffe"], 280)
     assert len(trained.encode("zebra")) == 1
