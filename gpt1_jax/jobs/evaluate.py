@@ -42,7 +42,7 @@ def run(
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
-    with session.hold(workdir):
+    with session.lock(workdir):
         for infix, split in splits.items():
             records[infix] = recipe.load_records(data, split, must_have_labels=True)
             answers[infix] = recipe.answers(model.params, records[infix])

@@ -217,7 +217,7 @@ class _Pretraining:
         shape = (self.store.eval_books, length, batch_size)
         total = corpus.num_eval_batches(*shape)
         with terminal.progress("evaluating", total, unit="batches") as bar:
-            for batch in preemption.leaving(corpus.eval_batches(*shape)):
+            for batch in preemption.interruptible(corpus.eval_batches(*shape)):
                 local = corpus.LMBatch(*(x[rows] for x in batch))
                 yield mesh.shard_rows(local, self.mesh)
                 bar.advance()

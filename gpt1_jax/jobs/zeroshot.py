@@ -65,12 +65,12 @@ def run(
     scorer = _Scorer(model, data, given or _with_data(data))
     checkpoints = model_store.steps(config.init.path)
     identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
-    with session.hold(workdir):
+    with session.lock(workdir):
         rows = _rows_so_far(workdir, identities, scorer.names)
         if multihost.is_first():
             workdir_lib.write_config(workdir, config)
         # -1: no row is kept, not even one of step 0.
-        with metrics_log.open_log(workdir, max(rows, default=-1)) as log:
+        with metrics_log.MetricsLog(workdir, max(rows, default=-1)) as log:
             if not rows:
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():

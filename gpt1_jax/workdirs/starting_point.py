@@ -1,4 +1,4 @@
-"""The model that a fine-tuning run starts from: what config.init says, and gives it."""
+"""The model that a run starts from, which config.init names."""
 
 import dataclasses
 from collections.abc import Collection
@@ -38,9 +38,9 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
 
 
 def check_named(config: RunConfig, kind: str, example: str) -> None:
-    """Raises UserError if a job that needs a trained model was given none.
+    """Raises UserError if config.init.path names no model for a job that needs one.
 
-    Args: kind: as "a pre-trained". example: a workdir of the kind, as people name it.
+    Args: kind: for example "a pre-trained". example: a usual workdir of this kind.
     """
     if config.init.path == "none":
         raise UserError(
@@ -104,7 +104,7 @@ def _warn_of_another_world(seed: int, config: RunConfig) -> None:
 
 
 def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of the run: its own by now, its model's, given, or learnt."""
+    """Returns the tokenizer: that of the begun run, of its model, or a new one."""
     if workdir_lib.has_checkpoint(workdir):
         return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
     if config.init.path != "none":
@@ -115,17 +115,17 @@ def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
     if not config.data.corpus:
         raise UserError(
             "config.init.path=none, and config.data.corpus is empty; a pre-trained "
-            "workdir, or books to learn a tokenizer from, are expected; set it, as in "
+            "workdir, or books to train a tokenizer on, are expected; set it, as in "
             "--config.init.path=runs/pretrain"
         )
     return preparation.open_corpus(config.data).tokenizer
 
 
 def params(source: model_store.Restored) -> tuple[Any, int]:
-    """The parameters to start from, and how many rows of tokens were left out.
+    """Returns the parameters to start from, and how many token rows were dropped.
 
-    Rows after the vocabulary are this project's specials only if it fine-tuned the
-    model; elsewhere they are others'.
+    Token rows after the vocabulary are kept if gpt1_jax fine-tuned the model, because
+    they are its own specials; else they are dropped.
     """
     table_VD = source.params["embed"]["token"]
     vocab_size = source.tokenizer.vocab_size if source.tokenizer else len(table_VD)
@@ -136,7 +136,7 @@ def params(source: model_store.Restored) -> tuple[Any, int]:
 
 
 def facts(config: RunConfig) -> dict[str, str]:
-    """Which weights config.init.path holds now; {} if it holds none."""
+    """Returns the identity of the weights in config.init.path; {} if there are none."""
     if config.init.path == "none":
         return {}
     try:
@@ -146,7 +146,7 @@ def facts(config: RunConfig) -> dict[str, str]:
 
 
 def check_unchanged(config: RunConfig, workdir: Path) -> None:
-    """Raises UserError if the finished run started from weights that are no more."""
+    """Raises UserError if a finished run began with weights that have changed since."""
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR, create=False
     ) as checkpoints:

@@ -135,15 +135,10 @@ def test_a_model_needs_its_own_files_only(directory, capsys):
     assert "6 is damaged: metrics/metrics has" in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_a_version_without_checksums_is_used_with_a_warning(
-    directory, capsys
-):
-    facts = directory / "6" / "fingerprint" / "metadata"
+def test_a_checkpoint_without_checksums_is_passed_over(directory, capsys):
     (directory / "6" / checksums.MANIFEST_FILE).unlink()
-    assert checksums.problem(directory / "6") == "manifest.json is missing"
-    facts.write_text(json.dumps(FACTS))
-    assert_bit_equal(restored(directory), state_at(6))
-    assert "6 has no checksums, as an older version" in capsys.readouterr().out
+    assert_bit_equal(restored(directory), state_at(3))
+    assert "6 is damaged: manifest.json is missing" in capsys.readouterr().out
 
 
 def test_a_manifest_leads_to_no_file_outside(directory):

@@ -13,7 +13,7 @@ from gpt1_jax import files
 from gpt1_jax.data.text import preparation
 from gpt1_jax.workdirs import checksums
 from gpt1_jax.workdirs.metrics_log import MetricsLog
-from gpt1_jax.workdirs.tensorboard import Board
+from gpt1_jax.workdirs.tensorboard import EventFile
 
 
 @contextlib.contextmanager
@@ -103,13 +103,13 @@ def test_a_log_on_a_full_disk_fails_and_does_not_hang(tmp_path):
     with pytest.raises(OSError, match="No space left") as info:
         log.write(2, {"train/loss": 1.0})
     assert info.value.__notes__ == [f"while writing {tmp_path}/metrics.jsonl"]
-    log._board.close()
+    log._events.close()
 
-    board = Board(tmp_path, 1)
-    board._events._py_recordio_writer._writer.close()
-    board._events._py_recordio_writer._writer = FullFile()
+    events = EventFile(tmp_path, 1)
+    events._events._py_recordio_writer._writer.close()
+    events._events._py_recordio_writer._writer = FullFile()
     with pytest.raises(OSError, match="No space left") as info:
-        board.add_scalar("train/loss", 1.0, 3)
+        events.add_scalars({"train/loss": 1.0}, 3)
     assert info.value.__notes__ == [f"while writing {tmp_path}"]
 
 

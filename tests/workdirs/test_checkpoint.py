@@ -96,7 +96,7 @@ def test_other_data_is_refused_by_name(tmp_path, name):
     save(tmp_path, [3])
     with Checkpoints(tmp_path) as checkpoints:
         other = FINGERPRINT | {name: "x9"}
-        message = f"3 was saved with another {name}; it is of use with its own only"
+        message = f"3 was saved with another {name}; it can only be used with"
         with pytest.raises(ValueError, match=message):
             checkpoints.restore(3, like(), other)
 

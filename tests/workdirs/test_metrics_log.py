@@ -102,5 +102,5 @@ def test_a_line_that_no_kill_has_torn_is_not_forgotten_unseen(tmp_path):
     for damaged in (b"17\n", lines[1].replace(b"step", b"stap"), b"\xff\n"):
         path.write_bytes(lines[0] + damaged + lines[2])
         assert [row["step"] for row in metrics_log.read(path)] == [2]
-        with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is no row of a s"):
+        with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not the row"):
             MetricsLog(tmp_path, 6)
