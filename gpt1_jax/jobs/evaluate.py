@@ -15,7 +15,7 @@ from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.inference import classifier
-from gpt1_jax.workdirs import model_store, session, starting_point
+from gpt1_jax.workdirs import session, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -31,8 +31,8 @@ def run(
     config = config_lib.checked(config)
     starting_point.check_named(config, "a fine-tuned", "runs/finetune-rte")
     runtime.prepare(config.data.cache_dir, config.mesh)
-    config = _resolved(config)
     workdir = Path(workdir)
+    config = starting_point.with_inherited(config, workdir)
     workdir_lib.check(workdir, config)
     model = classifier.load(config.init.path)
     recipe = _recipe(model.task_model, config)
@@ -62,13 +62,6 @@ def run(
     shown = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     terminal.say(f"{recipe.task.name} {config.task.split}: {shown}")
     return result
-
-
-def _resolved(config: RunConfig) -> RunConfig:
-    """Returns `config` with the model's settings, and its data and task by default."""
-    name = config.task.name or model_store.read_config(config.init.path).task.name
-    config = starting_point.with_model_settings(config)
-    return dataclasses.replace(config, task=dataclasses.replace(config.task, name=name))
 
 
 def _recipe(own: classifier.TaskModel, config: RunConfig) -> classifier.TaskModel:

@@ -51,7 +51,7 @@ def run(
             f"on is expected; {_what_instead(task)}"
         )
     session.prepare(config)
-    config = starting_point.with_source_architecture(config, workdir)
+    config = starting_point.with_inherited(config, workdir)
     if workdir_lib.has_checkpoint(workdir):
         registry.load(task.name, workdir)  # refuses another row of that name
     if result := session.finished_result(workdir, config):
@@ -195,7 +195,9 @@ class _FineTuning:
             if config.init.path == "none":
                 terminal.say("from scratch: every parameter is fresh")
                 return fresh
-            source = model_store.restore(config.init.path)
+            source = model_store.restore(
+                config.init.path, compute_dtype=config.model.compute_dtype
+            )
             terminal.say(f"{config.init.path}: step {source.step:,}")
             trained, left_out = starting_point.params(source)
             if left_out:

@@ -51,7 +51,7 @@ def run(
     starting_point.check_named(config, "a pre-trained", "runs/pretrain")
     given = [zeroshot.named(config.task.name)] if config.task.name else []
     runtime.prepare(config.data.cache_dir, config.mesh)
-    config = starting_point.with_model_settings(config)
+    config = starting_point.with_inherited(config, workdir)
     workdir_lib.check(workdir, config)
     settings = {
         "compute_dtype": config.model.compute_dtype,

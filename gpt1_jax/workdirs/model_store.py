@@ -18,7 +18,7 @@ import numpy as np
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import files
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
 from gpt1_jax.errors import NotFound, RunFailed, UserError
@@ -35,26 +35,42 @@ _MAX_SPECIALS = 16
 class Restored:
     """A run's checkpoint: its parameters with their config and tokenizer.
 
-    After fine-tuning the parameters have token rows for the specials, and a head.
+    model: the settings that the model is used with, see `restore`.
+    params: after fine-tuning they have token rows for the specials, and a head.
     tokenizer: None if a converted workdir has none and none was needed.
     origin: the source of converted weights, see `create`; {}: trained by gpt1_jax.
     """
 
     config: RunConfig
+    model: ModelConfig
     params: Any
     tokenizer: tokenizers.Tokenizer | None
     step: int
     origin: dict[str, Any]
 
 
-def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
-    """Returns the model in PATH.
+def restore(
+    path: str | Path,
+    *,
+    compute_dtype: str = "",
+    attention: str = "",
+    needs_tokenizer: bool = True,
+) -> Restored:
+    """Returns the model in PATH, and sets JAX's 64-bit mode for its compute dtype.
 
+    Args:   compute_dtype, attention: replace the run's settings; empty: they stay.
     Raises: UserError, NotFound: PATH has no run, no checkpoint, no tokenizer where one
             is needed, or that of another model. RunFailed: it is damaged.
     """
     directory, _ = workdir_and_step(path)
     config = workdir_lib.read_config(directory)
+    model = dataclasses.replace(
+        config.model,
+        compute_dtype=compute_dtype or config.model.compute_dtype,
+        attention=attention or config.model.attention,
+    )
+    # Before the parameters are read: without 64-bit mode float64 would be rounded.
+    model = mesh.resolve_dtype(model)
     has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
     tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
     with _checkpoints_of(path) as (checkpoints, step):
@@ -66,7 +82,8 @@ def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
     if tokenizer:
         check_vocabulary(tokenizer, len(params["embed"]["token"]), str(directory))
     result = workdir_lib.read_result(directory) or {}
-    return Restored(config, params, tokenizer, step, result.get("origin", {}))
+    origin = result.get("origin", {})
+    return Restored(config, model, params, tokenizer, step, origin)
 
 
 def check_vocabulary(

@@ -49,12 +49,22 @@ def check_named(config: RunConfig, kind: str, example: str) -> None:
         )
 
 
-def with_model_settings(config: RunConfig) -> RunConfig:
-    """Returns the config of a job that trains nothing, completed by the model's own.
+def with_inherited(config: RunConfig, workdir: Path) -> RunConfig:
+    """Returns `config` with what its job inherits from the model in config.init.path.
 
-    It inherits the model's architecture and regularisation, what is `auto` in its group
-    model, and the task data where it names none.
+    Fine-tuning inherits the architecture. The jobs that train nothing also inherit the
+    regularisation, the value of each field of the group model that is `auto`, the task
+    data where config.data names none, and an evaluation its task.
+    Raises: UserError, NotFound: there is no such model, or it has too few layers.
     """
+    if config.init.path == "none":
+        return config
+    if config.job == "finetune":
+        return _for_training(config, workdir)
+    return _for_evaluation(config)
+
+
+def _for_evaluation(config: RunConfig) -> RunConfig:
     own = model_store.read_config(config.init.path)
     inherited_roles = (Role.ARCHITECTURE, Role.REGULARISATION)
     model = config_lib.inherit(config, own, inherited_roles).model
@@ -63,21 +73,23 @@ def with_model_settings(config: RunConfig) -> RunConfig:
         for name, value in dataclasses.asdict(own.model).items()
         if getattr(model, name) == "auto"
     }
+    task = config.task
+    if config.job == "evaluate" and not task.name:
+        task = dataclasses.replace(task, name=own.task.name)
     return dataclasses.replace(
         config,
         model=dataclasses.replace(model, **from_own),
         data=task_data.select_data(own.data, config.data),
+        task=task,
     )
 
 
-def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
+def _for_training(config: RunConfig, workdir: Path) -> RunConfig:
     """Returns `config` with the architecture of the model that it starts from.
 
     If that model is gone, the config of a run that has begun still has it.
     """
     path = config.init.path
-    if path == "none":
-        return config
     try:
         source = model_store.read_config(path)
     except NotFound:
