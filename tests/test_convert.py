@@ -266,7 +266,7 @@ def test_rows_of_specials_from_elsewhere_are_not_taken_for_ours(
     workdir = run(given, tmp_path / "run", **{"from": "huggingface"})
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 rows of tokens after its vocabulary left out" in said
+    assert "dropped 2 token rows after its vocabulary" in said
     assert "3 rows of embed/token" in said
 
 

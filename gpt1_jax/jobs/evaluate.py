@@ -65,7 +65,7 @@ def run(
 
 
 def _recipe(own: classifier.TaskModel, config: RunConfig) -> classifier.TaskModel:
-    """The model's recipe with the evaluation's task, batch size and precision."""
+    """Returns the model's recipe with the evaluation's task, batch size and dtype."""
     size = config.train.eval_batch_size
     train = dataclasses.replace(own.config.train, eval_batch_size=size)
     own_config = dataclasses.replace(own.config, model=config.model, train=train)

@@ -32,8 +32,8 @@ def run(
     """Starts or resumes pre-training in `workdir`; returns its result.json.
 
     In order: check the config; prepare the corpus; build; restore or initialise; train
-    and evaluate; show samples; write result.json. Of a finished run only the result is
-    reported.
+    and evaluate; show samples; write result.json. A finished run only reports its
+    result.
     Raises: UserError, NotFound: an impossible config, no corpus, a workdir of
             another run. RunFailed, Preempted: see training.loop.fit.
     """
@@ -49,9 +49,9 @@ def run(
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
-            f"the tokenizer has {store.meta['vocab_size']:,} entries, not config.data."
-            f"vocab_size={config.data.vocab_size:,}, which only a learnt one heeds; "
-            "the model has as many rows of tokens as the tokenizer entries"
+            f"the tokenizer has {store.meta['vocab_size']:,} entries; config.data."
+            f"vocab_size={config.data.vocab_size:,} applies only when a tokenizer is "
+            "trained; the model has a token row for each entry of the tokenizer"
         )
     pretraining = _Pretraining(config, store)
     result = session.complete(
@@ -88,8 +88,8 @@ class _Pretraining:
         )
         if not any(len(book) > 1 for book in store.eval_books):
             raise UserError(
-                "no held-out book has 2 tokens; one must, to be predicted; bring more "
-                "text or name others with config.data.eval_corpus"
+                "no held-out book has 2 tokens; at least one must have them; add text "
+                "or name other books with config.data.eval_corpus"
             )
         if self.total_steps < 1:
             raise UserError(

@@ -87,7 +87,7 @@ def _for_evaluation(config: RunConfig) -> RunConfig:
 def _for_training(config: RunConfig, workdir: Path) -> RunConfig:
     """Returns `config` with the architecture of the model that it starts from.
 
-    If that model is gone, the config of a run that has begun still has it.
+    If that model was deleted, the architecture is read from the run's own config.
     """
     path = config.init.path
     try:
@@ -109,9 +109,9 @@ def _for_training(config: RunConfig, workdir: Path) -> RunConfig:
 def _warn_of_another_world(seed: int, config: RunConfig) -> None:
     if seed != config.data.storyworld_seed:
         terminal.warn(
-            f"the model has read storyworld {seed}, the task is about storyworld "
-            f"{config.data.storyworld_seed}; config.data.storyworld_seed={seed} makes "
-            "them one"
+            f"the model was trained on storyworld {seed}, the task is about storyworld "
+            f"{config.data.storyworld_seed}; set config.data.storyworld_seed={seed} to "
+            "use one world for both"
         )
 
 

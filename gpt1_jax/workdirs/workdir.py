@@ -73,7 +73,7 @@ def lock(workdir: Path) -> Iterator[None]:
 def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
     """Writes config and tokenizer of a run, and deletes the result of a shorter one.
 
-    It must be called after all checks that the run may begin or go on here.
+    Call it after all checks that the run may begin or resume here.
     """
     (workdir / _RESULT_FILE).unlink(missing_ok=True)
     tokenizer.save(workdir / TOKENIZER_DIR)
