@@ -113,7 +113,7 @@ class Checkpoints:
             raise RunFailed(
                 f"{self._directory / str(self._saving)} could not be saved: {reason}; "
                 f"the checkpoints before it are as they were ({kept}); free space or "
-                "check the path, and the same command goes on"
+                "check the path, then run the same command again"
             ) from error
         finally:
             logging.set_verbosity(verbosity)
@@ -191,8 +191,8 @@ class Checkpoints:
             path = self._directory / str(step)
             if checksums.problem(path, ("metrics",)):
                 damaged.append(step)
-            elif found := _read_metrics(path):
-                scored[step] = _score_order(found)
+            elif (file := path / "metrics" / "metrics").is_file():
+                scored[step] = _score_order(json.loads(file.read_bytes()))
         return damaged + sorted(scored, key=scored.__getitem__, reverse=True)
 
     def model_step(self) -> int | None:
@@ -200,10 +200,8 @@ class Checkpoints:
 
         Raises: RunFailed: there are steps, but none is intact.
         """
-        most_useful_first = dict.fromkeys(
-            [*self._by_score(), *reversed(self.all_steps())]
-        )
-        return intact.good_step(self._directory, most_useful_first, MODEL_ITEMS)
+        best_first = dict.fromkeys([*self._by_score(), *reversed(self.all_steps())])
+        return intact.good_step(self._directory, best_first, MODEL_ITEMS)
 
     def all_steps(self) -> list[int]:
         """Returns the steps that were saved completely, in order."""
@@ -275,12 +273,6 @@ class Checkpoints:
 
     def _restore(self, step: int, **items: Any) -> Any:
         return self._manager.restore(step, args=ocp.args.Composite(**items))
-
-
-def _read_metrics(path: Path) -> dict[str, float] | None:
-    """Returns the score that the checkpoint `path` was saved with, if there is one."""
-    file = path / "metrics" / "metrics"
-    return json.loads(file.read_bytes()) if file.is_file() else None
 
 
 def _arrays(tree: Any) -> dict[str, str]:

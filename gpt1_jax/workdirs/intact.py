@@ -61,12 +61,14 @@ def good_steps(
     found = {
         step: checksums.problem(directory / str(step), items) for step in candidates
     }
-    good = [step for step, what in found.items() if not what]
+    good = [step for step, problem in found.items() if not problem]
     if not good:
         good_step(directory, found, items)
-    for step, what in found.items():
-        if what:
-            terminal.warn(f"{directory / str(step)} is damaged: {what}; it is left out")
+    for step, problem in found.items():
+        if problem:
+            terminal.warn(
+                f"{directory / str(step)} is damaged: {problem}; it is left out"
+            )
     return good
 
 

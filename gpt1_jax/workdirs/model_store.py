@@ -62,7 +62,7 @@ def restore(
     Raises: UserError, NotFound: PATH has no run, no checkpoint, no tokenizer where one
             is needed, or that of another model. RunFailed: it is damaged.
     """
-    directory, _ = workdir_and_step(path)
+    directory = workdir_of(path)
     config = workdir_lib.read_config(directory)
     model = dataclasses.replace(
         config.model,
@@ -191,8 +191,7 @@ def workdir_of(path: str | Path) -> Path:
 
 def read_config(path: str | Path) -> RunConfig:
     """Returns the config of the run in PATH."""
-    directory, _ = workdir_and_step(path)
-    return workdir_lib.read_config(directory)
+    return workdir_lib.read_config(workdir_of(path))
 
 
 def tokenizer_of(path: str | Path) -> tokenizers.Tokenizer:
@@ -200,8 +199,7 @@ def tokenizer_of(path: str | Path) -> tokenizers.Tokenizer:
 
     Raises: UserError, NotFound: it is damaged or missing.
     """
-    directory, _ = workdir_and_step(path)
-    return tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
+    return tokenizers.load(workdir_of(path) / workdir_lib.TOKENIZER_DIR)
 
 
 def identity(path: str | Path) -> str:

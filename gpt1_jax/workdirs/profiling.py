@@ -27,7 +27,7 @@ class Profile:
     """A trace of `num_steps` steps of the run in `workdir`, which starts after `first`.
 
     Only the first process traces. Leaving the block ends the trace. A trace that can't
-    be started or written gives a warning, and the run goes on.
+    be started or written gives a warning, and the run continues.
     """
 
     def __init__(self, workdir: Path, num_steps: int, *, first: int):
