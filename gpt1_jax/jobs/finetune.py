@@ -318,6 +318,5 @@ class _FineTuning:
 def _best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
     """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
     by_step = {int(row["step"]): row for row in rows}
-    kept = {n: v for n, v in by_step[best].items() if n.startswith("eval/")}
-    last = {n: v for n, v in rows[-1].items() if n.startswith("eval/")}
-    return kept | {f"last_{n}": v for n, v in last.items()} | {"best_step": best}
+    last = {f"last_{n}": v for n, v in metrics_log.scores(rows[-1]).items()}
+    return metrics_log.scores(by_step[best]) | last | {"best_step": best}

@@ -136,10 +136,9 @@ class _Pretraining:
                 workdir_lib.begin(workdir, self.config, self.store.tokenizer)
             end = loop.fit(run.state, self._job(like, run), cfg, run.log)
             run.log.write_text(self.total_steps, "samples", self._show_samples(end))
-        metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
-        return metrics | {
-            "eval/unigram_perplexity": corpus.unigram_perplexity(self.store)
-        }
+        last = metrics_log.read(workdir / workdir_lib.METRICS_FILE)[-1]
+        unigram = corpus.unigram_perplexity(self.store)
+        return metrics_log.scores(last) | {"eval/unigram_perplexity": unigram}
 
     def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step; returns the functions that the loop calls."""
@@ -242,9 +241,3 @@ class _Pretraining:
             lines.append("  " + shown.replace("\n", " / "))
         terminal.say("\n".join(lines))
         return "\n\n".join(lines)
-
-
-def read_last_scores(path: Path) -> dict[str, float]:
-    """Returns the eval/ metrics of the last row of a finished run's metrics.jsonl."""
-    last = metrics_log.read(path)[-1]
-    return {name: value for name, value in last.items() if name.startswith("eval/")}

@@ -79,7 +79,7 @@ def _own_crc(sums: dict[str, list[int]]) -> int:
 
 
 def _read(directory: Path) -> dict[str, list[int]]:
-    """What the manifest lists; ValueError, TypeError or KeyError: it is damaged."""
+    """Returns the listed sums; ValueError, TypeError or KeyError: it is damaged."""
     text = (directory / MANIFEST_FILE).read_text(encoding="utf-8")
     sums = parse_json(text)["files"]
     if text != _text(sums):

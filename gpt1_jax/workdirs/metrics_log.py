@@ -113,6 +113,11 @@ def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
         write_atomically(path, text)
 
 
+def scores(row: Mapping[str, float]) -> dict[str, float]:
+    """Returns the eval/ metrics of a row."""
+    return {name: value for name, value in row.items() if name.startswith("eval/")}
+
+
 def read(path: Path) -> list[dict[str, float]]:
     """Returns the rows of a metrics.jsonl, without a torn last line."""
     return read_rows(path)
