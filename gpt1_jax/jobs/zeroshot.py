@@ -81,9 +81,7 @@ def run(
                     )
                     log.write(step, rows[step])
                     if multihost.is_first():
-                        scored = {s: identities[s] for s in rows}
-                        text = json.dumps(scored, indent=1)
-                        files.write_atomically(workdir / _SCORED_FILE, text)
+                        _write_scored(workdir, {s: identities[s] for s in rows})
                 terminal.say(f"step {step:,}: {_shown(rows[step])}")
         last = max(identities)
         return session.write_result(
@@ -132,6 +130,10 @@ def _shown(row: dict[str, float]) -> str:
     return ", ".join(
         f"{name.removeprefix('eval/')} {score:.4f}" for name, score in plain.items()
     )
+
+
+def _write_scored(workdir: Path, identities: dict[int, str]) -> None:
+    files.write_atomically(workdir / _SCORED_FILE, json.dumps(identities, indent=1))
 
 
 def _rows_so_far(
