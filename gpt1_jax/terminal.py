@@ -1,7 +1,7 @@
-"""What commands show their user: lines, warnings and progress bars.
+"""The output of commands for their user: lines, warnings and progress bars.
 
-On a terminal progress is a live bar; elsewhere it is a plain line now and then. It
-decides nothing and keeps no record: metrics.jsonl is the record.
+On a terminal, progress is a live bar; elsewhere it is a plain line every few seconds.
+The record of a run is metrics.jsonl, not this output.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
-# A notebook's output calls itself a terminal, but shows each frame of a bar; and rich
-# would make an output of its own of each line.
+# A notebook's output says that it is a terminal, but shows every frame of a bar. With
+# its Jupyter support rich would make a separate output of each line.
 _console = rich.console.Console(
     highlight=False,
     emoji=False,
@@ -29,29 +29,29 @@ _console = rich.console.Console(
 
 
 def silence() -> None:
-    """Shows nothing from now on; errors that end a command are not shown here."""
+    """Stops all output of this module, which errors that end a command do not use."""
     _console.quiet = True
 
 
 def say(text: str) -> None:
-    """Prints a line above whatever bar is running."""
+    """Prints a line, above the progress bar if there is one."""
     _console.print(text, markup=False)
 
 
 def write(text: str) -> None:
-    """Shows a piece of a line that goes on, at once."""
+    """Prints a piece of a line at once, without a line break."""
     if not _console.quiet:
         _console.file.write(text)
         _console.file.flush()
 
 
 def warn(text: str) -> None:
-    """Prints a warning: something is allowed but hardly meant."""
+    """Prints a warning about something valid, but probably unintended."""
     _console.print(f"warning: {text}", markup=False, style="yellow")
 
 
 class _Bar:
-    """A running task; `advance` and `note` are what its work calls."""
+    """A progress bar; the work calls `advance`, `over` and `note`."""
 
     def __init__(self, title: str, total: float, done: float, unit: str):
         self._title, self._total, self._unit = title, total, unit
@@ -73,13 +73,13 @@ class _Bar:
             self._task = self._live.add_task(
                 title,
                 total=total,
-                completed=done,  # type: ignore[arg-type]  # elsewhere rich has floats
+                completed=done,  # type: ignore[arg-type]  # rich accepts floats
                 note="",
             )
             self._live.start()
 
     def advance(self, amount: float = 1.0) -> None:
-        """`amount` more of the total is done."""
+        """Adds `amount` to what is done."""
         self._done += amount
         if self._live:
             self._live.update(self._task, completed=self._done, note=self._note)
@@ -88,13 +88,13 @@ class _Bar:
             say(self._plain_line())
 
     def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """`items`, each a unit of the work."""
+        """Yields `items`, each of which is a unit of the work."""
         for item in items:
             yield item
             self.advance()
 
     def note(self, text: str) -> None:
-        """What to show beside the bar from now on."""
+        """Shows `text` beside the bar from now on."""
         self._note = text
 
     def _plain_line(self) -> str:
@@ -112,9 +112,9 @@ class _Bar:
 
 @contextlib.contextmanager
 def progress(title: str, total: float, *, done: float = 0, unit: str) -> Iterator[_Bar]:
-    """A progress bar (plain lines where the output is no terminal) over a block.
+    """Shows a progress bar, or plain lines without a terminal, over a block.
 
-    Args: total, done: in `unit`s; done is where a resumed work starts.
+    Args: total, done: in `unit`s; done is where resumed work starts.
     """
     bar = _Bar(title, total, done, unit)
     try:
@@ -124,7 +124,7 @@ def progress(title: str, total: float, *, done: float = 0, unit: str) -> Iterato
 
 
 def duration(seconds: float) -> str:
-    """`75.2` as `1m15s`."""
+    """Returns `1m15s` for 75.2."""
     if seconds == float("inf"):
         return "?"
     if seconds < 60:
@@ -135,6 +135,6 @@ def duration(seconds: float) -> str:
 
 
 def flush() -> None:
-    """Writes out what the streams still hold, before the process ends abruptly."""
+    """Writes what the streams still hold, before the process ends abruptly."""
     sys.stdout.flush()
     sys.stderr.flush()

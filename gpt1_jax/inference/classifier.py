@@ -248,7 +248,6 @@ def load(path: str | Path) -> Classifier:
 
     Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
     """
-    mesh.resolve_dtype(model_store.read_config(path).model)
     found = model_store.restore(path)
     if "head" not in found.params or not found.config.task.name:
         raise UserError(

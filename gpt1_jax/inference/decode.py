@@ -5,7 +5,7 @@ shown while it grows, and few shapes are compiled.
 """
 
 import concurrent.futures
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.distributed import mesh
+from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.errors import UserError
 from gpt1_jax.inference.shapes import round_up
 from gpt1_jax.models import backbone
@@ -203,27 +204,23 @@ class Decoder:
         if case not in self._compiled:
             self._compiled[case] = self._compile(params, shape)
         read, draw = self._compiled[case]
-        carried = read(params, tokens_NL, starts_N)
         numbers = sampling.as_arrays()
-        found: list[np.ndarray] = []
 
-        def read_back(tokens_NT: jax.Array) -> None:
+        def dispatch() -> Iterator[jax.Array]:
+            carried = read(params, tokens_NL, starts_N)
+            for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
+                carried, tokens_NT = draw(
+                    params, carried, starts_N, np.int32(done), numbers
+                )
+                yield tokens_NT
+
+        found: list[np.ndarray] = []
+        for tokens_NT in pipelined(dispatch()):
             left_N = wanted_N - len(found) * _TOKENS_AT_ONCE
             found.append(np.asarray(tokens_NT))
             on_tokens(
                 [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
             )
-
-        # The devices draw the next tokens while the host reads the last ones.
-        unread: list[jax.Array] = []
-        for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
-            carried, tokens_NT = draw(
-                params, carried, starts_N, np.int32(done), numbers
-            )
-            for before in unread:
-                read_back(before)
-            unread = [tokens_NT]
-        read_back(*unread)
         whole_NT = np.concatenate(found, axis=1)
         return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
 

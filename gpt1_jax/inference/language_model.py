@@ -236,19 +236,12 @@ def load(
             config.ModelConfig.
     Raises: UserError, NotFound: as model_store.restore.
     """
-    cfg = model_store.read_config(path).model
-    if compute_dtype:
-        cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
-    if attention:
-        cfg = dataclasses.replace(cfg, attention=attention)
-    # Before the parameters are read: without 64-bit mode float64 would be rounded.
-    cfg = mesh.resolve_dtype(cfg)
-    found = model_store.restore(path)
+    found = model_store.restore(path, compute_dtype=compute_dtype, attention=attention)
     tokenizer = found.tokenizer
     assert tokenizer  # restore needs one
     vocab_size = tokenizer.vocab_size
     embed = found.params["embed"]
     params = heads.backbone_of(found.params)
     params["embed"] = embed | {"token": embed["token"][:vocab_size]}
-    model = backbone.make(cfg, vocab_size)
+    model = backbone.make(found.model, vocab_size)
     return LanguageModel(found.config, model, params, tokenizer, found.step)

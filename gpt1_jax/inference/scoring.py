@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.inference.shapes import round_up
 from gpt1_jax.models import backbone, heads
 
@@ -56,9 +57,11 @@ def score(
     windows = list(_windows([len(tokens) for tokens in texts], context_length))
     logps = [np.zeros(max(0, len(tokens) - 1), np.float32) for tokens in texts]
     pieces = [texts[window.text][window.start : window.end] for window in windows]
-    for indices, tokens_NL in padded_batches(pieces, context_length):
-        logp_NL = np.asarray(token_logp(params, tokens_NL))
-        for logp_L, index in zip(logp_NL, indices, strict=False):
+    for indices, logp_NL in pipelined(
+        (indices, token_logp(params, tokens_NL))
+        for indices, tokens_NL in padded_batches(pieces, context_length)
+    ):
+        for logp_L, index in zip(np.asarray(logp_NL), indices, strict=False):
             text, start, end, scored = windows[index]
             # logp_L[i] is about the token at start + i + 1.
             logps[text][scored - 1 : end - 1] = logp_L[

@@ -167,7 +167,7 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     monkeypatch.setattr(job.model_store, "identity", lambda path: f"another {path}")
     job.run(config, tmp_path / "run")
     said = " ".join(capsys.readouterr().out.split())
-    assert "has scores of other checkpoints: all are scored anew" in said
+    assert "has scores of other checkpoints: all are scored again" in said
     assert path.read_bytes() == before
 
 
@@ -199,7 +199,7 @@ def test_tasks_without_files_are_left_out_and_scored_once_they_are_there(
         data__task_dir=str(task_dir),
     )
     # CoLA's threshold needs its training data.
-    with pytest.raises(FileNotFoundError, match=r"has files of none of sst2, dpr, co"):
+    with pytest.raises(FileNotFoundError, match=r"has no files of sst2, dpr, co"):
         job.run(config, tmp_path / "run")
     shutil.copytree(whole / "SST-2", task_dir / "SST-2")
     result = job.run(config, tmp_path / "run")
@@ -207,7 +207,7 @@ def test_tasks_without_files_are_left_out_and_scored_once_they_are_there(
     assert "no files of dpr, cola, race: left out" in said(capsys)
     shutil.copytree(whole / "DPR", task_dir / "DPR")
     again = job.run(config, tmp_path / "run")
-    assert "has scores of other tasks: all are scored anew" in said(capsys)
+    assert "has scores of other tasks: all are scored again" in said(capsys)
     assert again["metrics"].items() > result["metrics"].items()
     assert "eval/dpr/accuracy" in again["metrics"]
 

@@ -1,4 +1,4 @@
-"""What jobs that train have in common; the jobs' own tests show most of it."""
+"""The line that announces a run; tests/jobs cover the rest of sessions."""
 
 from pathlib import Path
 
