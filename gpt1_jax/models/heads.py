@@ -27,7 +27,7 @@ def nll_sum(
 ) -> jax.Array:
     """Returns the sum over N, L of weight * -log softmax(h table^T)[target], in nats.
 
-    Differentiable in h and table. The softmax is in float32 at least, and so are the
+    Differentiable in h and table. The softmax is in float32 or wider, and so are the
     logits, except in bfloat16 training: there they are bfloat16, which halves the
     memory traffic of a step's largest array.
     Args: chunk_elements: about how many logits to hold at once.
@@ -153,7 +153,7 @@ def _float_type(h: jax.Array) -> jnp.dtype:
 
 
 def lm_logits(h: jax.Array, table_VD: jax.Array) -> jax.Array:
-    """Returns logits over the next token, h table^T, in float32 at least."""
+    """Returns logits over the next token, h table^T, in float32 or wider."""
     return jnp.einsum(
         "nld,vd->nlv",
         h,
