@@ -11,7 +11,10 @@ from gpt1_jax.training.step import make_key
 
 
 def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
-    """(params, batch) -> {name: (sum, count)}, to be jitted; loss_fn uses no key."""
+    """Returns a function (params, batch) -> {name: (sum, count)}, not yet jitted.
+
+    Args: loss_fn: a loss without dropout; its key is ignored.
+    """
 
     def eval_step(params: Any, batch: Any) -> Sums:
         return loss_fn(params, batch, make_key(0))[1]
@@ -22,7 +25,7 @@ def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
 def mean_metrics(
     eval_step: Callable[[Any, Any], Sums], params: Any, batches: Iterable[Any]
 ) -> dict[str, float]:
-    """Each metric's mean over all that `batches` count, summed in float64.
+    """Returns each metric's sum divided by its count over all batches, in float64.
 
     The next batch is prepared while the devices work on the one before.
     """
@@ -44,5 +47,5 @@ def mean_metrics(
 
 
 def perplexity(nats_per_token: float) -> float:
-    """exp of the mean loss; infinite where a float can't hold it."""
+    """Returns exp of the mean loss, or infinity above the range of a float."""
     return math.inf if nats_per_token > 700 else math.exp(nats_per_token)
