@@ -12,9 +12,9 @@ from gpt1_jax.training.step import make_key
 
 
 def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
-    """Returns (params, batch) -> {name: (sum, count)}, to be jitted.
+    """Returns a function (params, batch) -> {name: (sum, count)}, not yet jitted.
 
-    Args: loss_fn: a loss without dropout, which does not use its key.
+    Args: loss_fn: a loss without dropout; its key is ignored.
     """
 
     def eval_step(params: Any, batch: Any) -> Sums:
@@ -26,7 +26,10 @@ def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
 def mean_metrics(
     eval_step: Callable[[Any, Any], Sums], params: Any, batches: Iterable[Any]
 ) -> dict[str, float]:
-    """Returns each metric's mean over what `batches` count, summed in float64."""
+    """Returns each metric's sum divided by its count over all batches, in float64.
+
+    The next batch is prepared while the devices work on the one before.
+    """
     totals: dict[str, list[float]] = {}
     for sums in pipelined(eval_step(params, batch) for batch in batches):
         for name, (total, count) in jax.device_get(sums).items():
@@ -37,5 +40,5 @@ def mean_metrics(
 
 
 def perplexity(nats_per_token: float) -> float:
-    """Returns exp of the mean loss, or infinity where a float would overflow."""
+    """Returns exp of the mean loss, or infinity above the range of a float."""
     return math.inf if nats_per_token > 700 else math.exp(nats_per_token)

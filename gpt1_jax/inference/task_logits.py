@@ -1,4 +1,4 @@
-"""Logits of a fine-tuned model for a split's records, and the answers they give."""
+"""The logits of a fine-tuned model for the records of a split, and their answers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,20 +15,20 @@ from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.models import backbone, heads
 from gpt1_jax.models.backbone import Backbone
 
-# How many rows a device computes at once, see mesh.jit_over_rows.
+# Rows that a device computes at once; see mesh.jit_over_rows.
 ROWS_AT_ONCE = 16
 
 
 def make_logits_fn(
     model: Backbone, *, is_choice: bool
 ) -> Callable[[Any, TaskBatch], jax.Array]:
-    """Returns (params, batch) -> logits_BC, without dropout."""
+    """Returns a function (params, batch) -> logits_BC, without dropout."""
 
     def logits_fn(params: dict, batch: TaskBatch) -> jax.Array:
         B, A, L = batch.tokens_BAL.shape
         tokens_NL = batch.tokens_BAL.reshape(B * A, L)
-        own = heads.backbone_of(params)
-        h_NLD = backbone.apply(model, own, "encode", tokens_NL)
+        backbone_params = heads.backbone_of(params)
+        h_NLD = backbone.apply(model, backbone_params, "encode", tokens_NL)
         h_BAD = heads.gather_last_token(h_NLD, batch.lengths_BA)
         return heads.task_logits(params["head"], h_BAD, is_choice=is_choice)
 
@@ -36,7 +36,7 @@ def make_logits_fn(
 
 
 class TaskLogits:
-    """Logits of all records of a split, the same bits for any batch size."""
+    """The compiled logits function of a model, bit-equal for any batch size."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class TaskLogits:
     ) -> np.ndarray:
         """Returns logits_RC, in the order of `records`.
 
-        Args: buckets: lengths to pad to. advance: called with the number of records
-              that were read.
+        Args: buckets: the lengths to pad to.
+              advance: called with the number of records after each batch.
         """
         lengths_R = records.lengths_RA.max(axis=1)
         rows = mesh_lib.local_rows(self._batch_size)
@@ -88,16 +88,20 @@ class TaskLogits:
 
 
 class Answers(NamedTuple):
-    """values_R: classes, choices or grades. probabilities_RC: C = 0 for mse."""
+    """The answer to each record, and its probabilities.
+
+    values_R: the index of a class or a choice, or a grade.
+    probabilities_RC: without columns (C = 0) for the target mse.
+    """
 
     values_R: np.ndarray
     probabilities_RC: np.ndarray
 
 
 def answers(target: str, logits_RC: np.ndarray) -> Answers:
-    """Returns the likeliest class of each record; for soft6 its expected grade.
+    """Returns the likeliest class of each record, or its expected grade for soft6.
 
-    Args: target: as in training.losses.target_loss.
+    Args: target: see training.losses.target_loss.
     """
     if target == "mse":
         return Answers(logits_RC[:, 0], np.zeros((len(logits_RC), 0)))
