@@ -9,6 +9,7 @@ scheduler to spread. Ends in a table, with medians over seeds, and sweep.csv.
 """
 
 import importlib
+import json
 import traceback
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def main() -> None:
     for place, number in enumerate(mine, start=1):
         cell = cells[number]
         terminal.say(f"[{place}/{len(mine)}] {cell.directory}")
+        if multihost.is_first():
+            path = root / cell.directory / workdir_lib.LABELS_FILE
+            files.write_atomically(path, json.dumps(cell.labels, indent=1) + "\n")
         job = importlib.import_module(f"gpt1_jax.jobs.{configs[number].job}")
         try:
             job.run(configs[number], root / cell.directory)

@@ -1,23 +1,28 @@
 """Scores against the number of layers transferred: Figure 2, left."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.reporting import figures, paper, tables
 from gpt1_jax.reporting import groups as groups_lib
-from gpt1_jax.reporting import paper, tables
-from gpt1_jax.reporting.groups import Cell, Scored
-from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table
+from gpt1_jax.reporting.groups import Cell, Half, Scored
+from gpt1_jax.reporting.page import Block
+from gpt1_jax.reporting.tables import NONE, Table
 
 NOTHING = -2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Transfer:
-    """A curve of Figure 2, left: cells by layers taken over; -2: nothing at all.
+    """A curve of Figure 2, left: cells by number of layers; -2: nothing at all.
 
-    train: {} where the runs did not score training examples.
+    train: {} if the runs scored no training examples.
     """
 
     task: str
@@ -26,88 +31,99 @@ class Transfer:
     dev: Mapping[int, Cell]
     train: Mapping[int, Cell]
     label: str = ""
-    differs: str = ""
+
+    @property
+    def name(self) -> str:
+        """The task and metric, and the label if there is one."""
+        return tables.joined(paper.metric_title(self.task, self.metric), self.label)
+
+
+def blocks(half: Half) -> list[Block]:
+    """Returns the figure of the curves, and their table."""
+    found, mark = transfers(half.scored), half.is_synthetic
+    drawn = [one for one in found if any(cell.values for cell in one.dev.values())]
+    if not drawn:
+        return [table(found, is_synthetic=mark)]
+    picture = figures.picture(
+        "layer-transfer",
+        "Score against layers transferred",
+        "Medians over seeds, bars from lowest to highest. None: the model's tokenizer "
+        "and sizes only; 0: its embeddings too. The paper's: MNLI-m dev from 72 to 82, "
+        "RACE dev from 40 to 60, read off its figure.",
+        functools.partial(draw, studies=drawn),
+        is_synthetic=mark,
+    )
+    return [picture, table(found, is_synthetic=mark)]
 
 
 def transfers(members: Iterable[Scored]) -> list[Transfer]:
-    """The studies of layer transfer: one task, one setting, part of the layers too."""
+    """Returns the studies of layer transfer: runs that differ by layers and seed."""
     studies: dict[Any, dict[int, dict[int, Scored]]] = {}
-    facts = {}
     for member in members:
         config = member.trained
         if member.split != "dev" or member.run.job != "finetune":
             continue
-        if config.model.backbone != "transformer" or config.init.path == "none":
+        if member.task not in TASKS or any(member.kind):
             continue
-        own = member.facts | {"task.lm_coef": config.task.lm_coef}
-        key = member.task, groups_lib.frozen(own)
-        facts[key] = own
+        key = member.task, *member.facts.items()
         num_layers = config.init.num_layers
         num_layers = config.model.depth if num_layers == -1 else num_layers
         by_seed = studies.setdefault(key, {}).setdefault(num_layers, {})
-        # Of two that are alike, one being an ablation's, that which is on both curves.
+        # Of two such runs, one of an ablation, the one that is on both curves.
         if config.seed not in by_seed or _scored_training(member):
             by_seed[config.seed] = member
-    keys = [key for key in studies if _has_part(studies[key])]
-    differs = groups_lib.differences([facts[key] for key in keys])
-    labels = groups_lib.labels()
-    return [
-        _transfer(key[0], studies[key], next(labels) if text else "", text)
-        for key, text in zip(keys, differs, strict=True)
-    ]
+    found = [study for study in studies.values() if _has_part(study)]
+    labels = groups_lib.labels([_members(study) for study in found])
+    return [_transfer(study, label) for study, label in zip(found, labels, strict=True)]
 
 
 def _scored_training(member: Scored) -> bool:
     return any(name.startswith("train_eval/") for name in member.run.metrics)
 
 
+def _members(study: Mapping[int, Mapping[int, Scored]]) -> list[Scored]:
+    return [member for by_seed in study.values() for member in by_seed.values()]
+
+
 def _has_part(study: Mapping[int, Mapping[int, Scored]]) -> bool:
-    """Returns whether some run takes over a part, neither nothing nor all."""
-    depth = next(iter(next(iter(study.values())).values())).trained.model.depth
+    """Returns whether a run takes some layers, neither nothing nor all."""
+    depth = _members(study)[0].trained.model.depth
     return len(study) > 1 and bool(study.keys() - {NOTHING, depth})
 
 
-def _transfer(
-    task: str, study: Mapping[int, Mapping[int, Scored]], label: str, differs: str
-) -> Transfer:
-    reading = paper.LAYER_TRANSFER.get(task)
-    metric = reading.metric if reading else TASKS[task].metrics[0]
-    dev, train, depth = {}, {}, 0
-    # The sample of training examples is of all kinds: it has no infix.
+def _transfer(study: Mapping[int, Mapping[int, Scored]], label: str) -> Transfer:
+    first = _members(study)[0]
+    reading = paper.LAYER_TRANSFER.get(first.task)
+    metric = reading.metric if reading else TASKS[first.task].metrics[0]
+    # The sample of training examples is of all kinds: its metric has no infix.
     train_name = f"train_eval/{metric.rpartition('/')[2]}"
+    dev, train = {}, {}
     for num_layers in sorted(study):
         runs = list(study[num_layers].values())
-        depth = runs[0].trained.model.depth
         unfinished = sum(not one.run.is_finished for one in runs)
-        dev[num_layers] = Cell(
-            tuple(one.scores[metric] for one in runs if metric in one.scores),
-            unfinished,
-        )
-        of_training = [one.run.metrics.get(train_name) for one in runs]
-        values = tuple(value for value in of_training if value is not None)
-        if values:
+        values = tuple(one.scores[metric] for one in runs if metric in one.scores)
+        dev[num_layers] = Cell(values, unfinished)
+        scores = [one.run.metrics.get(train_name) for one in runs]
+        if values := tuple(score for score in scores if score is not None):
             train[num_layers] = Cell(values, unfinished)
-    return Transfer(task, metric, depth, dev, train, label, differs)
+    return Transfer(first.task, metric, first.trained.model.depth, dev, train, label)
 
 
 def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
-    """Figure 2, left, in numbers, and the paper's readings."""
-    rows = []
-    for study in studies:
-        for num_layers, cell in study.dev.items():
-            rows.append(
-                [
-                    _name(study),
-                    layers_title(num_layers, study.depth),
-                    tables.score(cell),
-                    tables.score(study.train[num_layers])
-                    if num_layers in study.train
-                    else NONE,
-                    tables.seeds(cell),
-                ]
-            )
-    if not studies:
-        rows.append(["ours", *[NOT_RUN] * 4])
+    """Returns Figure 2, left, in numbers, and what can be read off the paper's."""
+    rows = [
+        [
+            study.name,
+            "none" if num_layers == NOTHING else f"{num_layers} of {study.depth}",
+            tables.score(cell),
+            tables.score(study.train[num_layers])
+            if num_layers in study.train
+            else NONE,
+            tables.seeds(cell),
+        ]
+        for study in studies
+        for num_layers, cell in study.dev.items()
+    ]
     readings = [
         [f"the paper, {reading.title}", layers, f"{dev:.0f}", train, NONE]
         for reading in paper.LAYER_TRANSFER.values()
@@ -116,28 +132,69 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
             ("12 of 12", reading.last, f"{reading.train_last:.0f}"),
         )
     ]
-    legend = [f"{s.label}: {s.differs}" for s in studies if s.label]
     return Table(
         "layer-transfer",
         "Figure 2, left: score against layers transferred",
         ("task", "layers transferred", "dev", "train", "seeds"),
-        rows + readings,
+        rows + readings if rows else [],
+        missing=[] if rows else readings,
         notes=(
             "In percent. 0: the embeddings only; none: not even these. The paper's "
             "numbers are read off its figure, to about a point.",
-            *legend,
         ),
         is_synthetic=is_synthetic,
         num_heads=2,
-        emphasised=frozenset(range(len(rows))) if studies else frozenset(),
-        was_run=bool(studies),
+        emphasised=range(len(rows)),
     )
 
 
-def _name(study: Transfer) -> str:
-    return f"{paper.metric_title(study.task, study.metric)} {study.label}".strip()
+def draw(figure: Figure, studies: Sequence[Transfer]) -> None:
+    """Draws dev scores solid and training scores dashed, by layers transferred."""
+    axes = figure.subplots()
+    depth = max(study.depth for study in studies)
+    for number, study in enumerate(studies):
+        color = f"C{number % 6}"
+        _draw_cells(axes, study.dev, f"{study.name}, dev", color=color, linestyle="-")
+        _draw_cells(
+            axes, study.train, f"{study.name}, train", color=color, linestyle="--"
+        )
+    for task in dict.fromkeys(study.task for study in studies):
+        if reading := paper.LAYER_TRANSFER.get(task):
+            axes.plot(
+                [0, depth],
+                [reading.first, reading.last],
+                color=figures.PAPER_COLOR,
+                linestyle=":",
+                marker="D",
+                fillstyle="none",
+                label=f"the paper, {reading.title}, of 12 layers",
+            )
+    has_nothing = any(NOTHING in study.dev for study in studies)
+    ticks = [*([-1] if has_nothing else []), *range(depth + 1)]
+    axes.set_xticks(ticks, ["none" if tick < 0 else str(tick) for tick in ticks])
+    axes.set_xlabel("layers transferred")
+    axes.set_ylabel("score (percent)")
+    figures.legend_below(figure)
 
 
-def layers_title(num_layers: int, depth: int) -> str:
-    """`none` or `2 of 4`."""
-    return "none" if num_layers == NOTHING else f"{num_layers} of {depth}"
+def _draw_cells(
+    axes: Axes, cells: Mapping[int, Cell], label: str, *, color: str, linestyle: str
+) -> None:
+    """Draws a curve with bars over seeds; `none` is a point of its own at the left."""
+    finished = {n: cell for n, cell in cells.items() if cell.values}
+    curve = {n: cell for n, cell in finished.items() if n >= 0}
+    point = {-1: finished[NOTHING]} if NOTHING in finished else {}
+    for part, marker, style in ((curve, "o", linestyle), (point, "s", "")):
+        if part:
+            axes.errorbar(
+                list(part),
+                [100 * cell.median for cell in part.values()],
+                yerr=figures.spread(part.values()),
+                color=color,
+                marker=marker,
+                linestyle=style,
+                capsize=3,
+                elinewidth=1,
+                fillstyle="full" if linestyle == "-" else "none",
+                label=label if part is curve or not curve else None,
+            )
