@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -199,44 +200,24 @@ def gains_table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
 def draw_gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
     """Draws the gains against the size of the training set."""
     axes = figure.subplots()
-    axes.axhline(0, color=figures.PAPER_COLOR, linewidth=0.8)
-    axes.plot(
-        [gain.num_train for gain in found],
-        [gain.paper for gain in found],
-        color=figures.PAPER_COLOR,
-        marker="D",
-        fillstyle="none",
-        linestyle="",
-        label="the paper, test",
-    )
+    axes.axhline(0, linewidth=0.8, **figures.PAPER)
+    sizes, theirs = [gain.num_train for gain in found], [gain.paper for gain in found]
+    axes.plot(sizes, theirs, "D", label="the paper, test", **figures.HOLLOW)
     for number, label in enumerate(labels):
-        mine = {
-            gain.num_train: ours
-            for gain in found
-            if (ours := gain.ours[number]) is not None
-        }
+        ours = {gain.num_train: gain.ours[number] for gain in found}
+        mine = {size: gain for size, gain in ours.items() if gain is not None}
         if mine:
-            axes.plot(
-                list(mine),
-                list(mine.values()),
-                color=figures.COLORS[paper.FULL],
-                marker=figures.MARKERS[number % len(figures.MARKERS)],
-                linestyle="",
-                label=tables.joined("ours", label, "dev"),
-            )
+            marker = figures.MARKERS[number % len(figures.MARKERS)]
+            style: Any = {"color": figures.COLORS[paper.FULL]}
+            style["label"] = tables.joined("ours", label, "dev")
+            axes.plot(list(mine), list(mine.values()), marker, **style)
     axes.set_xscale("log")
     for gain, before in zip(found, [None, *found], strict=False):
         is_near = before and gain.num_train < figures.LEAST_RATIO * before.num_train
-        axes.text(
-            gain.num_train,
-            1.09 if is_near else 1.0,
-            f" {paper.title(gain.task)}",
-            transform=axes.get_xaxis_transform(),
-            rotation=60,
-            fontsize=8,
-            ha="left",
-            va="bottom",
-        )
+        height, title = 1.09 if is_near else 1.0, f" {paper.title(gain.task)}"
+        style = {"rotation": 60, "fontsize": 8, "ha": "left", "va": "bottom"}
+        style["transform"] = axes.get_xaxis_transform()
+        axes.text(gain.num_train, height, title, **style)
     axes.set_xlabel("training examples (official)")
     axes.set_ylabel("gain by the auxiliary LM (points)")
     figures.legend_below(figure)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
@@ -15,10 +16,11 @@ from matplotlib.rcsetup import cycler
 from gpt1_jax.reporting import paper, tables
 from gpt1_jax.reporting.groups import Cell
 
-# The colour of each row of Table 5 in every figure, and that of the paper's results.
-# Curves of one variant differ by their line style and marker.
+# The colour of each row of Table 5 in every figure, and the style of the paper's
+# results. Curves of one variant differ by their line style and marker.
 COLORS = {variant: f"C{place}" for place, variant in enumerate(paper.ABLATIONS)}
-PAPER_COLOR = "#6b6f76"
+PAPER: Any = {"color": "#6b6f76"}
+HOLLOW: Any = PAPER | {"fillstyle": "none"}
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = "os^vDP"
 # Labels on a logarithmic axis are at least this ratio apart.
@@ -95,20 +97,25 @@ def smoothed(
     return middle, np.convolve(values, np.full(width, 1 / width), mode="valid")
 
 
-def spread(cells: Collection[Cell]) -> list[list[float]]:
-    """Returns the distances from the median to the lowest and highest, in percent."""
-    return [
-        [100 * (cell.median - min(cell.values)) for cell in cells],
-        [100 * (max(cell.values) - cell.median) for cell in cells],
-    ]
-
-
-def legend_below(
-    figure: Figure, *handles_and_labels: Sequence, columns: int = 2
+def errorbar(
+    axes: Axes, places: Sequence[float], cells: Collection[Cell], **style: Any
 ) -> None:
+    """Draws medians in percent with bars from the lowest to the highest value.
+
+    Args: style: as of Axes.errorbar; `is_horizontal`: scores are on the x axis.
+    """
+    medians = [100 * cell.median for cell in cells]
+    below = [100 * (cell.median - min(cell.values)) for cell in cells]
+    above = [100 * (max(cell.values) - cell.median) for cell in cells]
+    style = {"capsize": 3, "elinewidth": 1} | style
+    if style.pop("is_horizontal", False):
+        axes.errorbar(medians, places, xerr=[below, above], **style)
+    else:
+        axes.errorbar(places, medians, yerr=[below, above], **style)
+
+
+def legend_below(figure: Figure, *entries: Sequence, columns: int = 2) -> None:
     """Puts a legend below the axes, with long labels on several lines."""
-    legend = figure.legend(
-        *handles_and_labels, loc="outside lower center", ncols=columns
-    )
+    legend = figure.legend(*entries, loc="outside lower center", ncols=columns)
     for text in legend.get_texts():
         text.set_text(textwrap.fill(text.get_text(), 96 // columns))

@@ -1,8 +1,10 @@
 """Pre-training runs beside the paper's."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -117,45 +119,32 @@ def _count_parameters(cfg: ModelConfig, vocab_size: int) -> int:
 def draw(figure: Figure, runs: Sequence[Run]) -> None:
     """Draws loss against tokens seen: training as lines, held-out as points."""
     axes = figure.subplots()
-    variants = [
-        paper.LSTM if run.config.model.backbone == "lstm" else paper.FULL
-        for run in runs
-    ]
-    for place, (run, variant) in enumerate(zip(runs, variants, strict=True)):
-        _draw_run(axes, run, variant, number=variants[:place].count(variant))
+    counts: collections.Counter[str] = collections.Counter()
+    for run in runs:
+        is_lstm = run.config.model.backbone == "lstm"
+        variant = paper.LSTM if is_lstm else paper.FULL
+        _draw_run(axes, run, figures.COLORS[variant], counts[variant])
+        counts[variant] += 1
     axes.set_xlabel("training tokens seen (millions)")
     axes.set_ylabel("loss (nats per token)")
     axes.set_xlim(left=0)
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys())
+    entries = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    axes.legend(entries.values(), entries.keys())
 
 
-def _draw_run(axes: Axes, run: Run, variant: str, number: int) -> None:
-    """Draws the losses of a run, the `number`-th of its variant."""
-    color = figures.COLORS[variant]
+def _draw_run(axes: Axes, run: Run, color: str, number: int) -> None:
+    """Draws the losses of a run, the `number`-th with this colour."""
     per_step = run.config.train.batch_size * run.config.model.context_length / 1e6
     steps, losses = run.series("train/loss")
     if steps:
         tokens = np.array(steps) * per_step
+        line = figures.LINE_STYLES[number % len(figures.LINE_STYLES)]
+        line = line if len(steps) > 1 else "."
         axes.plot(tokens, losses, color=color, alpha=0.25, linewidth=0.8)
-        axes.plot(
-            *figures.smoothed(tokens, losses),
-            color=color,
-            linestyle=figures.LINE_STYLES[number % len(figures.LINE_STYLES)],
-            marker="" if len(steps) > 1 else ".",
-            label=run.name,
-        )
+        axes.plot(*figures.smoothed(tokens, losses), line, color=color, label=run.name)
     steps, losses = run.series("eval/loss")
     if steps:
-        axes.plot(
-            np.array(steps) * per_step,
-            losses,
-            color=color,
-            marker=figures.MARKERS[number % len(figures.MARKERS)],
-            markeredgecolor="white",
-            markersize=7,
-            linewidth=0,
-            label="held-out",
-            zorder=4,
-        )
+        marker = figures.MARKERS[number % len(figures.MARKERS)]
+        style: Any = {"markeredgecolor": "white", "markersize": 7, "zorder": 4}
+        tokens = np.array(steps) * per_step
+        axes.plot(tokens, losses, marker, color=color, label="held-out", **style)

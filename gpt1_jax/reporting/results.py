@@ -90,23 +90,13 @@ def draw_overview(figure: Figure, rows: Sequence[tuple[str, PaperScore, Cell]]) 
     places = list(range(len(rows)))[::-1]
     earlier = [score.earlier_percent for _, score, _ in rows]
     theirs = [score.percent for _, score, _ in rows]
-    gray: dict[str, Any] = {"color": figures.PAPER_COLOR}
-    axes.hlines(places, earlier, theirs, linewidth=1, **gray)
+    axes.hlines(places, earlier, theirs, linewidth=1, **figures.PAPER)
     label = "best earlier system"
-    axes.plot(earlier, places, "o", fillstyle="none", label=label, **gray)
-    axes.plot(theirs, places, "o", label="the paper", **gray)
+    axes.plot(earlier, places, "o", label=label, **figures.HOLLOW)
+    axes.plot(theirs, places, "o", label="the paper", **figures.PAPER)
     ours = {p: row[-1] for p, row in zip(places, rows, strict=True) if row[-1].values}
-    axes.errorbar(
-        [100 * cell.median for cell in ours.values()],
-        list(ours),
-        xerr=figures.spread(ours.values()),
-        color=figures.COLORS[paper.FULL],
-        marker="D",
-        linestyle="",
-        capsize=3,
-        elinewidth=1,
-        label="ours",
-    )
+    style: Any = {"color": figures.COLORS[paper.FULL], "is_horizontal": True}
+    figures.errorbar(axes, list(ours), ours.values(), fmt="D", label="ours", **style)
     axes.set_yticks(places, [title for title, *_ in rows])
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("score (percent)")

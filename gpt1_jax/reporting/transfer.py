@@ -153,22 +153,17 @@ def draw(figure: Figure, studies: Sequence[Transfer]) -> None:
     axes = figure.subplots()
     depth = max(study.depth for study in studies)
     for number, study in enumerate(studies):
-        color = f"C{number % 6}"
-        _draw_cells(axes, study.dev, f"{study.name}, dev", color=color, linestyle="-")
-        _draw_cells(
-            axes, study.train, f"{study.name}, train", color=color, linestyle="--"
-        )
+        for cells, kind, line in (
+            (study.dev, "dev", "-"),
+            (study.train, "train", "--"),
+        ):
+            label = f"{study.name}, {kind}"
+            _draw_cells(axes, cells, label, color=f"C{number % 6}", line=line)
     for task in dict.fromkeys(study.task for study in studies):
         if reading := paper.LAYER_TRANSFER.get(task):
-            axes.plot(
-                [0, depth],
-                [reading.first, reading.last],
-                color=figures.PAPER_COLOR,
-                linestyle=":",
-                marker="D",
-                fillstyle="none",
-                label=f"the paper, {reading.title}, of 12 layers",
-            )
+            ends = [reading.first, reading.last]
+            label = f"the paper, {reading.title}, of 12 layers"
+            axes.plot([0, depth], ends, ":D", label=label, **figures.HOLLOW)
     has_nothing = any(NOTHING in study.dev for study in studies)
     ticks = [*([-1] if has_nothing else []), *range(depth + 1)]
     axes.set_xticks(ticks, ["none" if tick < 0 else str(tick) for tick in ticks])
@@ -178,23 +173,15 @@ def draw(figure: Figure, studies: Sequence[Transfer]) -> None:
 
 
 def _draw_cells(
-    axes: Axes, cells: Mapping[int, Cell], label: str, *, color: str, linestyle: str
+    axes: Axes, cells: Mapping[int, Cell], label: str, *, color: str, line: str
 ) -> None:
     """Draws a curve with bars over seeds; `none` is a point of its own at the left."""
     finished = {n: cell for n, cell in cells.items() if cell.values}
     curve = {n: cell for n, cell in finished.items() if n >= 0}
-    point = {-1: finished[NOTHING]} if NOTHING in finished else {}
-    for part, marker, style in ((curve, "o", linestyle), (point, "s", "")):
-        if part:
-            axes.errorbar(
-                list(part),
-                [100 * cell.median for cell in part.values()],
-                yerr=figures.spread(part.values()),
-                color=color,
-                marker=marker,
-                linestyle=style,
-                capsize=3,
-                elinewidth=1,
-                fillstyle="full" if linestyle == "-" else "none",
-                label=label if part is curve or not curve else None,
-            )
+    fill = "full" if line == "-" else "none"
+    style: Any = {"color": color, "fillstyle": fill, "label": label}
+    if curve:
+        figures.errorbar(axes, list(curve), curve.values(), fmt=f"o{line}", **style)
+        style.pop("label")
+    if NOTHING in finished:
+        figures.errorbar(axes, [-1], [finished[NOTHING]], fmt="s", **style)

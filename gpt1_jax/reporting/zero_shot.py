@@ -124,28 +124,19 @@ def draw(figure: Figure, found: Sequence[ZeroShot]) -> None:
     colors = {h.task: f"C{place}" for place, h in enumerate(zeroshot.HEURISTICS)}
     all_steps: set[int] = set()
     for one, marker in zip(found, itertools.cycle(figures.MARKERS)):
+        line = f"{marker}--" if one.is_lstm else f"{marker}-"
         for task in one.tasks():
             steps, values = one.curve(task)
             all_steps.update(steps)
-            axes.plot(
-                steps,
-                values,
-                color=colors[task],
-                linestyle="--" if one.is_lstm else "-",
-                marker=marker,
-                label=f"{zeroshot.named(task).title}, {one.model}",
-            )
-    axes.axhline(0, color=figures.PAPER_COLOR, linewidth=0.8)
-    end: dict[str, Any] = {"marker": "<", "markersize": 9, "linestyle": ""}
-    at_edge: dict[str, Any] = {
-        "transform": axes.get_yaxis_transform(),
-        "clip_on": False,
-    }
+            label = f"{zeroshot.named(task).title}, {one.model}"
+            axes.plot(steps, values, line, color=colors[task], label=label)
+    axes.axhline(0, linewidth=0.8, **figures.PAPER)
+    at_edge: Any = {"transform": axes.get_yaxis_transform(), "clip_on": False}
     for task in sorted({task for one in found for task in one.tasks()}):
         if (last := zeroshot.named(task).paper_last) is not None:
-            axes.plot([1.0], [last], color=colors[task], **end, **at_edge)
+            axes.plot([1], [last], "<", color=colors[task], markersize=9, **at_edge)
     label = f"the paper's end, after {paper.ZERO_SHOT_LAST_STEP:,} steps"
-    axes.plot([], [], color=figures.PAPER_COLOR, label=label, **end)
+    axes.plot([], [], "<", label=label, markersize=9, **figures.PAPER)
     axes.set_xscale("log")
     ticks = _separate(all_steps)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
