@@ -1,4 +1,4 @@
-"""Cells of a sweep, and the table of how they ended."""
+"""The cells of a sweep, and the table of their results."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def getattr_path(config, path):
     [
         ("seed", "--axis=seed; a field and its values are expected"),
         ("seed=", "--axis=seed=; a field and its values are expected"),
-        ("seed=1,1", "a value is there twice"),
+        ("seed=1,1", "a value is given twice"),
         ("seed=1,x", "config.seed='x'; an integer is expected"),
         ("train.remat=maybe", "config.train.remat='maybe'; a boolean is expected"),
         ("model.widht=3", "unknown config field model.widht; did you mean model.wi"),
