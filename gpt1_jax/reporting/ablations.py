@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import figures, paper, results, tables
+from gpt1_jax.reporting.figures import Picture
 from gpt1_jax.reporting.groups import Cell, Group, Half
 from gpt1_jax.reporting.page import Block
 from gpt1_jax.reporting.tables import NONE, NOT_RUN, Table
@@ -34,7 +35,7 @@ def blocks(half: Half) -> list[Block]:
     gains_found = gains(groups)
     if not mark and any(x is not None for gain in gains_found for x in gain.ours):
         labels = [group.label for group in groups]
-        picture = figures.picture(
+        picture = Picture(
             "auxiliary-gain",
             "Gain by the auxiliary objective, by size of the training set",
             "Full model minus the one without the auxiliary LM (Table 5). The paper "
@@ -93,7 +94,6 @@ def _table(number: int, group: Group, is_synthetic: bool) -> Table:
         rows,
         missing=missing,
         notes=(*_notes(common, is_synthetic), *results.details([group])),
-        is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=range(1, len(rows), 2),
     )
@@ -192,7 +192,6 @@ def gains_table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
             f"LM. The paper: larger data sets benefit, smaller do not (Sec. 5). {size}",
             *results.details([groups[n] for n in shown]),
         ),
-        is_synthetic=is_synthetic,
     )
     return table.without("training examples") if is_synthetic else table
 

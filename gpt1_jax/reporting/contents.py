@@ -3,6 +3,7 @@
 Official and synthetic data never share a table or a figure.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from gpt1_jax.reporting import (
@@ -67,10 +68,19 @@ def _section(
     make: Callable[[Half], list[Block]],
 ) -> Section:
     """Returns a study's blocks for each half that ran it; for one if neither did."""
-    made = [make(half) for half in halves]
+    made = [
+        [_marked(block) if half.is_synthetic else block for block in make(half)]
+        for half in halves
+    ]
     run = [blocks for blocks in made if any(block.was_run for block in blocks)]
     blocks = [block for blocks in run or made[:1] for block in blocks]
     return Section(name, title, blocks, "" if blocks else f"{NOT_RUN.capitalize()}.")
+
+
+def _marked(block: Block) -> Block:
+    """Returns a block of the synthetic half under a name of its own."""
+    name = f"{block.name}-synthetic"
+    return dataclasses.replace(block, name=name, is_synthetic=True)
 
 
 def _run_facts(runs: Sequence[Run], damaged: Sequence[Damaged]) -> Section:

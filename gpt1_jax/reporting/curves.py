@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import figures, paper, tables
+from gpt1_jax.reporting.figures import Picture
 from gpt1_jax.reporting.groups import Group, Half, Scored
 from gpt1_jax.reporting.page import Block
 
@@ -27,17 +28,12 @@ def blocks(half: Half) -> list[Block]:
     for name, title, unit in _FIGURES:
         is_loss = name == "task-loss"
         panels = _panels(half, is_loss)
+        caption = "A line for each run, a point for a run with one value."
+        caption += " Moving means." if is_loss else ""
+        draws = functools.partial(draw, curves=panels, ylabel=unit, is_smooth=is_loss)
+        size = 7.6, 1.3 + 1.9 * -(-len(panels) // _MOST_PANELS)
         if panels:
-            caption = "A line for each run, a point for a run with one value."
-            picture = figures.picture(
-                name,
-                title,
-                f"{caption} Moving means." if is_loss else caption,
-                functools.partial(draw, curves=panels, ylabel=unit, is_smooth=is_loss),
-                size=(7.6, 1.3 + 1.9 * -(-len(panels) // _MOST_PANELS)),
-                is_synthetic=half.is_synthetic,
-            )
-            found.append(picture)
+            found.append(Picture(name, title, caption, draws, size))
     return found
 
 

@@ -1,6 +1,7 @@
 """Figures in one style, as PNG files, and what several of them draw alike."""
 
 import dataclasses
+import functools
 import io
 import textwrap
 from collections.abc import Callable, Collection, Sequence
@@ -55,37 +56,29 @@ _STYLE: Any = {
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure: its file's name without .png, its texts, and the file's bytes."""
+    """A figure that `draw` draws; `name` is that of its PNG file."""
 
     name: str
     title: str
     caption: str
-    png: bytes
+    draw: Callable[[Figure], None]
+    size: tuple[float, float] = (7.6, 4.2)
     is_synthetic: bool = False
     was_run: ClassVar[bool] = True
 
-
-def picture(
-    name: str,
-    title: str,
-    caption: str,
-    draw: Callable[[Figure], None],
-    *,
-    size: tuple[float, float] = (7.6, 4.2),
-    is_synthetic: bool = False,
-) -> Picture:
-    """Returns what `draw` draws on an empty figure; synthetic data is marked in it."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        if is_synthetic:
-            mark: dict[str, Any] = {"ha": "right", "fontsize": 9, "weight": "bold"}
-            figure.suptitle(tables.SYNTHETIC, x=0.99, color=_WARNING_COLOR, **mark)
-        FigureCanvasAgg(figure)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
-    name = f"{name}-synthetic" if is_synthetic else name
-    return Picture(name, title, caption, file.getvalue(), is_synthetic)
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The bytes of the PNG file; synthetic data is marked in the image."""
+        with matplotlib.rc_context(_STYLE):
+            figure = Figure(figsize=self.size, layout="constrained")
+            self.draw(figure)
+            if self.is_synthetic:
+                style: Any = {"ha": "right", "fontsize": 9, "weight": "bold"}
+                figure.suptitle(tables.SYNTHETIC, x=0.99, color=_WARNING_COLOR, **style)
+            FigureCanvasAgg(figure)
+            file = io.BytesIO()
+            figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
+        return file.getvalue()
 
 
 def smoothed(

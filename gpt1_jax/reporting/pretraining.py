@@ -16,6 +16,7 @@ from gpt1_jax.data.text import tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
 from gpt1_jax.reporting import figures, paper, tables
+from gpt1_jax.reporting.figures import Picture
 from gpt1_jax.reporting.groups import Half
 from gpt1_jax.reporting.page import Block
 from gpt1_jax.reporting.runs import Run
@@ -27,24 +28,20 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 
 def blocks(half: Half) -> list[Block]:
     """Returns the table of the runs, and the figure of their losses."""
-    runs, mark = half.of_job("pretrain"), half.is_synthetic
-    found: list[Block] = [table(runs, is_synthetic=mark)]
+    runs = half.of_job("pretrain")
     losses = ("train/loss", "eval/loss")
     shown = [run for run in runs if any(run.series(name)[0] for name in losses)]
-    if shown:
-        picture = figures.picture(
-            "pretraining",
-            "Loss over pre-training",
-            "Lines: training loss, faint as logged, strong as a moving mean. Points: "
-            "held-out loss.",
-            functools.partial(draw, runs=shown),
-            is_synthetic=mark,
-        )
-        found.append(picture)
-    return found
+    picture = Picture(
+        "pretraining",
+        "Loss over pre-training",
+        "Lines: training loss, faint as logged, strong as a moving mean. Points: "
+        "held-out loss.",
+        functools.partial(draw, runs=shown),
+    )
+    return [table(runs), picture] if shown else [table(runs)]
 
 
-def table(runs: Sequence[Run], *, is_synthetic: bool) -> Table:
+def table(runs: Sequence[Run]) -> Table:
     """Returns the runs below the paper's."""
     default = RunConfig()
     count = _count_parameters(default.model, default.data.vocab_size)
@@ -68,7 +65,6 @@ def table(runs: Sequence[Run], *, is_synthetic: bool) -> Table:
             "other vocabularies and books can't be compared with it. The unigram model "
             "knows how often each token occurs, and nothing else.",
         ),
-        is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=range(1, 1 + len(ours)),
     )

@@ -74,7 +74,7 @@ def _overview(group: Group) -> Picture:
         for number in _TITLES
         for task, score in paper.scores_of(f"Table {number}")
     ]
-    return figures.picture(
+    return Picture(
         "overview",
         "All results at a glance",
         f"{tables.joined('Ours', group.label)}: median and range over seeds, on dev "
@@ -128,7 +128,6 @@ def scores_table(
             *details(groups),
             *(_glue_notes(groups) if number == 4 else ()),
         ),
-        is_synthetic=is_synthetic,
         num_heads=2,
     )
     return table.without(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import figures, paper, tables
 from gpt1_jax.reporting import groups as groups_lib
+from gpt1_jax.reporting.figures import Picture
 from gpt1_jax.reporting.groups import Cell, Half, Scored
 from gpt1_jax.reporting.page import Block
 from gpt1_jax.reporting.tables import NONE, Table
@@ -40,20 +41,17 @@ class Transfer:
 
 def blocks(half: Half) -> list[Block]:
     """Returns the figure of the curves, and their table."""
-    found, mark = transfers(half.scored), half.is_synthetic
+    found = transfers(half.scored)
     drawn = [one for one in found if any(cell.values for cell in one.dev.values())]
-    if not drawn:
-        return [table(found, is_synthetic=mark)]
-    picture = figures.picture(
+    picture = Picture(
         "layer-transfer",
         "Score against layers transferred",
         "Medians over seeds, bars from lowest to highest. None: the model's tokenizer "
         "and sizes only; 0: its embeddings too. The paper's: MNLI-m dev from 72 to 82, "
         "RACE dev from 40 to 60, read off its figure.",
         functools.partial(draw, studies=drawn),
-        is_synthetic=mark,
     )
-    return [picture, table(found, is_synthetic=mark)]
+    return [picture, table(found)] if drawn else [table(found)]
 
 
 def transfers(members: Iterable[Scored]) -> list[Transfer]:
@@ -109,7 +107,7 @@ def _transfer(study: Mapping[int, Mapping[int, Scored]], label: str) -> Transfer
     return Transfer(first.task, metric, first.trained.model.depth, dev, train, label)
 
 
-def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
+def table(studies: Sequence[Transfer]) -> Table:
     """Returns Figure 2, left, in numbers, and what can be read off the paper's."""
     rows = [
         [
@@ -142,7 +140,6 @@ def table(studies: Sequence[Transfer], *, is_synthetic: bool) -> Table:
             "In percent. 0: the embeddings only; none: not even these. The paper's "
             "numbers are read off its figure, to about a point.",
         ),
-        is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=range(len(rows)),
     )

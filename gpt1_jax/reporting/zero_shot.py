@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.evaluation.zeroshot import Heuristic
 from gpt1_jax.reporting import figures, paper, tables
+from gpt1_jax.reporting.figures import Picture
 from gpt1_jax.reporting.groups import Half
 from gpt1_jax.reporting.page import Block
 from gpt1_jax.reporting.runs import Run
@@ -48,19 +49,16 @@ class ZeroShot:
 
 def blocks(half: Half) -> list[Block]:
     """Returns the figure of the curves, and the table of their ends."""
-    found, mark = zero_shots(half.runs), half.is_synthetic
-    if not found:
-        return [table(found, is_synthetic=mark)]
-    picture = figures.picture(
+    found = zero_shots(half.runs)
+    picture = Picture(
         "zero-shot",
         "Zero-shot scores over pre-training",
         "0 is guessing, 1 the best earlier model. Solid: Transformer; dashed: LSTM. At "
         "the right edge: where the paper's Transformer ends.",
         functools.partial(draw, found=found),
         size=(7.6, 5.0),
-        is_synthetic=mark,
     )
-    return [picture, table(found, is_synthetic=mark)]
+    return [picture, table(found)] if found else [table(found)]
 
 
 def zero_shots(runs: Iterable[Run]) -> list[ZeroShot]:
@@ -71,7 +69,7 @@ def zero_shots(runs: Iterable[Run]) -> list[ZeroShot]:
     return [one for one in found if one.tasks()]
 
 
-def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
+def table(found: Sequence[ZeroShot]) -> Table:
     """Returns the scores at each model's last checkpoint."""
     scored = {task for one in found for task in one.tasks()}
     return Table(
@@ -93,7 +91,6 @@ def table(found: Sequence[ZeroShot], *, is_synthetic: bool) -> Table:
             "paper does not state its own references). The paper's number is where its "
             "Transformer ends, read off its figure.",
         ),
-        is_synthetic=is_synthetic,
         num_heads=2,
         emphasised=range(sum(len(one.tasks()) for one in found)),
     )

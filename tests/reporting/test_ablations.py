@@ -42,7 +42,6 @@ def test_gains_are_full_less_without_by_size_of_the_training_set(tmp_path):
 def test_official_sizes_say_nothing_of_synthetic_tasks(tmp_path):
     table = ablations.gains_table(grouped_storyworld(tmp_path), is_synthetic=True)
     assert "training examples" not in table.columns
-    assert table.is_synthetic
 
 
 def grouped_storyworld(root):

@@ -1,5 +1,7 @@
 """The content of the figures: points, colours and labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -170,12 +172,11 @@ def test_a_synthetic_figure_has_its_mark_and_a_figure_is_a_function_of_its_data(
     def draw(figure):
         figure.subplots().plot([1, 2], [3, 5])
 
-    plain = figures.picture("name", "title", "caption", draw)
-    marked = figures.picture("name", "title", "caption", draw, is_synthetic=True)
-    assert (plain.name, marked.name) == ("name", "name-synthetic")
+    plain = figures.Picture("name", "title", "caption", draw)
+    marked = dataclasses.replace(plain, is_synthetic=True)
     assert plain.png.startswith(b"\x89PNG\r\n")
     assert plain.png != marked.png
-    assert figures.picture("name", "title", "caption", draw).png == plain.png
+    assert dataclasses.replace(plain).png == plain.png
 
 
 def test_a_long_label_of_a_legend_is_wrapped():

@@ -89,7 +89,7 @@ def test_studies_that_differ_in_more_than_layers_are_apart(tmp_path):
 def test_the_table_has_ours_and_the_readings_of_the_figure(tmp_path):
     put_study(tmp_path, "race")
     put_finetuned(tmp_path, "later", "race", fields={"init.num_layers": 7})
-    found = transfer.table(studies(tmp_path), is_synthetic=False)
+    found = transfer.table(studies(tmp_path))
     assert [row[1:] for row in found.rows[:5]] == [
         ["none", "53.0 (48.0 to 58.0)", "–", "2"],
         ["0 of 12", "55.0 (50.0 to 60.0)", "–", "2"],
@@ -103,7 +103,7 @@ def test_the_table_has_ours_and_the_readings_of_the_figure(tmp_path):
         ["the paper, RACE, dev", "0 of 12", "40", "–", "–"],
         ["the paper, RACE, dev", "12 of 12", "60", "92", "–"],
     ]
-    nothing = transfer.table([], is_synthetic=False)
+    nothing = transfer.table([])
     assert (nothing.rows, nothing.missing) == ([], found.rows[5:])
 
 

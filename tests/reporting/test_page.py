@@ -17,7 +17,7 @@ TABLE = Table(
     notes=(HOSTILE,),
     is_synthetic=True,
 )
-PICTURE = Picture("p", HOSTILE, HOSTILE, b"image", True)
+PICTURE = Picture("p", HOSTILE, HOSTILE, lambda figure: None, is_synthetic=True)
 PAGE = Page(
     HOSTILE,
     [HOSTILE],
@@ -75,7 +75,7 @@ def test_the_page_needs_nothing_else():
 def test_the_picture_is_in_the_page_and_a_dark_page_inverts_it():
     html = page.to_html(PAGE)
     (image,) = (attributes for tag, attributes in Tags(html).tags if tag == "img")
-    assert decoded(image["src"]) == b"image"
+    assert decoded(image["src"]) == PICTURE.png
     dark = html[html.index("(prefers-color-scheme: dark)") :]
     assert "figure img { filter: invert(.91)" in dark
 
@@ -116,5 +116,5 @@ def test_markdown_shows_pictures_that_lie_beside_it(tmp_path):
     assert {path.name for path in written.iterdir()} == {
         *("report.html", "report.md", "p.png")
     }
-    assert (written / "p.png").read_bytes() == b"image"
+    assert (written / "p.png").read_bytes() == PICTURE.png
     assert "](p.png)" in (written / "report.md").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def a_tokenizer(monkeypatch):
 
 def table(root, **more):
     found, _, _ = runs.read([root])
-    return pretraining.table(found, is_synthetic=False)
+    return pretraining.table(found)
 
 
 def test_the_papers_run_is_beside_ours(tmp_path, a_tokenizer):
@@ -57,6 +57,6 @@ def test_an_unfinished_run_and_one_without_a_tokenizer_say_so(tmp_path):
 
 
 def test_without_runs_the_papers_is_collapsed():
-    found = pretraining.table([], is_synthetic=False)
+    found = pretraining.table([])
     assert not found.was_run
     assert [row[0] for row in found.missing] == ["the paper"]

@@ -153,7 +153,6 @@ def test_groups_have_rows_of_their_own_and_names_in_words(tmp_path):
 def test_synthetic_scores_are_marked_and_not_compared(tmp_path):
     put_finetuned(tmp_path, "a", "rte", {"accuracy": 0.5}, fields=STORYWORLD)
     found = table(2, grouped(tmp_path), is_synthetic=True)
-    assert found.is_synthetic
     assert "difference" not in found.columns
     assert row_of(found, "RTE, accuracy")["ours"] == "50.0"
     assert "can't be compared with the paper's" in found.notes[0]

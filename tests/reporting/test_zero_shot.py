@@ -46,7 +46,7 @@ def test_two_models_of_one_backbone_are_told_apart(tmp_path):
 
 def test_the_table_has_raw_scores_of_the_last_checkpoint(tmp_path):
     put(tmp_path, "a", METRICS, ROWS, fields=FIELDS)
-    found = zero_shot.table(found_in(tmp_path), is_synthetic=False)
+    found = zero_shot.table(found_in(tmp_path))
     assert found.rows == [
         [
             *("sentiment (SST-2)", "Transformer", "300"),
@@ -56,7 +56,7 @@ def test_the_table_has_raw_scores_of_the_last_checkpoint(tmp_path):
 
 
 def test_without_runs_the_papers_ends_are_shown():
-    found = zero_shot.table([], is_synthetic=False)
+    found = zero_shot.table([])
     assert [row[-1] for row in found.missing] == ["0.68", "0.55", "0.43", "0.25"]
     assert {cell for row in found.missing for cell in row[1:-1]} == {"not run"}
     assert not found.was_run
@@ -70,7 +70,7 @@ def test_a_fifth_heuristic_is_one_row(tmp_path, monkeypatch):
     rows = [{"step": 3, "eval/rte/accuracy": 0.608, "eval/rte/normalised": 0.25}]
     put(tmp_path, "a", {}, rows, fields=FIELDS)
     found = found_in(tmp_path)
-    (row,) = zero_shot.table(found, is_synthetic=False).rows
+    (row,) = zero_shot.table(found).rows
     assert (row[0], row[3], row[-1]) == ("fifth", "60.8", "–")
     figure = Figure()
     zero_shot.draw(figure, found)
