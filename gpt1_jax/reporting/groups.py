@@ -66,6 +66,7 @@ class Scored:
         return {path: x for path, x in self.facts.items() if _subject(path) in subjects}
 
 
+@functools.cache
 def _subject(path: str) -> str:
     """Returns what a field is about: model, corpus, training or task.
 
@@ -100,6 +101,19 @@ class Cell:
         return statistics.median(self.values)
 
 
+def cell_of(members: Iterable[Scored], metrics: Sequence[str]) -> Cell:
+    """Returns the mean of `metrics` for each seed; runs with one seed count once."""
+    by_seed: dict[int, float] = {}
+    unfinished = set()
+    for member in members:
+        seed, scores = member.trained.seed, member.scores
+        if not scores:
+            unfinished.add(seed)
+        elif all(metric in scores for metric in metrics):
+            by_seed.setdefault(seed, statistics.fmean(scores[m] for m in metrics))
+    return Cell(tuple(by_seed.values()), len(unfinished - by_seed.keys()))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
     """Scores that are comparable: they differ by task, split, variant and seed.
@@ -113,22 +127,10 @@ class Group:
     details: str = ""
 
     def cell(self, variant: str, task: str, *metrics: str, split: str = "dev") -> Cell:
-        """Returns a variant's scores on a task, the mean of `metrics` for each seed.
-
-        Two runs of one seed count once.
-        """
-        mine = [
-            member
-            for member in self.members
-            if (member.variant, member.task, member.split) == (variant, task, split)
-        ]
-        by_seed: dict[int, float] = {}
-        for member in mine:
-            if member.scores and all(metric in member.scores for metric in metrics):
-                value = statistics.fmean(member.scores[metric] for metric in metrics)
-                by_seed.setdefault(member.trained.seed, value)
-        unfinished = {m.trained.seed for m in mine if not m.scores} - by_seed.keys()
-        return Cell(tuple(by_seed.values()), len(unfinished))
+        """Returns the scores of a variant on a task, the mean of `metrics`."""
+        place = variant, task, split
+        mine = [m for m in self.members if (m.variant, m.task, m.split) == place]
+        return cell_of(mine, metrics)
 
     def has(self, variant: str) -> bool:
         """Returns whether a run of the variant is in it, finished or not."""

@@ -56,55 +56,46 @@ def blocks(half: Half) -> list[Block]:
 
 def transfers(members: Iterable[Scored]) -> list[Transfer]:
     """Returns the studies of layer transfer: runs that differ by layers and seed."""
-    studies: dict[Any, dict[int, dict[int, Scored]]] = {}
+    studies: dict[Any, list[Scored]] = {}
     for member in members:
-        config = member.trained
-        if member.split != "dev" or member.run.job != "finetune":
-            continue
-        if member.task not in TASKS or any(member.kind):
-            continue
-        key = member.task, *member.facts.items()
-        num_layers = config.init.num_layers
-        num_layers = config.model.depth if num_layers == -1 else num_layers
-        by_seed = studies.setdefault(key, {}).setdefault(num_layers, {})
-        # Of two such runs, one of an ablation, the one that is on both curves.
-        if config.seed not in by_seed or _scored_training(member):
-            by_seed[config.seed] = member
+        is_tuned = member.run.job == "finetune" and member.split == "dev"
+        if is_tuned and member.task in TASKS and not any(member.kind):
+            key = member.task, *member.facts.items()
+            studies.setdefault(key, []).append(member)
     found = [study for study in studies.values() if _has_part(study)]
-    labels = groups_lib.labels([_members(study) for study in found])
+    labels = groups_lib.labels(found)
     return [_transfer(study, label) for study, label in zip(found, labels, strict=True)]
 
 
-def _scored_training(member: Scored) -> bool:
-    return any(name.startswith("train_eval/") for name in member.run.metrics)
+def _num_layers(member: Scored) -> int:
+    """Returns how many layers a run takes; -2: nothing at all."""
+    num_layers = member.trained.init.num_layers
+    return member.trained.model.depth if num_layers == -1 else num_layers
 
 
-def _members(study: Mapping[int, Mapping[int, Scored]]) -> list[Scored]:
-    return [member for by_seed in study.values() for member in by_seed.values()]
-
-
-def _has_part(study: Mapping[int, Mapping[int, Scored]]) -> bool:
+def _has_part(study: Sequence[Scored]) -> bool:
     """Returns whether a run takes some layers, neither nothing nor all."""
-    depth = _members(study)[0].trained.model.depth
-    return len(study) > 1 and bool(study.keys() - {NOTHING, depth})
+    layers = {_num_layers(member) for member in study}
+    return len(layers) > 1 and bool(layers - {NOTHING, study[0].trained.model.depth})
 
 
-def _transfer(study: Mapping[int, Mapping[int, Scored]], label: str) -> Transfer:
-    first = _members(study)[0]
-    reading = paper.LAYER_TRANSFER.get(first.task)
-    metric = reading.metric if reading else TASKS[first.task].metrics[0]
+def _transfer(study: Sequence[Scored], label: str) -> Transfer:
+    task, depth = study[0].task, study[0].trained.model.depth
+    reading = paper.LAYER_TRANSFER.get(task)
+    metric = reading.metric if reading else TASKS[task].metrics[0]
     # The sample of training examples is of all kinds: its metric has no infix.
     train_name = f"train_eval/{metric.rpartition('/')[2]}"
+    # Of two runs with one seed, the one that is on both curves counts.
+    study = sorted(study, key=lambda member: train_name not in member.run.metrics)
     dev, train = {}, {}
-    for num_layers in sorted(study):
-        runs = list(study[num_layers].values())
-        unfinished = sum(not one.run.is_finished for one in runs)
-        values = tuple(one.scores[metric] for one in runs if metric in one.scores)
-        dev[num_layers] = Cell(values, unfinished)
-        scores = [one.run.metrics.get(train_name) for one in runs]
-        if values := tuple(score for score in scores if score is not None):
-            train[num_layers] = Cell(values, unfinished)
-    return Transfer(first.task, metric, first.trained.model.depth, dev, train, label)
+    for num_layers in sorted({_num_layers(member) for member in study}):
+        mine = [member for member in study if _num_layers(member) == num_layers]
+        dev[num_layers] = groups_lib.cell_of(mine, [metric])
+        on_train = [dataclasses.replace(m, scores=m.run.metrics) for m in mine]
+        cell = groups_lib.cell_of(on_train, [train_name])
+        if cell.values:
+            train[num_layers] = cell
+    return Transfer(task, metric, depth, dev, train, label)
 
 
 def table(studies: Sequence[Transfer]) -> Table:
