@@ -169,33 +169,25 @@ def test_fields_and_axes_are_named_in_words(name, value, text):
     assert words.in_words(name, value) == text
 
 
-def put_cell(root, name, fields, **labels):
-    """A finished run, as a sweep leaves it."""
-    workdir = put_finetuned(root, name, "rte", {"accuracy": 0.5}, fields=fields)
-    (workdir / "labels.json").write_text(json.dumps(labels))
-
-
-def test_a_sweeps_labels_name_the_groups(tmp_path):
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"small": 0.001, "large": 0.5}, {"small", "large"}),
+        # These labels do not tell the groups apart: fields do.
+        ({"small": 0.001, "small ": 0.5}, {"peak learning rate 1e-3", "... 0.5"}),
+    ],
+)
+def test_a_sweeps_labels_name_the_groups_if_they_suffice(tmp_path, sizes, expected):
     for seed in (0, 1):
-        for size, rate in {"small": 0.001, "large": 0.003}.items():
-            fields = {"optim.peak_learning_rate": rate, "train.max_steps": 7 + seed}
-            fields["seed"] = seed
-            labels = {"size": size, "seed": str(seed), "train.max_steps": str(7 + seed)}
-            put_cell(tmp_path, f"{size}{seed}", fields, **labels)
-    found = {group.label for group in grouped(tmp_path)}
-    assert found == {
-        "large, 7 steps",
-        "small, 7 steps",
-        "large, 8 steps",
-        "small, 8 steps",
-    }
-
-
-def test_labels_that_tell_too_little_give_way_to_fields(tmp_path):
-    for name, rate in {"a": 0.001, "b": 0.25}.items():
-        put_cell(tmp_path, name, {"optim.peak_learning_rate": rate}, size="small")
-    found = [group.label for group in grouped(tmp_path)]
-    assert found == ["peak learning rate 1e-3", "peak learning rate 0.25"]
+        for size, rate in sizes.items():
+            fields = {"optim.peak_learning_rate": rate, "seed": seed}
+            score = {"accuracy": 0.5}
+            name = f"{rate}-{seed}"
+            workdir = put_finetuned(tmp_path, name, "rte", score, fields=fields)
+            labels = {"size": size.strip(), "seed": str(seed), "task.name": "rte"}
+            (workdir / "labels.json").write_text(json.dumps(labels))
+    expected = {text.replace("...", "peak learning rate") for text in expected}
+    assert {group.label for group in grouped(tmp_path)} == expected
 
 
 def test_every_field_that_changes_numbers_tells_groups_apart():
