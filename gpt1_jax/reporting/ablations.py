@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -20,30 +20,29 @@ _TASKS = paper.COLUMNS["Table 5"]
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """The gain by the auxiliary objective on a task, in points; `ours` by group."""
+    """The gain by the auxiliary objective on a task, in points; `ours` by label."""
 
     task: str
     num_train: int
     paper: float
-    ours: tuple[float | None, ...]
+    ours: Mapping[str, float]
 
 
 def blocks(half: Half) -> list[Block]:
     """Returns Table 5, and the figure and table of gains."""
     groups, mark = half.groups, half.is_synthetic
     found: list[Block] = list(ablations_tables(groups, is_synthetic=mark))
-    gains_found = gains(groups)
-    if not mark and any(x is not None for gain in gains_found for x in gain.ours):
-        labels = [group.label for group in groups]
+    own_gains = gains(groups)
+    if not mark and _labels(own_gains):
         picture = Picture(
             "auxiliary-gain",
             "Gain by the auxiliary objective, by size of the training set",
             "Full model minus the one without the auxiliary LM (Table 5). The paper "
             "concludes that larger sets benefit.",
-            functools.partial(draw_gains, found=gains_found, labels=labels),
+            functools.partial(draw_gains, found=own_gains),
         )
         found.append(picture)
-    return [*found, gains_table(groups, is_synthetic=mark)]
+    return [*found, gains_table(own_gains, is_synthetic=mark)]
 
 
 def cell(group: Group, variant: str, task: str) -> Cell:
@@ -141,15 +140,12 @@ def gains(groups: Sequence[Group]) -> list[Gain]:
     full, without = (
         paper.ABLATIONS[name].percent for name in (paper.FULL, paper.NO_AUXILIARY)
     )
-    found = [
-        Gain(
-            task,
-            TASKS[task].num_examples["train"],
-            full[task] - without[task],
-            tuple(gain(group, task, paper.NO_AUXILIARY) for group in groups),
-        )
-        for task in _TASKS
-    ]
+    found = []
+    for task in _TASKS:
+        leads = {g.label: gain(g, task, paper.NO_AUXILIARY) for g in groups}
+        ours = {label: lead for label, lead in leads.items() if lead is not None}
+        num_train = TASKS[task].num_examples["train"]
+        found.append(Gain(task, num_train, full[task] - without[task], ours))
     return sorted(found, key=lambda gain: gain.num_train)
 
 
@@ -161,19 +157,22 @@ def gain(group: Group, task: str, variant: str) -> float | None:
     return 100 * (full.median - without.median)
 
 
-def gains_table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
+def _labels(found: Sequence[Gain]) -> list[str]:
+    """Returns the labels of the groups that have a gain."""
+    return list(dict.fromkeys(label for gain in found for label in gain.ours))
+
+
+def gains_table(found: Sequence[Gain], *, is_synthetic: bool) -> Table:
     """Returns the gains in numbers."""
-    found = gains(groups)
-    shown = [n for n in range(len(groups)) if any(g.ours[n] is not None for g in found)]
+    labels = _labels(found)
     rows: list[list[str]] = []
     missing: list[list[str]] = []
     for one in found:
-        ours = [one.ours[n] for n in shown]
-        was_run = any(x is not None for x in ours)
-        (rows if was_run else missing).append(
-            [paper.title(one.task), f"{one.num_train:,}", tables.signed(one.paper)]
-            + [NOT_RUN if x is None else tables.signed(x) for x in ours]
-        )
+        row = [paper.title(one.task), f"{one.num_train:,}", tables.signed(one.paper)]
+        for label in labels:
+            has_gain = label in one.ours
+            row.append(tables.signed(one.ours[label]) if has_gain else NOT_RUN)
+        (rows if one.ours else missing).append(row)
     size = (
         "All tasks of storyworld have one size: no trend can be seen."
         if is_synthetic
@@ -184,32 +183,29 @@ def gains_table(groups: Sequence[Group], *, is_synthetic: bool) -> Table:
         "auxiliary-gain",
         "Gain by the auxiliary objective, in points",
         ["task", "training examples", "paper"]
-        + [tables.joined("ours", groups[n].label) for n in shown],
+        + [tables.joined("ours", label) for label in labels],
         rows,
         missing=missing,
         notes=(
             "The full model's score in Table 5 minus the score without the auxiliary "
             f"LM. The paper: larger data sets benefit, smaller do not (Sec. 5). {size}",
-            *results.details([groups[n] for n in shown]),
         ),
     )
     return table.without("training examples") if is_synthetic else table
 
 
-def draw_gains(figure: Figure, found: Sequence[Gain], labels: Sequence[str]) -> None:
+def draw_gains(figure: Figure, found: Sequence[Gain]) -> None:
     """Draws the gains against the size of the training set."""
     axes = figure.subplots()
     axes.axhline(0, linewidth=0.8, **figures.PAPER)
     sizes, theirs = [gain.num_train for gain in found], [gain.paper for gain in found]
     axes.plot(sizes, theirs, "D", label="the paper, test", **figures.HOLLOW)
-    for number, label in enumerate(labels):
-        ours = {gain.num_train: gain.ours[number] for gain in found}
-        mine = {size: gain for size, gain in ours.items() if gain is not None}
-        if mine:
-            marker = figures.MARKERS[number % len(figures.MARKERS)]
-            style: Any = {"color": figures.COLORS[paper.FULL]}
-            style["label"] = tables.joined("ours", label, "dev")
-            axes.plot(list(mine), list(mine.values()), marker, **style)
+    for number, label in enumerate(_labels(found)):
+        mine = [(g.num_train, g.ours[label]) for g in found if label in g.ours]
+        marker = figures.MARKERS[number % len(figures.MARKERS)]
+        style: Any = {"color": figures.COLORS[paper.FULL]}
+        style["label"] = tables.joined("ours", label, "dev")
+        axes.plot(*zip(*mine, strict=True), marker, **style)
     axes.set_xscale("log")
     for gain, before in zip(found, [None, *found], strict=False):
         is_near = before and gain.num_train < figures.LEAST_RATIO * before.num_train
