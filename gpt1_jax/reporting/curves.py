@@ -1,7 +1,7 @@
 """Learning curves of fine-tuning, a panel for each task."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -50,13 +50,16 @@ def _panels(half: Half, is_loss: bool) -> dict[str, Curves]:
     return {paper.title(task): panels[task] for task in order}
 
 
-def _members(half: Half) -> Iterator[tuple[Group, Scored]]:
-    """Yields the fine-tuning runs of the paper's variants, with their groups."""
-    for variant in paper.ABLATIONS:
-        for group in (*half.groups, *half.own_groups):
-            for member in group.members:
-                if member.variant == variant and member.run.job == "finetune":
-                    yield group, member
+def _members(half: Half) -> list[tuple[Group, Scored]]:
+    """Returns the fine-tuning runs of the paper's variants, in Table 5's order."""
+    order = list(paper.ABLATIONS)
+    found = [
+        (group, member)
+        for group in (*half.groups, *half.own_groups)
+        for member in group.members
+        if member.variant in order and member.run.job == "finetune"
+    ]
+    return sorted(found, key=lambda pair: order.index(pair[1].variant))
 
 
 def _first_metric(member: Scored) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from gpt1_jax.config import InitConfig, RunConfig
 from gpt1_jax.data.tasks.rows import TASKS
-from gpt1_jax.reporting import ablations, groups, paper, results, runs
+from gpt1_jax.reporting import ablations, curves, groups, paper, results, runs
 from gpt1_jax.reporting.groups import Cell, Group, Half, Scored
 from gpt1_jax.reporting.runs import Run
 from tests.reporting.workdirs import (
@@ -266,7 +266,8 @@ def test_own_tasks_have_a_table_with_their_variants_and_splits(tmp_path):
     for seed, score in enumerate((0.5, 0.75)):
         scores = {"accuracy": score, "f1": 0.25}
         fields = {"seed": seed}
-        tuned = put_finetuned(tmp_path, f"s{seed}", "tone", scores, fields=fields)
+        rows = [{"step": 3, "eval/accuracy": score, "eval/f1": 0.25}]
+        tuned = put_finetuned(tmp_path, f"s{seed}", "tone", scores, rows, fields=fields)
     put_finetuned(tmp_path, "n", "tone", {"accuracy": 0.3}, fields=NOTHING)
     put_finetuned(tmp_path, "m", "mood")
     fields = {"job": "evaluate", "init.path": str(tuned), "task.split": "test"}
@@ -282,4 +283,6 @@ def test_own_tasks_have_a_table_with_their_variants_and_splits(tmp_path):
         ["tone, accuracy", "no pre-training", "30.0", "dev", "1"],
     ]
     assert warnings == []
+    series = curves._panels(Half(found, scored, False), is_loss=False)
+    assert series == {"tone": {("full", ""): [([3], [0.5]), ([3], [0.75])]}}
     assert results.own_blocks(Half([], [], False)) == []
