@@ -12,11 +12,11 @@ from gpt1_jax.reporting import (
     pretraining,
     results,
     run_facts,
+    scores,
     summary,
     transfer,
     zero_shot,
 )
-from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting.groups import Half
 from gpt1_jax.reporting.page import Block, Page, Section
 from gpt1_jax.reporting.runs import Damaged, Run
@@ -37,7 +37,7 @@ def build(
     runs: Sequence[Run], damaged: Sequence[Damaged], warnings: Sequence[str]
 ) -> Page:
     """Returns the report of all runs."""
-    scored, more = groups_lib.scored(runs)
+    scored, more = scores.scored(runs)
     halves = [
         Half(
             [run for run in runs if run.is_synthetic == is_synthetic],

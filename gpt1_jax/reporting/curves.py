@@ -9,8 +9,9 @@ from matplotlib.ticker import MaxNLocator
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import figures, paper, tables
 from gpt1_jax.reporting.figures import Picture
-from gpt1_jax.reporting.groups import Group, Half, Scored
+from gpt1_jax.reporting.groups import Group, Half
 from gpt1_jax.reporting.page import Block
+from gpt1_jax.reporting.scores import Scored
 
 # The steps and values of each run, by variant and group label.
 Curves = Mapping[tuple[str, str], Sequence[tuple[Sequence[int], Sequence[float]]]]

@@ -1,4 +1,4 @@
-"""Fine-tuned scores, and the groups of scores that may share a table.
+"""Groups of fine-tuned scores that may share a table, and their names.
 
 The scores of one cell differ in nothing but the seed.
 """
@@ -6,86 +6,13 @@ The scores of one cell differ in nothing but the seed.
 import dataclasses
 import functools
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpt1_jax import config as config_lib
-from gpt1_jax.config import FREE_ROLES, Role, RunConfig
-from gpt1_jax.data.tasks import task_data
-from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import paper, words
-from gpt1_jax.reporting import runs as runs_lib
 from gpt1_jax.reporting.runs import Run
-from gpt1_jax.workdirs import model_store
-
-Facts = Mapping[str, Any]
-# Task data is where these say, whatever the fields of the text corpus are.
-_TASK_DATA = tuple(
-    f"data.{name}" for name in (*task_data.LOCATION_FIELDS, "storyworld_seed")
-)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scored:
-    """A fine-tuned model on one split.
-
-    run: the run that scored it. trained: the config of its fine-tuning. scores:
-    fractions by metric, as matched/accuracy; {}: the run has not finished. checkpoint:
-    the step that an evaluation names; "": the best one.
-    """
-
-    run: Run
-    trained: RunConfig
-    task: str
-    split: str
-    scores: Mapping[str, float]
-    checkpoint: str = ""
-
-    @property
-    def variant(self) -> str:
-        """The difference from the paper's full model, in words."""
-        return variant(self.trained)
-
-    @property
-    def kind(self) -> tuple[bool, bool]:
-        """The kind of model; pre-trained Transformers are first, LSTMs last."""
-        return self.trained.model.backbone == "lstm", self.trained.init.path == "none"
-
-    @functools.cached_property
-    def facts(self) -> Facts:
-        """The fields that the scores depend on, except variant, task and seed."""
-        is_scratch = self.trained.init.path == "none"
-        flat = config_lib.flatten(self.trained)
-        left_out = {"", *([] if is_scratch else ["corpus"])}
-        facts = {path: x for path, x in flat.items() if _subject(path) not in left_out}
-        checkpoint = f"checkpoint {self.checkpoint}" if self.checkpoint else ""
-        return facts | {"task.checkpoint": checkpoint or "best checkpoint"}
-
-    def facts_about(self, *subjects: str) -> Facts:
-        """Returns the facts about the model, its training or its task."""
-        return {path: x for path, x in self.facts.items() if _subject(path) in subjects}
-
-
-@functools.cache
-def _subject(path: str) -> str:
-    """Returns what a field is about: model, corpus, training or task.
-
-    "" stands for fields that no score depends on, and for those that are rows, columns
-    or seeds of the tables.
-    """
-    group = path.rpartition(".")[0]
-    if path in ("init.path", "task.checkpoint"):
-        return "model"
-    if group in ("", "init") or path == "task.name":
-        return ""
-    role = config_lib.role(path)
-    if role in FREE_ROLES:
-        return ""
-    if role == Role.ARCHITECTURE:
-        return "model"
-    if role == Role.DATA and path not in _TASK_DATA:
-        return "" if group == "task" else "corpus"
-    return "task" if group == "task" else "training"
+from gpt1_jax.reporting.scores import Facts, Scored, subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +33,11 @@ def cell_of(members: Iterable[Scored], metrics: Sequence[str]) -> Cell:
     by_seed: dict[int, float] = {}
     unfinished = set()
     for member in members:
-        seed, scores = member.trained.seed, member.scores
-        if not scores:
+        seed, own = member.trained.seed, member.scores
+        if not own:
             unfinished.add(seed)
-        elif all(metric in scores for metric in metrics):
-            by_seed.setdefault(seed, statistics.fmean(scores[m] for m in metrics))
+        elif all(metric in own for metric in metrics):
+            by_seed.setdefault(seed, statistics.fmean(own[m] for m in metrics))
     return Cell(tuple(by_seed.values()), len(unfinished - by_seed.keys()))
 
 
@@ -172,65 +99,6 @@ class Half:
         return [group for group in self.groups if group.has(paper.FULL)]
 
 
-def variant(config: RunConfig) -> str:
-    """Returns what a fine-tuning run changes in the paper's full model, in words."""
-    layers = config.init.num_layers
-    parts = ["LSTM"] if config.model.backbone == "lstm" else []
-    if config.init.path == "none" or layers == -2:
-        parts.append("no pre-training")
-    elif layers not in (-1, config.model.depth):
-        parts.append(f"{layers} of {config.model.depth} layers")
-    if not config.task.lm_coef:
-        parts.append("no auxiliary LM")
-    return ", ".join(parts) or paper.FULL
-
-
-def scored(runs: Sequence[Run]) -> tuple[list[Scored], list[str]]:
-    """Returns the scores of fine-tuning runs and of evaluations, and warnings."""
-    found = [
-        Scored(run, run.config, run.config.task.name, "dev", _scores(run))
-        for run in runs
-        if run.job == "finetune"
-    ]
-    warnings = []
-    for run in runs:
-        if run.job != "evaluate" or not run.is_finished:
-            continue
-        trained = runs_lib.source(run, runs)
-        if trained is None:
-            warnings.append(
-                f"{run.path} is left out of the tables: its model "
-                f"{run.config.init.path} does not exist any more"
-            )
-            continue
-        found += _evaluated(run, trained)
-    return found, warnings
-
-
-def _evaluated(run: Run, trained: RunConfig) -> list[Scored]:
-    """Returns the scores of an evaluation if it is on a dev or test set."""
-    task, name = run.config.task.name or trained.task.name, run.config.task.split
-    infixes = {"dev": ("dev", ""), "test": ("test", "")}
-    if task in TASKS:
-        for split, sets in (("dev", TASKS[task].dev), ("test", TASKS[task].test)):
-            infixes |= {one: (split, infix) for infix, one in sets.items()}
-    if name not in infixes:
-        return []
-    split, infix = infixes[name]
-    scores = {f"{infix}/{n}".lstrip("/"): x for n, x in _scores(run).items()}
-    _, step = model_store.workdir_and_step(run.config.init.path)
-    return [Scored(run, trained, task, split, scores, str(step or ""))]
-
-
-def _scores(run: Run) -> dict[str, float]:
-    """Returns the evaluation metrics of a run's result."""
-    return {
-        name.removeprefix("eval/"): value
-        for name, value in run.metrics.items()
-        if name.startswith("eval/")
-    }
-
-
 def group(members: Iterable[Scored]) -> list[Group]:
     """Groups the scores that are comparable; large groups of Transformers are first.
 
@@ -290,7 +158,7 @@ def _shared_labels(part: Sequence[Scored]) -> Facts:
     return {
         axis: label
         for axis, label in first.items()
-        if (axis not in config_lib.FIELDS or _subject(axis))
+        if (axis not in config_lib.FIELDS or subject(axis))
         and all(own.get(axis) == label for own in others)
     }
 

@@ -12,8 +12,9 @@ from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import figures, paper, tables
 from gpt1_jax.reporting import groups as groups_lib
 from gpt1_jax.reporting.figures import Picture
-from gpt1_jax.reporting.groups import Cell, Half, Scored
+from gpt1_jax.reporting.groups import Cell, Half
 from gpt1_jax.reporting.page import Block
+from gpt1_jax.reporting.scores import Scored
 from gpt1_jax.reporting.tables import NONE, Table
 
 NOTHING = -2

@@ -5,9 +5,11 @@ import pytest
 
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import InitConfig, Role, RunConfig
-from gpt1_jax.reporting import groups, paper, runs, words
-from gpt1_jax.reporting.groups import Cell, Scored
+from gpt1_jax.reporting import paper, runs, words
+from gpt1_jax.reporting import scores as scores_lib
+from gpt1_jax.reporting.groups import Cell
 from gpt1_jax.reporting.runs import Run
+from gpt1_jax.reporting.scores import Scored
 from tests.reporting.workdirs import (
     LSTM,
     NO_AUXILIARY,
@@ -37,7 +39,7 @@ from tests.reporting.workdirs import (
 def test_the_config_says_which_row_of_table_5_a_run_is(fields, expected):
     config_dict = config_lib.to_config_dict(RunConfig(job="finetune"))
     config_dict.update_from_flattened_dict({"init.path": "runs/pretrain"} | fields)
-    assert groups.variant(config_lib.from_mapping(config_dict)) == expected
+    assert scores_lib.variant(config_lib.from_mapping(config_dict)) == expected
 
 
 def test_a_cell_is_over_seeds_and_counts_what_has_not_finished(tmp_path):
@@ -129,7 +131,7 @@ def test_an_evaluation_scores_the_model_that_it_names(tmp_path):
     fields = {"job": "evaluate", "init.path": "gone", "task.name": "rte"}
     put(tmp_path, "lost", {"eval/accuracy": 0.2}, fields=fields)
     found, _, _ = runs.read([tmp_path])
-    scored, warnings = groups.scored(found)
+    scored, warnings = scores_lib.scored(found)
     assert [(one.split, dict(one.scores)) for one in scored] == [
         ("dev", {}),
         ("dev", {"matched/accuracy": 0.7}),

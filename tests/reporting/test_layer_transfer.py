@@ -1,13 +1,14 @@
 import pytest
 
-from gpt1_jax.reporting import groups, runs, transfer
+from gpt1_jax.reporting import runs, transfer
+from gpt1_jax.reporting import scores as scores_lib
 from gpt1_jax.reporting.groups import Cell
 from tests.reporting.workdirs import LSTM, NO_AUXILIARY, REAL, put, put_finetuned
 
 
 def studies(root):
     found, _, _ = runs.read([root])
-    scored, _ = groups.scored(found)
+    scored, _ = scores_lib.scored(found)
     return transfer.transfers(scored)
 
 

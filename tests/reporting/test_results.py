@@ -6,9 +6,11 @@ import pytest
 
 from gpt1_jax.config import InitConfig, RunConfig
 from gpt1_jax.data.tasks.rows import TASKS
-from gpt1_jax.reporting import ablations, curves, groups, paper, results, runs
-from gpt1_jax.reporting.groups import Cell, Group, Half, Scored
+from gpt1_jax.reporting import ablations, curves, paper, results, runs
+from gpt1_jax.reporting import scores as scores_lib
+from gpt1_jax.reporting.groups import Cell, Group, Half
 from gpt1_jax.reporting.runs import Run
+from gpt1_jax.reporting.scores import Scored
 from tests.reporting.workdirs import (
     LSTM,
     NO_AUXILIARY,
@@ -273,7 +275,7 @@ def test_own_tasks_have_a_table_with_their_variants_and_splits(tmp_path):
     fields = {"job": "evaluate", "init.path": str(tuned), "task.split": "test"}
     put(tmp_path, "e", {"eval/accuracy": 0.125}, fields=fields)
     found, _, _ = runs.read([tmp_path])
-    scored, warnings = groups.scored(found)
+    scored, warnings = scores_lib.scored(found)
     (own,) = results.own_blocks(Half(found, scored, False))
     assert own.rows == [
         ["mood", "full", "not finished", "dev", "1 not finished"],
