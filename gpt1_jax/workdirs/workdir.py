@@ -21,6 +21,7 @@ from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
 PROFILE_DIR = "profile"
+LABELS_FILE = "labels.json"  # of a sweep's cell: {axis: label}
 METRICS_FILE, SKIPPED_FILE = "metrics.jsonl", "skipped.jsonl"
 CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
