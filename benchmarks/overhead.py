@@ -133,7 +133,7 @@ def _batches(tokens: np.ndarray, batch_size: int, seed: int) -> Iterator[float]:
 
 def _rows(workdir: Path) -> Iterator[float]:
     workdir.mkdir()
-    with metrics_log.open_log(workdir, 0) as log:
+    with metrics_log.MetricsLog(workdir, 0) as log:
         for step in range(_NUM_STEPS):
             began = time.perf_counter()
             log.write(step, _ROW)

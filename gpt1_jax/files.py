@@ -1,6 +1,6 @@
-"""Files that other processes may read or write at the same moment.
+"""Files that other processes may read or write at the same time.
 
-Atomic replacement and exclusive locks; nothing here knows what is in a file.
+Atomic replacement, exclusive locks, and reading of JSON and JSON lines.
 """
 
 import contextlib
@@ -18,27 +18,27 @@ from gpt1_jax.errors import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces `path` by a file with `text`: a reader sees all of it or none."""
+    """Replaces `path` by a file with `text`; a reader sees all of it or none."""
     with atomic_file(path) as file:
         file.write(text)
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Replaces `path` by a file with `content`: a reader sees all of it or none."""
+    """Replaces `path` by a file with `content`; a reader sees all of it or none."""
     with _replacement(path, "wb") as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[TextIO]:
-    """Opens a text file over a block; at its end the file replaces `path`, or never."""
+    """Yields a text file that replaces `path` if the block succeeds."""
     with _replacement(path, "w", encoding="utf-8") as file:
         yield file
 
 
 @contextlib.contextmanager
 def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator[Any]:
-    """Opens a file beside `path` over a block, which is renamed to it at the end.
+    """Yields a temporary file that is renamed to `path` if the block succeeds.
 
     A link is followed; a device or a pipe is opened and written as it is.
     """
@@ -70,7 +70,7 @@ def is_special(path: Path) -> bool:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Notes `path` on an error of the system that names none, as a full disk's."""
+    """Adds `path` to an OSError that names no file, such as a full disk's."""
     try:
         yield
     except OSError as error:
@@ -81,9 +81,9 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A directory to fill over a block, which becomes `path` at its end, or nothing.
+    """Yields a directory that becomes `path` if the block succeeds.
 
-    `path` may be an empty directory, or not be there.
+    `path` must not exist, or be an empty directory.
     """
     path = path.absolute()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -98,9 +98,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` over a block, after whoever holds it lets go.
+    """Holds the lock file `path` over a block, and waits until it is free.
 
-    The lock ends with the process that holds it, however that ends.
+    The system frees it when the process that holds it ends in any way.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -109,7 +109,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What `text` stands for; ValueError also where it is nested too deeply."""
+    """Returns the value of `text`; ValueError also where it is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -117,9 +117,10 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_rows(path: Path, *, is_strict: bool = False) -> list[dict[str, Any]]:
-    """The rows, each of a step, of a file written line by line, to where it is torn.
+    """Returns the rows of a JSON lines file up to the first damaged line.
 
-    Raises: UserError: is_strict, and a line before the last is damaged.
+    A row is an object with a `step`. A process that is killed leaves a torn last line.
+    Raises: UserError: is_strict is set, and a line before the last is damaged.
     """
     rows = []
     lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
@@ -131,8 +132,8 @@ def read_rows(path: Path, *, is_strict: bool = False) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or type(row.get("step")) is not int:
             if is_strict and number < len(lines):
                 raise UserError(
-                    f"{path}: line {number} is no row of a step; a JSON object is "
-                    "expected; restore the file, or remove the line"
+                    f"{path}: line {number} is not the row of a step; a JSON object "
+                    "with a step is expected; restore the file, or remove the line"
                 )
             break
         rows.append(row)

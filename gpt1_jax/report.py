@@ -2,9 +2,10 @@ r"""Reports runs beside the paper's tables and figures, read from workdirs.
 
     python -m gpt1_jax.report runs/pretrain runs/sweep-ablations --output report
 
-A directory stands for all workdirs under it, as a sweep's or a whole study's. Writes
-report.html, one file that needs no network; report.md, the same in Markdown; and the
-figures as PNG. What was not run says so; runs on synthetic data are marked.
+A directory stands for all workdirs below it, for example those of a sweep or a study.
+The command writes report.html, a single file that needs no network; report.md, the same
+in Markdown; and the figures as PNG files. Results that were not run are collapsed; runs
+on synthetic data are marked.
 """
 
 from pathlib import Path

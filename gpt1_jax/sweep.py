@@ -3,12 +3,14 @@ r"""Runs every combination of some fields' values, each in a workdir of its own.
     python -m gpt1_jax.sweep --config experiments/finetune.py:rte \
         --config.init.path=runs/pretrain --axis seed=0,1,2 --axis task.lm_coef=0.0,0.5
 
-The same command again goes on; what is finished is not run again. A combination that
-fails is told and the others go on. --only 1/8 takes the first of eight shares, for a
-scheduler to spread. Ends in a table, with medians over seeds, and sweep.csv.
+The same command continues a sweep; finished runs are not repeated. If a combination
+fails, the others still run. --only 1/8 runs the first of eight shares, for a job
+scheduler. The end is a table with medians over seeds, and sweep.csv. Each workdir keeps
+its labels in labels.json, from which a report names its groups.
 """
 
 import importlib
+import json
 import traceback
 from pathlib import Path
 
@@ -50,7 +52,7 @@ def main() -> None:
     if not axes:
         raise UserError(
             "no --axis; at least one is needed, as the experiment has no axes of its "
-            "own; name one, as in --axis seed=0,1,2"
+            "own; add one, as in --axis seed=0,1,2"
         )
     cells = grid.cells(axes)
     configs = [grid.config_of(base, cell) for cell in cells]
@@ -64,12 +66,15 @@ def main() -> None:
     for place, number in enumerate(mine, start=1):
         cell = cells[number]
         terminal.say(f"[{place}/{len(mine)}] {cell.directory}")
+        if multihost.is_first():
+            path = root / cell.directory / workdir_lib.LABELS_FILE
+            files.write_atomically(path, json.dumps(cell.labels, indent=1) + "\n")
         job = importlib.import_module(f"gpt1_jax.jobs.{configs[number].job}")
         try:
             job.run(configs[number], root / cell.directory)
         except Preempted:
             raise
-        except Exception as error:  # whatever it is, the other cells go on
+        except Exception as error:  # after any error the other cells still run
             failures[number] = " ".join(f"{error or type(error)}".split())
             terminal.warn(f"{cell.directory} failed: {failures[number]}")
             if not isinstance(error, UserError | RunFailed):
@@ -93,13 +98,13 @@ def main() -> None:
     if failures:
         raise RunFailed(
             f"{len(failures)} of {len(mine)} combinations failed, the others are done; "
-            f"the first: {cells[min(failures)].directory}: {failures[min(failures)]}; "
-            "the same command runs those again"
+            f"the first failure: {cells[min(failures)].directory}: "
+            f"{failures[min(failures)]}; run the same command again to retry"
         )
 
 
 def _outcome(root: Path, cell: Cell, failure: str) -> Outcome:
-    """How `cell` ended, here or in another process."""
+    """Returns how `cell` ended, in this process or another."""
     try:
         result = workdir_lib.read_result(root / cell.directory)
     except UserError as error:
@@ -110,7 +115,7 @@ def _outcome(root: Path, cell: Cell, failure: str) -> Outcome:
 
 
 def _metrics(outcomes: list[Outcome]) -> list[str]:
-    """The metrics of evaluation, as results order them."""
+    """Returns the evaluation metrics, in the order of the results."""
     names: dict[str, None] = {}
     for outcome in outcomes:
         names |= dict.fromkeys(n for n in outcome.metrics if n.startswith("eval/"))

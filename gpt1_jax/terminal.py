@@ -1,10 +1,11 @@
-"""What commands show their user: lines, warnings and progress bars.
+"""The output of commands for their user: lines, warnings and progress bars.
 
-On a terminal progress is a live bar; elsewhere it is a plain line now and then. It
-decides nothing and keeps no record: metrics.jsonl is the record.
+On a terminal, progress is a live bar; elsewhere it is a plain line every few seconds.
+The record of a run is metrics.jsonl, not this output.
 """
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,12 +14,14 @@ from typing import IO, TypeVar
 import rich.console
 import rich.progress
 
+from gpt1_jax.errors import RunFailed
+
 _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
-# A notebook's output calls itself a terminal, but shows each frame of a bar; and rich
-# would make an output of its own of each line.
+# A notebook's output says that it is a terminal, but shows every frame of a bar. With
+# its Jupyter support rich would make a separate output of each line.
 _console = rich.console.Console(
     highlight=False,
     emoji=False,
@@ -29,7 +32,7 @@ _console = rich.console.Console(
 
 
 def silence() -> None:
-    """Shows nothing from now on; errors that end a command are not shown here."""
+    """Stops all output of this module, which errors that end a command do not use."""
     _console.quiet = True
 
 
@@ -39,31 +42,46 @@ def use_stderr(is_used: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line above the running progress bar, if there is one."""
+    """Prints a line, above the progress bar if there is one."""
     _print(text)
 
 
 def warn(text: str) -> None:
-    """Prints a warning: something is valid, but probably unintended."""
+    """Prints a warning about something valid, but probably unintended."""
     _print(f"warning: {text}", style="yellow")
 
 
 def _print(text: str, style: str | None = None) -> None:
-    """Prints a message. A closed or full output loses it; work goes on without."""
+    """Prints a message. If the output is closed or full, work goes on without it."""
     try:
         _console.print(_encodable(text, _console.file), markup=False, style=style)
     except OSError:
-        silence()
+        _discard(_console.file)
 
 
 def write_result(text: str) -> None:
     """Writes a piece of a command's result to standard output, at once.
 
-    Raises: OSError where standard output is closed or full.
+    Raises: RunFailed: standard output is closed or full.
     """
-    if not _console.quiet:
+    try:
         sys.stdout.write(_encodable(text, sys.stdout))
         sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout)
+        raise RunFailed(
+            f"standard output: {error.strerror}; the rest of the result is lost; keep "
+            "its reader open, or write it to another file"
+        ) from None
+
+
+def _discard(file: IO[str]) -> None:
+    """Sends what is still written to `file` nowhere, as it is closed or full.
+
+    Otherwise Python would fail again when it flushes the file at its end.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _encodable(text: str, file: IO[str]) -> str:
@@ -73,7 +91,7 @@ def _encodable(text: str, file: IO[str]) -> str:
 
 
 class _Bar:
-    """A running task; `advance` and `note` are what its work calls."""
+    """A progress bar; the work calls `advance`, `over` and `note`."""
 
     def __init__(self, title: str, total: float, done: float, unit: str):
         self._title, self._total, self._unit = title, total, unit
@@ -95,13 +113,13 @@ class _Bar:
             self._task = self._live.add_task(
                 title,
                 total=total,
-                completed=done,  # type: ignore[arg-type]  # elsewhere rich has floats
+                completed=done,  # type: ignore[arg-type]  # rich accepts floats
                 note="",
             )
             self._live.start()
 
     def advance(self, amount: float = 1.0) -> None:
-        """`amount` more of the total is done."""
+        """Adds `amount` to what is done."""
         self._done += amount
         if self._live:
             self._live.update(self._task, completed=self._done, note=self._note)
@@ -110,13 +128,13 @@ class _Bar:
             say(self._plain_line())
 
     def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """`items`, each a unit of the work."""
+        """Yields `items`, each of which is a unit of the work."""
         for item in items:
             yield item
             self.advance()
 
     def note(self, text: str) -> None:
-        """What to show beside the bar from now on."""
+        """Shows `text` beside the bar from now on."""
         self._note = text
 
     def _plain_line(self) -> str:
@@ -134,9 +152,9 @@ class _Bar:
 
 @contextlib.contextmanager
 def progress(title: str, total: float, *, done: float = 0, unit: str) -> Iterator[_Bar]:
-    """A progress bar (plain lines where the output is no terminal) over a block.
+    """Shows a progress bar, or plain lines without a terminal, over a block.
 
-    Args: total, done: in `unit`s; done is where a resumed work starts.
+    Args: total, done: in `unit`s; done is where resumed work starts.
     """
     bar = _Bar(title, total, done, unit)
     try:
@@ -146,7 +164,7 @@ def progress(title: str, total: float, *, done: float = 0, unit: str) -> Iterato
 
 
 def duration(seconds: float) -> str:
-    """`75.2` as `1m15s`."""
+    """Returns `1m15s` for 75.2."""
     if seconds == float("inf"):
         return "?"
     if seconds < 60:
@@ -157,6 +175,9 @@ def duration(seconds: float) -> str:
 
 
 def flush() -> None:
-    """Writes out what the streams still hold, before the process ends abruptly."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Writes what the streams still hold, before the process ends abruptly."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _discard(stream)

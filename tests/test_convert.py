@@ -269,7 +269,7 @@ def test_foreign_rows_of_special_tokens_are_not_copied(
     workdir = run(given, tmp_path / "run", from_="huggingface")
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 rows of tokens after its vocabulary left out" in said
+    assert "dropped 2 token rows after its vocabulary" in said
     assert "3 rows of embed/token" in said
 
 

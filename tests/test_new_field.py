@@ -38,10 +38,9 @@ for name, config in {"pretrain": trained, "other": changed()}.items():
 start = {"init__path": str(root / "pretrain"), "data__task_dir": "glue"}
 tuning = changed(job="finetune", task__name="rte", **start)
 evaluation = changed(job="evaluate", **start)
-found["finetuning"] = starting_point.with_source_architecture(
-    tuning, root / "tuned"
-).model.norm_epsilon
-found["evaluation"] = starting_point.with_model_settings(evaluation).model.norm_epsilon
+for name, config in {"finetuning": tuning, "evaluation": evaluation}.items():
+    inherited = starting_point.with_inherited(config, root / name)
+    found[name] = inherited.model.norm_epsilon
 path = "model.norm_epsilon"
 found["override"] = refused(starting_point.check_overrides, tuning, [path])
 found["range"] = refused(config_lib.validate, changed(model__norm_epsilon=-1.0))

@@ -83,7 +83,9 @@ def test_unreadable_input_is_refused(text, message, tuned, label, tmp_path):
 
 
 def test_a_model_without_a_task_is_refused(pretrained_workdir, label):
-    with pytest.raises(ValueError, match=r"that was fine-tuned here; its job is pret"):
+    with pytest.raises(
+        ValueError, match=r"holds no fine-tuned model; its job is pretrain"
+    ):
         label(pretrained_workdir, "a text\n")
 
 

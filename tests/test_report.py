@@ -11,7 +11,6 @@ import pytest
 
 from gpt1_jax import report
 from gpt1_jax.cli import app
-from gpt1_jax.reporting import paper
 from tests.reporting.workdirs import (
     LSTM,
     NO_AUXILIARY,
@@ -195,12 +194,3 @@ def test_a_browser_shows_all_pictures_and_no_error(written, tmp_path, scheme, wi
     assert min(found["widths"]) > 100
     assert found["wide"] <= 0
     assert found["dark"] == (scheme == 0)
-
-
-def test_the_four_rows_of_table_5_are_named_as_the_variants_are():
-    assert list(paper.ABLATIONS) == [
-        paper.FULL,
-        paper.NO_PRETRAINING,
-        paper.NO_AUXILIARY,
-        paper.LSTM,
-    ]

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,8 @@ def test_a_failing_cell_loses_no_other_and_the_same_command_goes_on(tmp_path):
     said, error = sweep(tmp_path, *axes, code=1)
     assert "is finished" in said
     assert finished.stat().st_mtime_ns == before.st_mtime_ns
+    labels = json.loads((finished.parent / "labels.json").read_text())
+    assert labels == {"optim.peak_learning_rate": "1e-3", "seed": "1"}
     found = rows(tmp_path)
     assert [row["status"].split(":")[0] for row in found] == ["done"] * 2 + [
         "failed"

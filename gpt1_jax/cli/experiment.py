@@ -178,7 +178,11 @@ def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
     """Returns a list of all fields: value, who set it, meaning and source."""
     given = config_lib.flatten(config)
     workdir = Path(default_workdir(flag_values))
-    final = config_lib.flatten(_inherited(config, workdir))
+    if config.init.path != "none":
+        from gpt1_jax.workdirs import starting_point  # JAX is slow to import
+
+        config = starting_point.with_inherited(config, workdir)
+    final = config_lib.flatten(config)
     lines = ["Sections are those of Radford et al. 2018."]
     for path, value in final.items():
         default, setter = FIELDS[path].default, ""
@@ -192,17 +196,6 @@ def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
         lines.append(f"{path} = {value!r}  ({origin})")
         lines.append(f"    {_explain(FIELDS[path].metadata)}")
     return "\n".join(lines)
-
-
-def _inherited(config: RunConfig, workdir: Path) -> RunConfig:
-    """Returns `config` with the fields that its job inherits from init.path."""
-    if config.init.path == "none":
-        return config
-    from gpt1_jax.workdirs import starting_point  # JAX is slow to import
-
-    if config.job == "finetune":
-        return starting_point.with_source_architecture(config, workdir)
-    return starting_point.with_model_settings(config)
 
 
 def _explain(metadata: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""A sweep's cells: every combination of its axes' values, and the table of results.
+"""The cells of a sweep, which are all combinations of its axes, and their results.
 
-An axis is a name and its values, each a label and the fields that it sets, as
-{"seed": {"0": {"seed": 0}, "1": {"seed": 1}}}. Nothing here runs anything.
+An axis is a name and its values. A value is a label and the fields that it sets, as in
+{"seed": {"0": {"seed": 0}, "1": {"seed": 1}}}. Nothing here runs a cell.
 """
 
 import csv
@@ -32,7 +32,7 @@ class Cell:
 
     @property
     def directory(self) -> str:
-        """A name for its workdir, in characters that every file system allows."""
+        """The name of its workdir, in characters that every file system allows."""
         name = ",".join(f"{axis}={label}" for axis, label in self.labels.items())
         return urllib.parse.quote(name, safe=",=+").replace("%", "_")
 
@@ -48,10 +48,10 @@ def parse_axis(text: str) -> tuple[str, dict[str, dict[str, Any]]]:
     if not equals or not labels:
         raise UserError(
             f"--axis={text}; a field and its values are expected, as --axis "
-            "seed=0,1,2; write it so"
+            "seed=0,1,2; write it like this"
         )
     if len(set(labels)) < len(labels):
-        raise UserError(f"--axis={text}; a value is there twice; leave one out")
+        raise UserError(f"--axis={text}; a value is given twice; remove one")
     return path, {label: {path: config_lib.parse(path, label)} for label in labels}
 
 
@@ -65,8 +65,8 @@ def parse_axes(texts: Sequence[str]) -> Axes:
         path, values = parse_axis(text)
         if path in axes:
             raise UserError(
-                f"--axis={text}, but {path} has an axis already; one a field; join the "
-                "values of the two"
+                f"--axis={text}, but {path} has an axis already; a field has one axis; "
+                "put all its values into one --axis"
             )
         axes[path] = values
     return axes
@@ -99,7 +99,7 @@ def cells(axes: Axes) -> list[Cell]:
 
 
 def share(count: int, only: str) -> range:
-    """Returns the numbers of the cells in a share as 2/8, from 0; empty: all.
+    """Returns the indices of the cells in the share `only`, as 2/8; empty: all.
 
     Raises: UserError: not I/N with I from 1 to N.
     """
@@ -115,7 +115,7 @@ def share(count: int, only: str) -> range:
 
 
 def config_of(base: RunConfig, cell: Cell) -> RunConfig:
-    """`base` with what `cell` sets.
+    """Returns `base` with the fields that `cell` sets.
 
     Raises: UserError: no such field, or a value of another type.
     """
@@ -128,7 +128,7 @@ def config_of(base: RunConfig, cell: Cell) -> RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: its metrics, or why it has none."""
+    """The end of a cell: its status and metrics."""
 
     status: str
     metrics: Mapping[str, float]
@@ -151,7 +151,7 @@ def to_csv(grid: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
 def to_table(
     grid: Sequence[Cell], outcomes: Sequence[Outcome], metrics: Sequence[str]
 ) -> str:
-    """Returns a table for the terminal: median, least and largest over the seeds.
+    """Returns a table for the terminal: median, lowest and highest over seeds.
 
     Args: metrics: the metrics to show, a column for each.
     """
@@ -177,7 +177,7 @@ def to_table(
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Returns `0.8123`, or for several values `0.8123 (0.7910 to 0.8300)`."""
+    """Writes the median, as `0.8123`, with the range as `0.8123 (0.7910 to 0.8300)`."""
     median = f"{statistics.median(values):.4f}"
     if len(values) == 1:
         return median

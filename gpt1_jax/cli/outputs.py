@@ -5,11 +5,11 @@ resolved first; devices and pipes are written to as they are.
 """
 
 import contextlib
+import io
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from absl import flags
 
@@ -70,11 +70,18 @@ class Output:
     def open(self) -> Iterator[TextIO]:
         """Opens the output over a block; a file appears when it is complete."""
         if self._is_standard:
-            yield sys.stdout
-            sys.stdout.flush()
+            yield cast(TextIO, _StandardOutput())
         else:
             with files.atomic_file(self.path) as file:
                 yield file
+
+
+class _StandardOutput(io.TextIOBase):
+    """Standard output as the file of a result."""
+
+    def write(self, text: str) -> int:
+        terminal.write_result(text)
+        return len(text)
 
 
 def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""Devices: the mesh, what lies where on it, and the number format they are best at."""
+"""The device mesh, the placement of arrays on it, and the compute dtype."""
 
 import dataclasses
 import functools
@@ -14,40 +14,42 @@ from gpt1_jax.config import ModelConfig
 from gpt1_jax.errors import UserError
 
 _DATA_AXIS = "data"
-# On GPUs a training step's products are cuBLAS's alone, which adds biases and residual
-# sums as it multiplies: on an H100 5 % faster than with XLA's own kernels beside them.
+# With these, cuBLAS computes all matrix products of a training step on a GPU, and adds
+# biases and residual sums as it multiplies. On an H100 a step is 5 % faster than with
+# XLA's own kernels for some of the products.
 _GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
 
 def make_mesh() -> Mesh:
-    """One axis over all devices of all processes, a process's beside each other.
+    """Returns a mesh of one axis over all devices, grouped by process.
 
-    As local_rows and shard_rows need it; jax.make_mesh follows a TPU's wires instead.
+    local_rows and shard_rows need this order; jax.make_mesh follows a TPU's topology
+    instead.
     """
     devices = np.array(by_process(jax.devices()))
     return Mesh(devices, (_DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def by_process(devices: Sequence[Any]) -> list[Any]:
-    """`devices` in order of their processes."""
+    """Returns `devices` in the order of their processes."""
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """The same on every device: parameters and optimizer state, without FSDP."""
+    """Returns the sharding that puts a copy of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis split over devices: batches."""
+    """Returns the sharding of batches, whose first axis is split over devices."""
     return NamedSharding(mesh, PartitionSpec(_DATA_AXIS))
 
 
 def state_shardings(state_like: Any, mesh: Mesh, *, is_fsdp: bool) -> Any:
-    """Where each array of a train state lies: on every device, or shared out evenly.
+    """Returns the sharding of each array of a train state.
 
-    Shared out along its longest axis that all devices can have equal parts of; an array
-    without one, a count or a small odd vector, is on every device.
+    With FSDP an array is split along its longest axis that the number of devices
+    divides. An array without such an axis, and every array without FSDP, is replicated.
     """
     devices = mesh.size
 
@@ -64,30 +66,30 @@ def state_shardings(state_like: Any, mesh: Mesh, *, is_fsdp: bool) -> Any:
 def with_replicated_params(
     loss_fn: Callable[..., Any], mesh: Mesh
 ) -> Callable[..., Any]:
-    """`loss_fn` on every device's own rows with whole parameters, however they lie.
+    """Returns `loss_fn` with a constraint that its parameters are replicated.
 
-    Without it XLA may share out the computation as the parameters are. It gathers an
-    array where it is used and shares its gradient out again.
+    XLA then gathers a sharded array where it is used, and scatters its gradient.
+    Without the constraint it may split the computation as the parameters are split.
     """
 
-    def on_whole(params: Any, *arguments: Any) -> Any:
-        whole = jax.lax.with_sharding_constraint(params, replicated(mesh))
-        return loss_fn(whole, *arguments)
+    def with_constraint(params: Any, *arguments: Any) -> Any:
+        gathered = jax.lax.with_sharding_constraint(params, replicated(mesh))
+        return loss_fn(gathered, *arguments)
 
-    return on_whole
+    return with_constraint
 
 
 def replicated_sharding_of(params: Any) -> NamedSharding | None:
-    """Every device that `params` are on, for what is computed from them.
+    """Returns the replicated sharding on the devices of `params`.
 
-    None where they lie on the one device that JAX uses, or on the host.
+    None: they are on JAX's default device, or on the host.
     """
     sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
     return replicated(sharding.mesh) if isinstance(sharding, NamedSharding) else None
 
 
 def check_batch_size(batch_size: int, accumulation_steps: int) -> None:
-    """Raises UserError unless every device gets equal shares of every microbatch."""
+    """Raises UserError unless all devices get equal shares of every microbatch."""
     devices = jax.device_count()
     if batch_size % (devices * accumulation_steps):
         unit = devices * accumulation_steps
@@ -99,18 +101,18 @@ def check_batch_size(batch_size: int, accumulation_steps: int) -> None:
 
 
 def padded_to_devices(batch_size: int) -> int:
-    """The least multiple of the device count that holds `batch_size` rows."""
+    """Returns `batch_size` rounded up to a multiple of the number of devices."""
     return -(-batch_size // jax.device_count()) * jax.device_count()
 
 
 def local_rows(batch_size: int) -> slice:
-    """The rows of a global batch that this process loads."""
+    """Returns the rows of a global batch that this process loads."""
     share = batch_size // jax.process_count()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
 def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
-    """A global batch of device arrays from each process's rows (a pytree of numpy)."""
+    """Returns a global batch of device arrays, made of each process's numpy arrays."""
     sharding = batch_sharding(mesh)
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
@@ -120,13 +122,13 @@ def shard_rows(local_batch: Any, mesh: Mesh) -> Any:
 
 @functools.cache
 def _compiler_options() -> dict[str, Any] | None:
-    """_GPU_OPTIONS on a GPU, unless XLA_FLAGS has them; None: XLA's own."""
+    """Returns _GPU_OPTIONS on a GPU, unless XLA_FLAGS sets one of them."""
     given = os.environ.get("XLA_FLAGS", "")
     if jax.default_backend() != "gpu" or any(name in given for name in _GPU_OPTIONS):
         return None
     try:
         jax.jit(lambda: 0, compiler_options=_GPU_OPTIONS)()
-    except jax.errors.JaxRuntimeError as error:  # of a later XLA, without them
+    except jax.errors.JaxRuntimeError as error:  # a later XLA may lack them
         if "No such compile option" not in str(error):
             raise
         return None
@@ -136,9 +138,10 @@ def _compiler_options() -> dict[str, Any] | None:
 def jit_step(
     train_step: Callable[[Any, Any, Any], Any], mesh: Mesh, shardings: Any = None
 ) -> Any:
-    """A training step (state, batch, seed) jitted over `mesh`, its state donated.
+    """Returns a training step (state, batch, seed) jitted over `mesh`.
 
-    Args: shardings: of the state, see state_shardings; None: on every device.
+    It donates its state.
+    Args: shardings: of the state, see state_shardings; None: replicated.
     """
     shardings = shardings or replicated(mesh)
     return jax.jit(
@@ -153,12 +156,13 @@ def jit_step(
 def jit_over_rows(
     function: Callable[[Any, Any], Any], mesh: Mesh, rows_at_once: int
 ) -> Any:
-    """(params, batch) -> rows, computed `rows_at_once` rows at a time on each device.
+    """Returns (params, batch) -> rows, jitted, which each device computes in chunks.
 
-    So the shapes of the computation, and every bit of a row's result, are the same for
-    any batch size and any number of devices. The result is on all devices.
-    Args: function: of a batch of `rows_at_once` rows; the whole batch must hold a
-          multiple of them for each device.
+    A chunk has `rows_at_once` rows, so that the shapes of the computation, and every
+    bit of a row's result, are the same for any batch size and any number of devices.
+    The result is replicated.
+    Args: function: takes parameters and a chunk. The number of rows of a batch must be
+          a multiple of rows_at_once times the number of devices.
     """
 
     def on_device(params: Any, batch: Any) -> Any:
@@ -173,7 +177,7 @@ def jit_over_rows(
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(_DATA_AXIS)),
         out_specs=PartitionSpec(_DATA_AXIS),
-        # A recurrence starts from zeros, which are not marked as any device's own.
+        # An LSTM starts from zeros, which do not vary over the mesh, unlike its output.
         check_vma=False,
     )
     return jax.jit(mapped, out_shardings=replicated(mesh))
@@ -193,10 +197,11 @@ def resolve_dtype(cfg: ModelConfig) -> ModelConfig:
 
 
 def logits_chunk_elements() -> int:
-    """How many logits the loss holds at once: 134 MB of them on a CPU.
+    """Returns how many logits the loss computes at once.
 
-    Elsewhere a device has 1 GB of them in training, in bfloat16; 2 GB in evaluation.
-    Each chunk reads and writes the gradient of the whole token table: few pay.
+    They take 134 MB on a CPU; on another device 1 GB in training, in bfloat16, and 2 GB
+    in evaluation. Each chunk reads and writes the gradient of the whole token table, so
+    few large chunks are fastest.
     """
     if jax.default_backend() == "cpu":
         return 1 << 25
@@ -204,7 +209,7 @@ def logits_chunk_elements() -> int:
 
 
 def describe(cfg: ModelConfig, subject: str) -> str:
-    """One line for the terminal: devices, precision, and what runs on them."""
+    """Returns a line for the terminal: devices, precision, and what runs on them."""
     devices = jax.devices()
     kind = devices[0].device_kind
     hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""

@@ -1,6 +1,6 @@
-"""The processes of a run, one or one a host: how they find each other, and agree.
+"""The processes of a run, one on each host: how they connect, wait and agree.
 
-All of them compute; the first alone prints, and writes what is not a checkpoint.
+All processes compute. Only the first prints, and writes whatever is not a checkpoint.
 """
 
 import contextlib
@@ -18,9 +18,10 @@ from gpt1_jax.errors import RunFailed, UserError
 
 
 def join(cfg: MeshConfig) -> None:
-    """Makes this process one of several where `cfg` or its surroundings say so.
+    """Connects this process to the others of its run, if there are any.
 
-    To be called before JAX starts. A process that is one of several stays it.
+    `cfg` or the environment says whether there are. It must be called before JAX
+    starts, and does nothing in a process that is already connected.
     Raises: UserError: the processes can't find each other.
     """
     if cfg.distributed == "off" or jax.distributed.is_initialized():
@@ -32,7 +33,7 @@ def join(cfg: MeshConfig) -> None:
             "num_processes": cfg.num_processes,
             "process_id": cfg.process_id,
         }
-    elif cfg.distributed == "auto" and not _are_several():
+    elif cfg.distributed == "auto" and not _has_peers():
         return
     try:
         jax.distributed.initialize(**given)
@@ -46,8 +47,8 @@ def join(cfg: MeshConfig) -> None:
         terminal.silence()
 
 
-def _are_several() -> bool:
-    """Returns whether SLURM, Open MPI or a TPU pod has started several processes."""
+def _has_peers() -> bool:
+    """Returns whether SLURM, Open MPI or a TPU pod started more than one process."""
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     return any(os.environ.get(name, "1") != "1" for name in counts) or len(hosts) > 1
@@ -59,15 +60,16 @@ def is_first() -> bool:
 
 
 def wait_for_all(what: str) -> None:
-    """Returns once every process has come to the same call."""
+    """Returns once every process has made the same call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 @contextlib.contextmanager
 def first_before_others(what: str) -> Iterator[None]:
-    """Lets the first process through a block before the others enter it.
+    """Runs a block in the first process before the others enter it.
 
+    Args:   what: the work of the block in the past tense, for the message.
     Raises: RunFailed, in the others, if the block failed in the first.
     """
     if is_first():
@@ -76,17 +78,17 @@ def first_before_others(what: str) -> Iterator[None]:
             yield
             has_failed = False
         finally:
-            any_says(has_failed)
+            is_true_anywhere(has_failed)
         return
-    if any_says(False):
+    if is_true_anywhere(False):
         raise RunFailed(
-            f"the first process has failed before {what}; its line says why"
+            f"the first process failed before {what}; its own error says why"
         )
     yield
 
 
-def any_says(flag: bool) -> bool:
-    """Returns whether `flag` is set in any process; all must ask together."""
+def is_true_anywhere(flag: bool) -> bool:
+    """Returns whether `flag` is true in any process; all must call it together."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())

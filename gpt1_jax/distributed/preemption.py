@@ -1,6 +1,6 @@
-"""Requests to stop: SIGINT and SIGTERM noted while a loop runs, and when it can heed.
+"""Requests to stop: SIGINT and SIGTERM are recorded, and loops stop when they can.
 
-The first signal is a request; a second one acts as if nobody had listened.
+The first signal is a request. A second one acts as if no handler were installed.
 """
 
 import contextlib
@@ -14,19 +14,19 @@ import jax
 
 from gpt1_jax.distributed import multihost
 
-# Several processes ask each other whether to stop; it makes them wait for a step.
+# Several processes agree on whether to stop, which makes them wait for a step.
 AGREE_EVERY = 10
 
 _Item = TypeVar("_Item")
 
 
-class Stopped(Exception):
-    """What can be left, as an evaluation, was left because of a request."""
+class StopRequested(Exception):
+    """Work that can be repeated, such as an evaluation, was cut short by a request."""
 
 
 class _Request:
     is_made = False
-    is_heard = False  # whether a loop notes signals now
+    is_recorded = False  # whether the handlers are installed
 
 
 # A process has one set of signal handlers, so one request.
@@ -34,10 +34,11 @@ _request = _Request()
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[None]:
-    """Notes SIGINT and SIGTERM over a block, see `is_asked`.
+def recorded_signals() -> Iterator[None]:
+    """Records SIGINT and SIGTERM over a block instead of ending it.
 
-    Signals can only be heard in the main thread; elsewhere nothing is.
+    Python delivers signals to the main thread only; in another thread this does
+    nothing.
     """
     _request.is_made = False
     if threading.current_thread() is not threading.main_thread():
@@ -53,35 +54,35 @@ def noted() -> Iterator[None]:
     def request(number: int, frame: Any) -> None:
         _request.is_made = True
         restore()
-        if before[number] is signal.SIG_IGN:  # as of a job in the background
+        if before[number] is signal.SIG_IGN:  # a shell's background job
             signal.signal(number, signal.default_int_handler)
         os.write(2, b"\nstopping after this step; once more stops at once\n")
 
     for number in numbers:
         signal.signal(number, request)
-    _request.is_heard = True
+    _request.is_recorded = True
     try:
         yield
     finally:
-        _request.is_made = _request.is_heard = False
+        _request.is_made = _request.is_recorded = False
         restore()
 
 
-def is_asked(count: int) -> bool:
-    """Returns whether to stop now; all processes ask together, with the same `count`.
+def is_stop_requested(count: int) -> bool:
+    """Returns whether any process was asked to stop; all must ask at the same `count`.
 
-    Args: count: of the times that this was asked, as several agree every few.
+    Args: count: of the calls; several processes agree at every AGREE_EVERY-th only.
     """
     agree_every = 1 if jax.process_count() == 1 else AGREE_EVERY
-    return count % agree_every == 0 and multihost.any_says(_request.is_made)
+    return count % agree_every == 0 and multihost.is_true_anywhere(_request.is_made)
 
 
-def leaving(items: Iterable[_Item]) -> Iterator[_Item]:
-    """`items`, until a loop that notes signals is asked to stop.
+def interruptible(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yields `items` until a request to stop is recorded.
 
-    Raises: Stopped: it is.
+    Raises: StopRequested.
     """
     for count, item in enumerate(items, start=1):
-        if _request.is_heard and is_asked(count):
-            raise Stopped
+        if _request.is_recorded and is_stop_requested(count):
+            raise StopRequested
         yield item

@@ -1,6 +1,6 @@
-"""What a process is set to before JAX starts: peers, memory, compiled programs.
+"""Settings of a process before JAX starts: peers, memory, cache of compiled programs.
 
-It changes how long things take, not any number that is computed.
+They change how long a computation takes, and none of its numbers.
 """
 
 import ctypes
@@ -16,27 +16,27 @@ import jax
 from gpt1_jax.config import DataConfig, MeshConfig
 from gpt1_jax.distributed import multihost
 
-# Of glibc's malloc.h; a library without mallopt, as musl or macOS's, is left alone.
+# From glibc's malloc.h. A C library without mallopt, such as musl, is left as it is.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _LARGEST_INT = 2**31 - 1
 _ALONE = MeshConfig(distributed="off")
 
 
 def prepare(cache_dir: str = DataConfig.cache_dir, mesh: MeshConfig = _ALONE) -> None:
-    """All of the below; every job and command that runs a model begins with it."""
+    """Applies all settings. Every job and command that runs a model calls it first."""
     keep_freed_memory()
     keep_compiled_programs(cache_dir)
     multihost.join(mesh)
 
 
 def keep_compiled_programs(cache_dir: str) -> None:
-    """Lets JAX look for compiled programs in `cache_dir`/compiled, and put them there.
+    """Sets `cache_dir`/compiled as JAX's cache of compiled programs.
 
-    Compiling is most of what a short run does. A directory that JAX was given already,
-    as by JAX_COMPILATION_CACHE_DIR, is left to it. Machines that share a home but not
-    their processor's instructions keep their programs apart.
+    Compiling is most of what a short run does. A directory that is already set, for
+    example by JAX_COMPILATION_CACHE_DIR, is kept. Machines that share a home directory
+    but have other processor instructions keep their programs apart.
     """
-    # JAX makes the attributes of its config as it starts.
+    # mypy does not see the attributes that JAX adds to its config when it starts.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         directory = Path(cache_dir).expanduser() / "compiled" / _processor()
         jax.config.update("jax_compilation_cache_dir", str(directory))
@@ -44,22 +44,22 @@ def keep_compiled_programs(cache_dir: str) -> None:
 
 
 def _processor() -> str:
-    """A name for the instructions that this machine's processor has."""
+    """Returns a name for the instruction set of this machine's processor."""
     facts = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(errors="replace").splitlines()
-        named = ("model name", "flags", "Features")  # as x86 and ARM call them
+        named = ("model name", "flags", "Features")  # on x86 and on ARM
         facts += "".join(sorted({line for line in lines if line.startswith(named)}))
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep freed buffers for its next step, if it has only a CPU.
+    """Makes glibc keep freed buffers for the next step, if there is only a CPU.
 
-    XLA allocates a step's buffers anew each time. By default glibc hands large ones
-    back to the system at once, and the next step takes a page fault for every 4 KB. One
-    arena without mmap keeps them. To be called before JAX starts its threads.
+    XLA allocates the buffers of each step again. By default glibc returns large ones to
+    the system at once, and the next step takes a page fault for every 4 KB. One arena
+    without mmap keeps them. It must be called before JAX starts its threads.
     """
     if _may_have_accelerator():
         return

@@ -1,1 +1,1 @@
-"""What a trained model is worth, and what it writes."""
+"""Measures of a trained model, and the file of its predictions."""

@@ -1,6 +1,6 @@
-"""Scores of all predictions of a split at once: pure functions of numpy arrays.
+"""Metrics of the predictions of a split, as pure functions of numpy arrays.
 
-Nothing here knows tasks, files or percent: a score lies in [0, 1] or [-1, 1].
+A score lies in [0, 1] or [-1, 1], never in percent. Tasks and files are elsewhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 def compute(
     names: Sequence[str], labels: np.ndarray, predictions: np.ndarray
 ) -> dict[str, float]:
-    """`{name: score}` of B predictions.
+    """Returns `{name: score}` for B predictions.
 
     accuracy  share of predictions equal to their label
     f1        2 p r / (p + r), precision and recall of class 1
@@ -19,12 +19,12 @@ def compute(
     pearson   linear correlation
     spearman  linear correlation of the ranks, ties sharing their mean rank
 
-    Where predictions or labels are constant, correlations are 0.0, never NaN; so is f1
-    without any 1. The f1 of a constant 1 is 2 q / (1 + q), q the share of class 1.
-    Args:    labels, predictions: (B,); class numbers (0 and 1 only for f1), or finite
+    If predictions or labels are constant, correlations are 0.0, never NaN; so is f1 if
+    no 1 occurs. Predicting 1 everywhere gives f1 = 2 q / (1 + q), q the share of 1.
+    Args:    labels, predictions: (B,); class indices (0 and 1 only for f1), or finite
              real numbers for pearson and spearman.
     Raises:  ValueError: an unknown name, no prediction, shapes that differ, a number
-             that is not finite, another class than 0 and 1 for f1.
+             that is not finite, or a class other than 0 and 1 for f1.
     """
     for name in names:
         if name not in _METRICS:
@@ -58,8 +58,8 @@ def _is_constant(values_B: np.ndarray) -> bool:
     return bool(np.all(values_B == values_B[0]))
 
 
-# scikit-learn and scipy are imported where they are used: that takes seconds, and most
-# commands need neither.
+# scikit-learn and scipy are imported inside functions: importing them takes seconds,
+# and most commands need neither.
 
 
 def _accuracy(labels_B: np.ndarray, predictions_B: np.ndarray) -> float:
@@ -98,10 +98,10 @@ def _spearman(labels_B: np.ndarray, predictions_B: np.ndarray) -> float:
 
 
 def _centred(values_B: np.ndarray) -> np.ndarray:
-    """`values_B`, not constant, with mean 0 and absolute maximum 1.
+    """Returns non-constant values shifted to mean 0 and scaled to absolute maximum 1.
 
-    A correlation is blind to both, but its sums are not: values that hardly differ
-    would lose digits.
+    Neither changes a correlation, but its sums would lose digits if values hardly
+    differ.
     """
     values_B = values_B.astype(np.float64)
     values_B = values_B - values_B.mean()

@@ -6,12 +6,16 @@ from typing import Any
 
 import jax
 
+from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.training.losses import LossFn, Sums
 from gpt1_jax.training.step import make_key
 
 
 def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
-    """(params, batch) -> {name: (sum, count)}, to be jitted; loss_fn uses no key."""
+    """Returns a function (params, batch) -> {name: (sum, count)}, not yet jitted.
+
+    Args: loss_fn: a loss without dropout; its key is ignored.
+    """
 
     def eval_step(params: Any, batch: Any) -> Sums:
         return loss_fn(params, batch, make_key(0))[1]
@@ -22,27 +26,19 @@ def make_eval_step(loss_fn: LossFn) -> Callable[[Any, Any], Sums]:
 def mean_metrics(
     eval_step: Callable[[Any, Any], Sums], params: Any, batches: Iterable[Any]
 ) -> dict[str, float]:
-    """Each metric's mean over all that `batches` count, summed in float64.
+    """Returns each metric's sum divided by its count over all batches, in float64.
 
     The next batch is prepared while the devices work on the one before.
     """
     totals: dict[str, list[float]] = {}
-    unread: Sums = {}
-
-    def add(sums: Sums) -> None:
+    for sums in pipelined(eval_step(params, batch) for batch in batches):
         for name, (total, count) in jax.device_get(sums).items():
             entry = totals.setdefault(name, [0.0, 0.0])
             entry[0] += float(total)
             entry[1] += float(count)
-
-    for batch in batches:
-        sums = eval_step(params, batch)
-        add(unread)
-        unread = sums
-    add(unread)
     return {name: total / count for name, (total, count) in totals.items()}
 
 
 def perplexity(nats_per_token: float) -> float:
-    """exp of the mean loss; infinite where a float can't hold it."""
+    """Returns exp of the mean loss, or infinity above the range of a float."""
     return math.inf if nats_per_token > 700 else math.exp(nats_per_token)

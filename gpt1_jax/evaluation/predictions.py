@@ -1,7 +1,7 @@
-"""What a fine-tuned model said about each example: a workdir's predictions/SPLIT.jsonl.
+"""The predictions of a fine-tuned model: predictions/SPLIT.jsonl in a workdir.
 
-One JSON object a line: index, label, prediction, probabilities. Nothing here scores
-them; evaluation.metrics does.
+Each line is a JSON object: index, label, prediction, probabilities. evaluation.metrics
+scores them.
 """
 
 import dataclasses
@@ -17,20 +17,22 @@ from gpt1_jax.files import write_atomically
 
 PREDICTIONS_DIR = "predictions"
 
-# The name of a class, a score, or the number of a choice.
+# The name of a class, a grade, or the index of a choice.
 Answer = str | float | int
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A row: one example and what the model makes of it."""
+    """The model's answer to one example.
 
-    # From 0, in the order of the split's file.
+    index: the example's place in the split's file, from 0.
+    label: None if the file has no labels.
+    probabilities: one per class or choice, in their order; () for regression.
+    """
+
     index: int
-    # None where the file has no labels.
     label: Answer | None
     prediction: Answer
-    # One per class or choice, in their order; () where the task regresses.
     probabilities: tuple[float, ...]
 
 
@@ -38,17 +40,16 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Prediction))
 
 
 def path_of(workdir: Path, split: str) -> Path:
-    """Where the predictions of `split` lie."""
+    """Returns the path of the predictions of `split`."""
     return workdir / PREDICTIONS_DIR / f"{split}.jsonl"
 
 
 def write(workdir: Path, split: str, predictions: Iterable[Prediction]) -> None:
-    """Replaces the predictions of `split`, in the order of their index.
+    """Replaces the predictions of `split`, sorted by index.
 
-    Floats are written with all their digits: `read` gives the same ones back.
-
-    Args:    predictions: in any order, of Python's own numbers or numpy's.
-    Raises:  ValueError: an index twice, a number that is not finite.
+    Floats are written with all digits, so that `read` returns equal ones.
+    Args:    predictions: in any order, with Python or numpy numbers.
+    Raises:  ValueError: an index occurs twice, or a number is not finite.
     """
     rows = [{name: getattr(row, name) for name in _FIELDS} for row in predictions]
     rows.sort(key=lambda row: row["index"])
@@ -56,21 +57,22 @@ def write(workdir: Path, split: str, predictions: Iterable[Prediction]) -> None:
         if before["index"] == after["index"]:
             raise ValueError(
                 f"two predictions of index {after['index']} in split {split!r}; one "
-                "an example; drop one"
+                "per example is allowed; drop one"
             )
     lines = [json.dumps(row, default=_plain, allow_nan=False) for row in rows]
     write_atomically(path_of(workdir, split), "".join(f"{line}\n" for line in lines))
 
 
 def _plain(value: Any) -> int | float:
-    """A numpy number as Python's own; a float32's value is kept exactly."""
+    """Returns a numpy number as a Python number of exactly the same value."""
     return value.item()
 
 
 def read(workdir: Path, split: str) -> list[Prediction]:
-    """The predictions of `split`, in the order of the file.
+    """Returns the predictions of `split`, in the order of the file.
 
-    Raises: NotFound: no such file. UserError: a line that is no prediction.
+    Raises: NotFound: there is no such file.
+            UserError: a line is not a prediction.
     """
     path = path_of(workdir, split)
     if not path.is_file():
@@ -88,7 +90,7 @@ def read(workdir: Path, split: str) -> list[Prediction]:
 
 
 def _parse(line: bytes, where: str) -> Prediction:
-    """The prediction that a line holds."""
+    """Returns the prediction in a line of a file."""
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -136,8 +138,8 @@ def _are_numbers(value: Any) -> bool:
 
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "index": (_is_index, "an int from 0"),
-    "label": (_is_label, "a class's name, a finite number or null"),
-    "prediction": (_is_answer, "a class's name or a finite number"),
-    "probabilities": (_are_numbers, "a list of finite numbers"),
+    "index": (_is_index, "an integer from 0 is expected"),
+    "label": (_is_label, "a class name, a finite number or null is expected"),
+    "prediction": (_is_answer, "a class name or a finite number is expected"),
+    "probabilities": (_are_numbers, "a list of finite numbers is expected"),
 }

@@ -1,8 +1,8 @@
-"""Tasks solved by a language model alone, through the likelihood of texts.
+"""Tasks solved without fine-tuning, from a language model's likelihood of texts.
 
-Radford et al. 2018, Sec. 5, "Zero-shot Behaviors". An example becomes
-candidates: texts to score, each after a given text. All else is a function of their
-log-probabilities. A text that exceeds the context is cut on the left.
+Radford et al. 2018, Sec. 5, "Zero-shot Behaviors". An example becomes candidates: texts
+to score, each after a given text. Scores, answers and metrics are functions of the
+candidates' log-probabilities. A text that exceeds the context is cut on the left.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Encode = Callable[[str], np.ndarray]
 
 
 class Candidate(NamedTuple):
-    """Given token ids, and the ids after them whose log-probabilities are scored."""
+    """Token ids to score, and the given ids before them."""
 
     given: np.ndarray
     scored: np.ndarray
@@ -29,17 +29,19 @@ class Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Heuristic:
-    """A task's zero-shot solution, and the scale that its score is shown on.
+    """A task's zero-shot solution, and the scale on which its score is shown.
 
     title: the task's name in reports.
-    is_threshold: the score of the only candidate is compared with a threshold that is
-    fitted on training data; else the candidate with the highest score is the answer.
-    is_mean: a score is the mean over tokens; else their sum, a word's probability.
-    chance: the score of guessing. reference: the score of the best earlier model in the
-    paper's tables (CoLA a single task's, RACE an ensemble), for DPR that of Peng et al.
-    2015; the paper does not state its own references.
-    paper_last: where the paper's Transformer ends on this scale, read off Figure 2,
-    right, to about 0.02; None: the paper does not have the task.
+    is_threshold: the score of the only candidate is compared with a threshold fitted on
+    training data. Otherwise the candidate with the highest score is the answer.
+    is_mean: a candidate's score is the mean of its tokens' log-probabilities, otherwise
+    their sum.
+    chance: the metric of random guessing.
+    reference: the metric of the best earlier model in the paper's tables (for CoLA
+    trained on that task alone, for RACE an ensemble); for DPR that of Peng et al. 2015.
+    The paper does not state which references it uses.
+    paper_last: the final value of the paper's Transformer on this scale, read off the
+    right panel of Figure 2 to about 0.02; None if the paper lacks the task.
     """
 
     task: str
@@ -53,35 +55,35 @@ class Heuristic:
     paper_last: float | None = None
 
     def normalised(self, score: float) -> float:
-        """0 for guessing, 1 for the reference: the y axis of Figure 2, right."""
+        """Returns 0 for chance, 1 for the reference: the y axis of Figure 2, right."""
         return (score - self.chance) / (self.reference - self.chance)
 
 
 def _cola(example: Example, encode: Encode) -> list[Candidate]:
-    """The sentence by itself; its first token has nothing before it and no score."""
+    """Scores the sentence alone; its first token has no context and no score."""
     ids = encode(example.parts[0])
     return [Candidate(ids[:1], ids[1:])]
 
 
 def _sst2(example: Example, encode: Encode) -> list[Candidate]:
-    """`negative` and `positive`, the classes' names, after the text and "very"."""
+    """Scores the class names `negative` and `positive` after the text and "very"."""
     given = encode(f"{example.parts[0]} very")
     return [Candidate(given, encode(word)) for word in ("negative", "positive")]
 
 
 def _race(example: Example, encode: Encode) -> list[Candidate]:
-    """Each answer, after the document and the question."""
+    """Scores each answer after the document and the question."""
     given = encode(f"{example.context}\n{example.question}")
     return [Candidate(given, encode(answer)) for answer in example.parts]
 
 
 def _dpr(example: Example, encode: Encode) -> list[Candidate]:
-    """The rest of the sentence, after each referent in the pronoun's place."""
+    """Scores the rest of the sentence with each referent in the pronoun's place."""
     found = re.search(rf"\b{re.escape(example.question)}\b", example.context)
     if not found:
         raise UserError(
-            f"{example.context!r} has no {example.question!r}; the pronoun is expected "
-            "there as a word; correct the file"
+            f"{example.context!r} does not contain {example.question!r}; the pronoun "
+            "is expected as a word of the sentence; correct the file"
         )
     before, after = example.context[: found.start()], example.context[found.end() :]
     return [
@@ -96,7 +98,7 @@ def _earlier(task: str, metric: str) -> float:
     return percent / 100
 
 
-# A new heuristic is one row here; the job and the report read it.
+# To add a heuristic, add a row; the job and the report read this table.
 HEURISTICS = (
     Heuristic(
         task="sst2",
@@ -165,15 +167,15 @@ def scores(
     score: Callable[[list[np.ndarray]], list[np.ndarray]],
     context_length: int,
 ) -> np.ndarray:
-    """Returns the score of each candidate of each example: score_BC.
+    """Returns score_BC, the score of each candidate of each example.
 
-    Args: score: from texts' ids to log-probabilities of all ids but the first; see
-          inference.scoring.score.
+    Args: score: a function from texts of ids to the log-probabilities of all ids but
+          the first; see inference.scoring.score.
     """
     texts, counts = [], []
     for given, scored in (candidate for row in candidates for candidate in row):
-        room = max(0, context_length - len(scored))
-        texts.append(np.concatenate([given[max(0, len(given) - room) :], scored]))
+        num_given = max(0, context_length - len(scored))
+        texts.append(np.concatenate([given[max(0, len(given) - num_given) :], scored]))
         counts.append(len(scored))
     fold = np.mean if heuristic.is_mean else np.sum
     found = [
@@ -185,7 +187,7 @@ def scores(
 
 
 def describe(candidates: Sequence[Sequence[Candidate]], context_length: int) -> str:
-    """Returns how many texts are cut or have nothing to score, in words; "" if none."""
+    """Returns a phrase that counts cut texts and those with nothing to score, or ""."""
     every = [candidate for row in candidates for candidate in row]
     cut = sum(len(given) + len(scored) > context_length for given, scored in every)
     empty = sum(not len(scored) for _, scored in every)
@@ -195,7 +197,7 @@ def describe(candidates: Sequence[Sequence[Candidate]], context_length: int) -> 
 
 
 def answers(heuristic: Heuristic, score_BC: np.ndarray, threshold: float) -> np.ndarray:
-    """Returns the class or the number of each example's answer: value_B."""
+    """Returns value_B, the index of each example's class or answer."""
     if heuristic.is_threshold:
         return (score_BC[:, 0] > threshold).astype(np.int64)
     return score_BC.argmax(axis=1)
@@ -204,13 +206,13 @@ def answers(heuristic: Heuristic, score_BC: np.ndarray, threshold: float) -> np.
 def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
     """Returns the threshold for class 1 with the best Matthews correlation.
 
-    It lies halfway between two scores; of equally good ones it is the lowest. It must
-    be fitted on training data only.
+    It lies halfway between two scores, and is the lowest of equally good ones. Fit it
+    on training data only.
     """
     order = np.argsort(score_B, kind="stable")
     score_B, is_one_B = score_B[order], np.asarray(list(labels_B))[order] == 1
     total, ones = len(score_B), int(is_one_B.sum())
-    # Above the cut after the first k scores: ones and others that are called 1.
+    # Cut k calls the first k examples 0 and the rest 1.
     below_ones = np.cumsum(is_one_B)[:-1]
     below = np.arange(1, total)
     true_1, false_1 = ones - below_ones, (total - below) - (ones - below_ones)
@@ -219,7 +221,7 @@ def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
     scale = np.sqrt(1.0 * called_1 * called_0 * ones * (total - ones))
     covariance = 1.0 * true_1 * true_0 - 1.0 * false_1 * below_ones
     gain = covariance / np.maximum(scale, 1e-9)
-    # No cut lies between equal scores.
+    # There is no cut between equal scores.
     gain = np.where(score_B[1:] > score_B[:-1], gain, -np.inf)
     if not len(gain) or not np.isfinite(gain).any():
         return float(score_B[0]) if total else 0.0
@@ -230,6 +232,6 @@ def best_threshold(score_B: np.ndarray, labels_B: Iterable[int]) -> float:
 def evaluate(
     heuristic: Heuristic, score_BC: np.ndarray, labels_B: np.ndarray, threshold: float
 ) -> float:
-    """Returns the task's metric of the answers."""
+    """Returns the heuristic's metric of its answers."""
     values_B = answers(heuristic, score_BC, threshold)
     return metrics.compute([heuristic.metric], labels_B, values_B)[heuristic.metric]

@@ -1,4 +1,4 @@
-"""A model with a task's head: building it, loading it, and predicting with it."""
+"""A backbone with a task's head: how to build it, load it and predict with it."""
 
 import dataclasses
 import functools
@@ -43,7 +43,7 @@ class TaskModel:
 
     @property
     def target(self) -> str:
-        """What the head is trained on, see training.losses.target_loss."""
+        """The target of the head's loss; see training.losses.target_loss."""
         is_graded = not self.task.classes and not self.is_choice
         return self.config.task.graded_target if is_graded else "softmax"
 
@@ -53,7 +53,7 @@ class TaskModel:
 
     @property
     def objective(self) -> TaskObjective:
-        """The objective of its fine-tuning."""
+        """The objective of fine-tuning on the task."""
         return TaskObjective(
             self.target,
             self.is_choice,
@@ -63,7 +63,7 @@ class TaskModel:
 
     @functools.cached_property
     def model(self) -> Backbone:
-        """The backbone, with rows for the specials after the vocabulary."""
+        """The backbone; its token table has rows for specials after the vocabulary."""
         return backbone.make(
             mesh.resolve_dtype(self.config.model),
             self.tokenizer.vocab_size + NUM_SPECIALS,
@@ -71,7 +71,7 @@ class TaskModel:
         )
 
     def init_params(self, key: jax.Array) -> Any:
-        """Fresh parameters of backbone and head."""
+        """Returns fresh parameters of backbone and head."""
         backbone_key, head_key = jax.random.split(key)
         num_outputs = {"softmax": len(self.task.classes) or 1, "soft6": 6, "mse": 1}
         head = heads.init_head(
@@ -80,7 +80,7 @@ class TaskModel:
         return backbone.init_params(self.model, backbone_key) | {"head": head}
 
     def records(self, examples: Iterable[Example]) -> Records:
-        """The sequences of `examples`; see records.make_records."""
+        """Returns the records of `examples`; see records.make_records."""
         layout = records_lib.make_layout(
             self.tokenizer.vocab_size, self.config.model.context_length
         )
@@ -91,9 +91,10 @@ class TaskModel:
     def load_records(
         self, data: TaskData, split: str, *, must_have_labels: bool
     ) -> Records:
-        """The records of a split on disk, after a word about what is there.
+        """Returns the records of a split on disk, and prints notes on it and its size.
 
-        Raises: UserError, NotFound: as TaskData.load; an example has no label.
+        Raises: UserError, NotFound: see TaskData.load; or an example has no label
+                though must_have_labels is true.
         """
         loaded = data.load(self.task, split)
         for note in loaded.notes:
@@ -113,8 +114,8 @@ class TaskModel:
         if unlabelled:
             raise UserError(
                 f"split {split} of {self.task.name}: {unlabelled:,} of "
-                f"{len(loaded.examples):,} examples have no label; all must, to be "
-                "learnt or scored; use a labelled split or the official file"
+                f"{len(loaded.examples):,} examples have no label; training and "
+                "scoring need all labels; use a labelled split or the official file"
             )
 
     @functools.cached_property
@@ -128,7 +129,7 @@ class TaskModel:
         )
 
     def answers(self, params: Any, records: Records) -> task_logits.Answers:
-        """The answers to `records`, in order."""
+        """Returns the model's answers to `records`, in order."""
         buckets = batches.eval_buckets(self.config.model.context_length)
         with terminal.progress("evaluating", len(records), unit="examples") as bar:
             logits_RC = self.batched_logits.logits(
@@ -139,25 +140,25 @@ class TaskModel:
     def scores(
         self, records: Mapping[str, Records], answers: Mapping[str, task_logits.Answers]
     ) -> dict[str, float]:
-        """The task's metrics on all sets together, and of each where there are several.
+        """Returns the task's metrics on all sets together, and on each if several.
 
-        Args: records, answers: by what stands before a set's metrics, as `matched`.
+        Args: records, answers: by the prefix of a set's metrics, such as `matched`.
         """
         names = self.task.metrics
         labels_R = np.concatenate([found.labels_R for found in records.values()])
-        values_R = np.concatenate([answers[infix].values_R for infix in records])
+        values_R = np.concatenate([answers[prefix].values_R for prefix in records])
         scores = metrics.compute(names, labels_R, values_R)
-        for infix in records if len(records) > 1 else ():
-            own = metrics.compute(
-                names, records[infix].labels_R, answers[infix].values_R
+        for prefix in records if len(records) > 1 else ():
+            found = metrics.compute(
+                names, records[prefix].labels_R, answers[prefix].values_R
             )
-            scores |= {f"{infix}/{name}": score for name, score in own.items()}
+            scores |= {f"{prefix}/{name}": score for name, score in found.items()}
         return scores
 
     def predictions(
         self, records: Records, answers: task_logits.Answers
     ) -> list[Prediction]:
-        """A row of predictions/SPLIT.jsonl for each record."""
+        """Returns a row of predictions/SPLIT.jsonl for each record."""
         return [
             Prediction(
                 index,
@@ -171,7 +172,7 @@ class TaskModel:
         ]
 
     def _named(self, value: float) -> Answer:
-        """A class's name, the number of a choice, or the grade itself."""
+        """Returns the name of a class, the index of a choice, or a grade as it is."""
         if self.target != "softmax":
             return float(value)
         return self.task.classes[int(value)] if self.task.classes else int(value)
@@ -179,7 +180,7 @@ class TaskModel:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Classifier:
-    """A fine-tuned model: the task's model and its parameters at `step`."""
+    """A fine-tuned model, with the parameters of training step `step`."""
 
     task_model: TaskModel
     params: Any
@@ -202,7 +203,9 @@ class Classifier:
             return []
         records = self.task_model.records(examples)
         if records.num_truncated:
-            terminal.warn(f"{records.num_truncated:,} texts did not fit and were cut")
+            terminal.warn(
+                f"{records.num_truncated:,} texts exceed the context and were cut"
+            )
         answers = self.task_model.answers(self.params, records)
         return self.task_model.predictions(records, answers)
 
@@ -239,23 +242,22 @@ def _make_example(task: Task, row: Row, number: int) -> Example:
             f"{wanted if names else 'Examples only'}; change the row"
         )
     example = columns.example(dict(zip(names, texts, strict=True)), "", Counter())
-    assert example  # only an absent label makes none
+    assert example  # it is None only for a missing label
     return example
 
 
 def load(path: str | Path) -> Classifier:
     """Returns the fine-tuned model in a workdir (its best step) or a checkpoints/STEP.
 
-    Raises: UserError, NotFound: no run there, or one that was not fine-tuned.
+    Raises: UserError, NotFound: there is no run, or it was not fine-tuned.
     """
-    mesh.resolve_dtype(model_store.read_config(path).model)
     found = model_store.restore(path)
     if "head" not in found.params or not found.config.task.name:
         raise UserError(
-            f"{path} holds no model that was fine-tuned here; its job is "
-            f"{found.config.job}; name the workdir of a run of experiments/finetune.py"
+            f"{path} holds no fine-tuned model; its job is {found.config.job}; name "
+            "the workdir of a run of experiments/finetune.py"
         )
-    assert found.tokenizer  # restore needs one
+    assert found.tokenizer  # restore requires one
     task = registry.load(found.config.task.name, model_store.workdir_of(path))
     task_model = TaskModel(found.config, task, found.tokenizer)
     return Classifier(task_model, found.params, found.step)

@@ -1,11 +1,11 @@
-"""Generation: prompts are read once, then tokens are drawn one by one from a cache.
+"""Generation: prompts fill a cache once, then tokens are drawn one by one.
 
-The loop over tokens runs on the device, a fixed number of tokens at a time: text can be
-shown while it grows, and few shapes are compiled.
+The loop over tokens runs on the device, a fixed number of tokens at a time. So text can
+be shown while it grows, and few shapes are compiled.
 """
 
 import concurrent.futures
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt1_jax.distributed import mesh
+from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.errors import UserError
 from gpt1_jax.inference.shapes import round_up
-from gpt1_jax.models import backbone
+from gpt1_jax.models import backbone, heads
 from gpt1_jax.training.step import make_key
 
 # How many tokens are drawn before the host reads them.
@@ -92,9 +93,9 @@ class _Shape(NamedTuple):
 
     num_prompts: int
     length: int
-    room: int
+    cache_length: int
     is_greedy: bool
-    keeps_all: bool
+    keeps_all: bool  # neither top_k nor top_p excludes a token
 
 
 class Decoder:
@@ -112,18 +113,17 @@ class Decoder:
         return backbone.apply(self._model, params, method, *arguments)
 
     def _read_prompts(
-        self, params: Any, tokens_NL: jax.Array, lengths_N: jax.Array, room: int
+        self, params: Any, tokens_NL: jax.Array, lengths_N: jax.Array, cache_length: int
     ) -> tuple[Any, jax.Array]:
         """Returns the cache of prompts, padded on the right, and the next logits_NV."""
         N = len(tokens_NL)
-        memory = self._apply(params, "init_cache", N, room)
+        cache = self._apply(params, "init_cache", N, cache_length)
         start_N = jnp.zeros(N, jnp.int32)
-        h_NLD, memory = self._apply(
-            params, "decode_step", tokens_NL, memory, start_N, lengths_N
+        h_NLD, cache = self._apply(
+            params, "decode_step", tokens_NL, cache, start_N, lengths_N
         )
-        last_N11 = (lengths_N - 1)[:, None, None]
-        h_N1D = jnp.take_along_axis(h_NLD, last_N11, axis=1)
-        return memory, self._apply(params, "lm_logits", h_N1D)[:, 0]
+        h_N1D = heads.gather_last_token(h_NLD, lengths_N[:, None])
+        return cache, self._apply(params, "lm_logits", h_N1D)[:, 0]
 
     def _draw_tokens(
         self,
@@ -147,20 +147,20 @@ class Decoder:
         def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
             if is_greedy:
                 return logits_NV.argmax(-1)
-            own = jax.random.fold_in(key, number)
+            token_key = jax.random.fold_in(key, number)
             if keeps_all:
                 scaled_NV = _scaled(logits_NV, temperature)
-                return jax.random.categorical(own, scaled_NV)
-            return sample(logits_NV, own, temperature, top_k, top_p)
+                return jax.random.categorical(token_key, scaled_NV)
+            return sample(logits_NV, token_key, temperature, top_k, top_p)
 
         def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
-            memory, logits_NV = carried
+            cache, logits_NV = carried
             token_N = draw(logits_NV, number).astype(jnp.int32)
-            h_N1D, memory = self._apply(
-                params, "decode_step", token_N[:, None], memory, lengths_N + number
+            h_N1D, cache = self._apply(
+                params, "decode_step", token_N[:, None], cache, lengths_N + number
             )
             logits_NV = self._apply(params, "lm_logits", h_N1D)[:, 0]
-            return (memory, logits_NV), token_N
+            return (cache, logits_NV), token_N
 
         carried, tokens_TN = jax.lax.scan(
             step, carried, done + jnp.arange(_TOKENS_AT_ONCE)
@@ -191,55 +191,53 @@ class Decoder:
         shape = _Shape(
             num_prompts=len(prompts),
             length=round_up(int(starts_N.max()), self._context_length),
-            room=round_up(int((starts_N + wanted_N).max()), self._context_length),
+            cache_length=round_up(
+                int((starts_N + wanted_N).max()), self._context_length
+            ),
             is_greedy=bool(np.float32(sampling.temperature) == 0),
             keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
         )
         tokens_NL = np.zeros((shape.num_prompts, shape.length), np.int32)
         for row, prompt in enumerate(prompts):
             tokens_NL[row, : len(prompt)] = prompt
-        one = jax.tree.leaves(params)[0]
-        case = shape, one.dtype, getattr(one, "sharding", None)
+        leaf = jax.tree.leaves(params)[0]
+        case = shape, leaf.dtype, getattr(leaf, "sharding", None)
         if case not in self._compiled:
             self._compiled[case] = self._compile(params, shape)
         read, draw = self._compiled[case]
-        carried = read(params, tokens_NL, starts_N)
         numbers = sampling.as_arrays()
-        found: list[np.ndarray] = []
 
-        def read_back(tokens_NT: jax.Array) -> None:
+        def dispatch() -> Iterator[jax.Array]:
+            carried = read(params, tokens_NL, starts_N)
+            for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
+                carried, tokens_NT = draw(
+                    params, carried, starts_N, np.int32(done), numbers
+                )
+                yield tokens_NT
+
+        found: list[np.ndarray] = []
+        for tokens_NT in pipelined(dispatch()):
             left_N = wanted_N - len(found) * _TOKENS_AT_ONCE
             found.append(np.asarray(tokens_NT))
             on_tokens(
                 [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
             )
-
-        # The devices draw the next tokens while the host reads the last ones.
-        unread: list[jax.Array] = []
-        for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
-            carried, tokens_NT = draw(
-                params, carried, starts_N, np.int32(done), numbers
-            )
-            for before in unread:
-                read_back(before)
-            unread = [tokens_NT]
-        read_back(*unread)
         whole_NT = np.concatenate(found, axis=1)
         return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
 
-    def _compile(self, params: Any, shape: "_Shape") -> tuple[Callable, Callable]:
-        """Compiles the reading of prompts and the drawing of tokens in parallel."""
-        N, everywhere = shape.num_prompts, mesh.replicated_sharding_of(params)
+    def _compile(self, params: Any, shape: _Shape) -> tuple[Callable, Callable]:
+        """Returns _read_prompts and _draw_tokens, compiled in parallel."""
+        N, replicated = shape.num_prompts, mesh.replicated_sharding_of(params)
         tokens_NL = jax.ShapeDtypeStruct((N, shape.length), jnp.int32)
         lengths_N = jax.ShapeDtypeStruct((N,), jnp.int32)
         read = jax.jit(
-            self._read_prompts, static_argnums=3, out_shardings=everywhere
-        ).lower(params, tokens_NL, lengths_N, shape.room)
+            self._read_prompts, static_argnums=3, out_shardings=replicated
+        ).lower(params, tokens_NL, lengths_N, shape.cache_length)
         draw = jax.jit(
             self._draw_tokens,
             donate_argnums=1,
             static_argnames=("is_greedy", "keeps_all"),
-            out_shardings=everywhere,
+            out_shardings=replicated,
         ).lower(
             params,
             read.out_info,
@@ -260,7 +258,8 @@ def _check(
         if not 1 <= len(prompt) < context_length:
             raise UserError(
                 f"prompt {number} has {len(prompt)} tokens; from 1 to "
-                f"{context_length - 1}, one less than the context; shorten or fill it"
+                f"{context_length - 1} are allowed, one less than the context; change "
+                "its length"
             )
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens={max_new_tokens}; at least 1; change it")

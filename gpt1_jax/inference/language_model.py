@@ -22,7 +22,7 @@ from gpt1_jax.workdirs import model_store
 
 
 class Score(TypedDict):
-    """A scored text: ids, and log-probabilities (nats) of all ids but the first."""
+    """A text, its token ids, and the log-probabilities (nats) of all but the first."""
 
     text: str
     tokens: list[int]
@@ -31,7 +31,7 @@ class Score(TypedDict):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LanguageModel:
-    """A model's parameters and tokenizer, and the config of the run that made it."""
+    """A trained model with its parameters, tokenizer and the config of its run."""
 
     config: RunConfig
     model: Backbone
@@ -83,13 +83,13 @@ class LanguageModel:
         return jax.jit(mean_state)
 
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:
-        """Returns logits_NLV over the next token; rows are padded on the right."""
+        """Returns logits_NLV over the next token; pad rows on the right."""
         return self._jitted_logits(self.params, np.asarray(tokens_NL, np.int32))
 
     def hidden_states(self, tokens_NL: np.ndarray) -> jax.Array:
-        """Returns the embeddings' output and each layer's: (num_layers + 1, N, L, D).
+        """Returns the embeddings and each layer's output: (num_layers + 1, N, L, D).
 
-        Rows are padded on the right. An LSTM has one layer.
+        Pad rows on the right. An LSTM has one layer.
         """
         return self._jitted_hidden_states(self.params, np.asarray(tokens_NL, np.int32))
 
@@ -105,7 +105,8 @@ class LanguageModel:
             if not 1 <= len(tokens) <= context_length:
                 raise UserError(
                     f"text {number} has {len(tokens)} tokens; from 1 to "
-                    f"{context_length}, the context length; shorten or split it"
+                    f"{context_length} are allowed, the context length; shorten or "
+                    "split it"
                 )
         embeddings_ND = np.zeros((len(ids), self.config.model.width), np.float32)
         for index, tokens_NL in scoring.padded_batches(ids, context_length):
@@ -147,24 +148,22 @@ class LanguageModel:
     ) -> list[str]:
         """Returns what `generate` does, for prompts given as token ids.
 
-        A text starts with a space where its first token starts a word.
+        A continuation starts with a space if its first token starts a word.
         """
-        growing = [_Continuation(self.tokenizer, prompt) for prompt in prompts]
+        continuations = [_Continuation(self.tokenizer, prompt) for prompt in prompts]
 
-        def tell(new: list[np.ndarray]) -> None:
-            for number, (continuation, ids) in enumerate(
-                zip(growing, new, strict=True)
-            ):
-                if piece := continuation.add(ids):
+        def on_tokens(new_ids: list[np.ndarray]) -> None:
+            for number, ids in enumerate(new_ids):
+                if piece := continuations[number].add(ids):
                     on_text(number, piece)
 
         self._decoder.generate(
-            self.params, prompts, max_new_tokens, decode.Sampling(**sampling), tell
+            self.params, prompts, max_new_tokens, decode.Sampling(**sampling), on_tokens
         )
-        for number, continuation in enumerate(growing):
+        for number, continuation in enumerate(continuations):
             if piece := continuation.rest():
                 on_text(number, piece)
-        return [continuation.text for continuation in growing]
+        return [continuation.text for continuation in continuations]
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Returns each text's token ids and their log-probabilities in nats."""
@@ -185,7 +184,8 @@ class LanguageModel:
 def _refuse_string(method: str, texts: Sequence[str]) -> None:
     if isinstance(texts, str):
         raise UserError(
-            f"{method} was given a string; a list of texts is expected; put it into one"
+            f"{method} was given a string; a list of texts is expected; put the string "
+            "into a list"
         )
 
 
@@ -195,32 +195,33 @@ class _Continuation:
     def __init__(self, tokenizer: tokenizers.Tokenizer, prompt: np.ndarray):
         self._tokenizer, self._ids = tokenizer, prompt.tolist()
         self._before = tokenizer.decode(self._ids)
-        self._num_told = 0
+        self._num_returned = 0
         self.text = ""
 
     def add(self, ids: np.ndarray) -> str:
         """Adds `ids` and returns the new text that later ids cannot change."""
         self._ids += ids.tolist()
         whole = self._tokenizer.decode(self._ids)
-        self.text = whole[_num_equal(self._before, whole) :]
+        self.text = whole[_common_prefix_length(self._before, whole) :]
         # The last character may lack bytes that come with the next tokens.
-        return self._tell(self.text.rstrip("\ufffd"))
+        return self._new_part(self.text.rstrip("\ufffd"))
 
     def rest(self) -> str:
         """Returns the text that `add` held back."""
-        return self._tell(self.text)
+        return self._new_part(self.text)
 
-    def _tell(self, known: str) -> str:
-        piece = known[self._num_told :]
-        self._num_told += len(piece)
+    def _new_part(self, text: str) -> str:
+        """Returns the part of `text` that was not returned before."""
+        piece = text[self._num_returned :]
+        self._num_returned += len(piece)
         return piece
 
 
-def _num_equal(one: str, other: str) -> int:
-    """Returns the length of two texts' common beginning.
+def _common_prefix_length(one: str, other: str) -> int:
+    """Returns the length of the longest common prefix of two texts.
 
-    A prompt may end within a character of several tokens; its text is then not the
-    beginning of the continued text.
+    A prompt may end in the middle of a character that takes several tokens. Its text is
+    then not a prefix of the continued text.
     """
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
@@ -231,24 +232,17 @@ def load(
 ) -> LanguageModel:
     """Returns the language model in a workdir, or in one of its checkpoints/STEP.
 
-    In a workdir it is the best step if the job keeps one, else the newest.
+    A workdir gives its best step if its job keeps one, else its newest.
     Args:   compute_dtype, attention: replace the run's settings; see
             config.ModelConfig.
     Raises: UserError, NotFound: as model_store.restore.
     """
-    cfg = model_store.read_config(path).model
-    if compute_dtype:
-        cfg = dataclasses.replace(cfg, compute_dtype=compute_dtype)
-    if attention:
-        cfg = dataclasses.replace(cfg, attention=attention)
-    # Before the parameters are read: without 64-bit mode float64 would be rounded.
-    cfg = mesh.resolve_dtype(cfg)
-    found = model_store.restore(path)
+    found = model_store.restore(path, compute_dtype=compute_dtype, attention=attention)
     tokenizer = found.tokenizer
-    assert tokenizer  # restore needs one
+    assert tokenizer  # restore requires one
     vocab_size = tokenizer.vocab_size
     embed = found.params["embed"]
     params = heads.backbone_of(found.params)
     params["embed"] = embed | {"token": embed["token"][:vocab_size]}
-    model = backbone.make(cfg, vocab_size)
+    model = backbone.make(found.model, vocab_size)
     return LanguageModel(found.config, model, params, tokenizer, found.step)

@@ -7,17 +7,18 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.inference.shapes import round_up
 from gpt1_jax.models import backbone, heads
 
-# Tokens, padding among them, that are computed at once.
+# Tokens in a batch, padding included.
 _TOKENS_AT_ONCE = 8192
 
 
 def make_token_logp(
     model: nn.Module, chunk_elements: int = 1 << 22
 ) -> Callable[[Any, np.ndarray], jax.Array]:
-    """Returns a jitted (params, tokens_NL) -> logp_NL of all but the first tokens.
+    """Returns a jitted (params, tokens_NL) -> logp of each token but a row's first.
 
     Args: chunk_elements: about how many logits to hold at once; see models.heads.
     """
@@ -33,7 +34,7 @@ def make_token_logp(
 
 
 class _Window(NamedTuple):
-    """Tokens start .. end of a text; those from `scored` on are scored in it."""
+    """The tokens start .. end of a text; those from `scored` on are scored."""
 
     text: int
     start: int
@@ -56,11 +57,13 @@ def score(
     windows = list(_windows([len(tokens) for tokens in texts], context_length))
     logps = [np.zeros(max(0, len(tokens) - 1), np.float32) for tokens in texts]
     pieces = [texts[window.text][window.start : window.end] for window in windows]
-    for indices, tokens_NL in padded_batches(pieces, context_length):
-        logp_NL = np.asarray(token_logp(params, tokens_NL))
-        for logp_L, index in zip(logp_NL, indices, strict=False):
+    for indices, logp_NL in pipelined(
+        (indices, token_logp(params, tokens_NL))
+        for indices, tokens_NL in padded_batches(pieces, context_length)
+    ):
+        for logp_L, index in zip(np.asarray(logp_NL), indices, strict=False):
             text, start, end, scored = windows[index]
-            # logp_L[i] is about the token at start + i + 1.
+            # logp_L[i] belongs to the token at start + i + 1.
             logps[text][scored - 1 : end - 1] = logp_L[
                 scored - start - 1 : end - start - 1
             ]
@@ -70,10 +73,11 @@ def score(
 def padded_batches(
     texts: Sequence[np.ndarray], context_length: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Yields all texts in batches of few shapes: their indices and tokens_NL.
+    """Yields batches of few shapes: the indices of their texts, and tokens_NL.
 
-    The longest texts come first. Padding, also whole rows of it, is 0.
-    Args: texts: token ids, each at most the context length.
+    The longest texts come first. Rows are padded on the right with 0, and batches with
+    rows of 0.
+    Args: texts: token ids of each text, at most context_length.
     """
     groups: dict[int, list[int]] = {}
     for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):

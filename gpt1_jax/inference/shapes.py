@@ -1,4 +1,4 @@
-"""Shapes of compiled programs: sizes are rounded, so that few shapes are compiled."""
+"""Sizes rounded up, so that few shapes are compiled."""
 
 
 def round_up(size: int, largest: int) -> int:

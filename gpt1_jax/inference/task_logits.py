@@ -1,4 +1,4 @@
-"""What a fine-tuned model makes of the records of a split: logits, then answers."""
+"""The logits of a fine-tuned model for the records of a split, and their answers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,23 +11,24 @@ from gpt1_jax.data.tasks.batches import TaskBatch
 from gpt1_jax.data.tasks.records import Records
 from gpt1_jax.distributed import mesh as mesh_lib
 from gpt1_jax.distributed import preemption
+from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.models import backbone, heads
 from gpt1_jax.models.backbone import Backbone
 
-# Rows computed at once on a device, see mesh.jit_over_rows.
+# Rows that a device computes at once; see mesh.jit_over_rows.
 ROWS_AT_ONCE = 16
 
 
 def make_logits_fn(
     model: Backbone, *, is_choice: bool
 ) -> Callable[[Any, TaskBatch], jax.Array]:
-    """(params, batch) -> logits_BC, without dropout."""
+    """Returns a function (params, batch) -> logits_BC, without dropout."""
 
     def logits_fn(params: dict, batch: TaskBatch) -> jax.Array:
         B, A, L = batch.tokens_BAL.shape
         tokens_NL = batch.tokens_BAL.reshape(B * A, L)
-        own = heads.backbone_of(params)
-        h_NLD = backbone.apply(model, own, "encode", tokens_NL)
+        backbone_params = heads.backbone_of(params)
+        h_NLD = backbone.apply(model, backbone_params, "encode", tokens_NL)
         h_BAD = heads.gather_last_token(h_NLD, batch.lengths_BA)
         return heads.task_logits(params["head"], h_BAD, is_choice=is_choice)
 
@@ -35,7 +36,7 @@ def make_logits_fn(
 
 
 class TaskLogits:
-    """Logits of all records of a split, the same bits for any batch size."""
+    """The compiled logits function of a model, bit-equal for any batch size."""
 
     def __init__(
         self,
@@ -59,44 +60,48 @@ class TaskLogits:
         buckets: tuple[int, ...],
         advance: Callable[[int], None] = lambda num_records: None,
     ) -> np.ndarray:
-        """logits_RC, in the order of `records`.
+        """Returns logits_RC, in the order of `records`.
 
-        Args: buckets: lengths to pad to; advance: told of records when they are done.
+        Args: buckets: the lengths to pad to.
+              advance: called with the number of records after each batch.
         """
         lengths_R = records.lengths_RA.max(axis=1)
         rows = mesh_lib.local_rows(self._batch_size)
-        found: list[np.ndarray] = [np.zeros(0)] * len(records)
-        unread: tuple[Any, Any] = ((), ())
 
-        def read(index_B: Any, logits_BC: Any) -> None:
-            for index, logits_C in zip(index_B, np.asarray(logits_BC), strict=False):
-                found[index] = logits_C
-            advance(len(index_B))
-
-        # A batch is prepared while the devices work on the one before.
-        all_indices = batches.eval_indices(lengths_R, buckets, self._batch_size)
-        for index_B in preemption.leaving(all_indices):
+        def dispatch(index_B: np.ndarray) -> tuple[np.ndarray, jax.Array]:
             batch = batches.make_batch(
                 records, index_B, buckets, batch_size=self._batch_size, rows=rows
             )
-            logits_BC = self._logits(params, mesh_lib.shard_rows(batch, self._mesh))
-            read(*unread)
-            unread = (index_B, logits_BC)
-        read(*unread)
+            sharded = mesh_lib.shard_rows(batch, self._mesh)
+            return index_B, self._logits(params, sharded)
+
+        found: list[np.ndarray] = [np.zeros(0)] * len(records)
+        all_indices = batches.eval_indices(lengths_R, buckets, self._batch_size)
+        for index_B, logits_BC in pipelined(
+            map(dispatch, preemption.interruptible(all_indices))
+        ):
+            # The last batch of a length has rows of padding after its records.
+            for index, logits_C in zip(index_B, np.asarray(logits_BC), strict=False):
+                found[index] = logits_C
+            advance(len(index_B))
         return np.stack(found).astype(np.float64)
 
 
 class Answers(NamedTuple):
-    """values_R: a class, a choice or a grade. probabilities_RC: C = 0 for mse."""
+    """The answer to each record, and its probabilities.
+
+    values_R: the index of a class or a choice, or a grade.
+    probabilities_RC: without columns (C = 0) for the target mse.
+    """
 
     values_R: np.ndarray
     probabilities_RC: np.ndarray
 
 
 def answers(target: str, logits_RC: np.ndarray) -> Answers:
-    """What logits mean: the likeliest class; of soft6 the expected grade.
+    """Returns the likeliest class of each record, or its expected grade for soft6.
 
-    Args: target: as training.losses.target_loss takes it.
+    Args: target: see training.losses.target_loss.
     """
     if target == "mse":
         return Answers(logits_RC[:, 0], np.zeros((len(logits_RC), 0)))

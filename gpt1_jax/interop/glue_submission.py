@@ -1,6 +1,6 @@
-"""The zip that gluebenchmark.com scores: one table of labels for each test set.
+"""The zip file that gluebenchmark.com scores: a table of labels per test set.
 
-All rules of GLUE are here. Workdirs are left to gpt1_jax.submit.
+All rules of GLUE are here. gpt1_jax.submit finds the predictions in workdirs.
 """
 
 import dataclasses
@@ -21,18 +21,20 @@ from gpt1_jax.files import write_bytes_atomically
 
 @dataclasses.dataclass(frozen=True)
 class GlueFile:
-    """A file of the zip: the source of its rows and their allowed labels."""
+    """A file of the zip: the source of its rows, and their allowed labels.
+
+    task, split: the task in data.tasks and the split that the file answers.
+    labels: () for scores, as in STS-B.
+    """
 
     name: str
-    # The row of data.tasks and its split that the file answers.
     task: str
     split: str
-    # (): a score, as in STS-B.
     labels: tuple[str, ...]
 
     @property
     def predicted_by(self) -> str:
-        """The task whose model predicts it: its own, or MNLI for AX."""
+        """The task whose model predicts the file: MNLI for AX, else its own."""
         return TASKS[self.task].predicted_by or self.task
 
     @property
@@ -50,7 +52,7 @@ _BINARY = ("0", "1")
 _RTE = ("entailment", "not_entailment")
 _MNLI = ("entailment", "neutral", "contradiction")
 
-# Names and labels: gluebenchmark.com/faq; an index restarts at 0 in every file.
+# Source of names and labels: gluebenchmark.com/faq.
 FILES = {
     file.name: file
     for file in (
@@ -72,7 +74,7 @@ MODELS = tuple(dict.fromkeys(file.predicted_by for file in FILES.values()))
 
 _HEADER = "index\tprediction"
 _SCORE = re.compile(r"[0-9]+(\.[0-9]+)?")
-# The exceptions of zipfile for an encrypted or damaged entry.
+# What zipfile raises for an encrypted or damaged entry.
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -85,12 +87,12 @@ _UNREADABLE = (
 def answers(
     file: GlueFile, predictions: Iterable[Prediction], source: str
 ) -> list[str | float]:
-    """Returns the entries of `file`: a label of GLUE or a score for each prediction.
+    """Returns the entry of each prediction in `file`: a label of GLUE, or a score.
 
-    A label is the index of the class where GLUE expects 0 and 1, else its name.
-
+    A label is the index of the class if GLUE expects 0 and 1, else its name.
     Args:    source: the file of the predictions, for messages.
-    Raises:  UserError: indices that are not 0, 1, 2, ...; an unknown class; no score.
+    Raises:  UserError: indices are not 0, 1, 2, ..., a class is unknown, or a score is
+             not a number.
     """
     classes = TASKS[file.task].classes
     labels = {label: label for label in file.labels}
@@ -124,14 +126,13 @@ def write(
     *,
     allow_partial: bool = False,
 ) -> None:
-    """Writes a submission, all of it or none, after checking it as `validate` does.
+    """Checks a submission as `validate` does and writes it atomically.
 
-    Equal predictions make equal bytes. Scores are clipped to [0, 5] and rounded to 3
+    Equal predictions give equal bytes. Scores are clipped to [0, 5] and rounded to 3
     decimals.
-
-    Args:    predictions: by name of file ("CoLA.tsv"), row i for index i.
-             expected_rows: by name of file, how many rows its test set has.
-             allow_partial: whether files may be missing; the server refuses that.
+    Args:    predictions: by file name ("CoLA.tsv"), row i for index i.
+             expected_rows: by file name, the size of the test set.
+             allow_partial: allow missing files, which the server refuses.
     Raises:  UserError: see `validate`.
     """
     texts = {name: _text(name, values) for name, values in predictions.items()}
@@ -149,7 +150,7 @@ def write(
 
 
 def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    """Adds a file that bears no date."""
+    """Adds a file without a date, so that equal texts give equal bytes."""
     info = zipfile.ZipInfo(name)
     info.external_attr = 0o644 << 16
     archive.writestr(info, text, zipfile.ZIP_DEFLATED)
@@ -163,7 +164,7 @@ def _text(name: str, values: Sequence[str | float]) -> str:
 
 
 def _score_cell(value: str | float) -> str:
-    """A score as GLUE reads it; anything else as it is, for _check to refuse."""
+    """Returns a score in GLUE's format, or an invalid value for _check to refuse."""
     if isinstance(value, str) or not math.isfinite(value):
         return str(value)
     return f"{min(max(LOWEST_SCORE, value), HIGHEST_SCORE):.3f}"
@@ -172,12 +173,13 @@ def _score_cell(value: str | float) -> str:
 def validate(
     path: Path, expected_rows: Mapping[str, int], *, allow_partial: bool = False
 ) -> None:
-    """Checks a submission as the server would, and its number of rows.
+    """Checks a submission and its numbers of rows as the server does.
 
-    Args:    expected_rows, allow_partial: as for `write`.
-    Raises:  NotFound: no such file. UserError: the first defect: no zip; a file that is
-             missing, unknown, in a folder or there twice; a header, index, label or
-             score that is wrong; rows missing or too many.
+    Args:    expected_rows, allow_partial: see `write`.
+    Raises:  NotFound: there is no such file.
+             UserError: the first defect: it is not a zip; a file is missing, unknown,
+             in a folder or there twice; a header, index, label or score is wrong; or
+             rows are missing or too many.
     """
     if not path.is_file():
         raise NotFound(
@@ -214,7 +216,7 @@ def _check(
 
 
 def _check_names(names: Sequence[str], where: str, *, allow_partial: bool) -> None:
-    """The files must be GLUE's, each once and in no folder."""
+    """Raises UserError unless the files are GLUE's, each once and in no folder."""
     for position, name in enumerate(names):
         if "/" in name:
             raise UserError(
@@ -250,7 +252,7 @@ def _check_table(file: GlueFile, text: str, num_expected: int) -> None:
     if len(rows) != num_expected:
         raise UserError(
             f"{file.name} has {len(rows)} rows; {num_expected} are expected, one for "
-            "each example of its test set; predict that very file"
+            "each example of its test set; predict the official test file"
         )
 
 

@@ -1,11 +1,11 @@
-"""transformers' OpenAIGPT: config.json and safetensors, read and written without torch.
+"""The format of transformers' OpenAIGPT, read and written without torch.
 
-OpenAIGPTLMHeadModel, and OpenAIGPTDoubleHeadsModel, whose second head is that of a
-task of multiple choice. Names are those of transformers 5.
+The files are config.json and safetensors; names are those of transformers 5. The
+classes are OpenAIGPTLMHeadModel and OpenAIGPTDoubleHeadsModel, which has a head for
+multiple choice.
 """
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ _CHOICE_HEAD = {
     "head/kernel": "multiple_choice_head.summary.weight",
     "head/bias": "multiple_choice_head.summary.bias",
 }
-# Masks that older versions stored among the weights, and the tied output layer.
+# Masks that older versions of transformers stored among the weights.
 _NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
-# Fields of config.json that must be as here: the model that is implemented.
+# The only values of these fields in config.json that are implemented.
 _REQUIRED = {
     "model_type": ("openai-gpt",),
     "afn": ("gelu", "gelu_new"),
@@ -42,10 +42,10 @@ _REQUIRED = {
 
 
 def read(directory: Path) -> Weights:
-    """The weights in `directory`, with or without the prefix `transformer.`.
+    """Returns the weights in `directory`; names may have the prefix `transformer.`.
 
-    Raises: UserError, NotFound: another model, a file or tensor that is missing,
-            damaged or of another shape, by name; a pickled file.
+    Raises: UserError, NotFound: it is another model; a file or tensor is missing,
+            damaged or has another shape; or a file is pickled.
     """
     model, vocab_size = _read_config(directory / _CONFIG_FILE)
     tensors: dict[str, np.ndarray] = {}
@@ -58,7 +58,7 @@ def read(directory: Path) -> Weights:
             )
         if not _NO_PARAMETER.fullmatch(bare):
             tensors[bare] = tensor
-    # transformers stores one of two tied tensors; in a double-heads model, the head.
+    # transformers stores one of two tied tensors: in a double-heads model, the head.
     if _TOKEN_TABLE not in tensors and _LM_HEAD in tensors:
         tensors[_TOKEN_TABLE] = tensors[_LM_HEAD]
     if model.num_layers > len(tensors):
@@ -85,7 +85,7 @@ def read(directory: Path) -> Weights:
         params["head/bias"] = _checked(directory, bias_name, bias_1, (1,))
     if tensors:
         raise UserError(
-            f"{directory} has tensors of no known use: {', '.join(sorted(tensors))}; "
+            f"{directory} has unknown tensors: {', '.join(sorted(tensors))}; "
             "OpenAIGPTLMHeadModel or OpenAIGPTDoubleHeadsModel is expected; save one "
             "of these"
         )
@@ -96,7 +96,8 @@ def read(directory: Path) -> Weights:
 def write(found: Weights, directory: Path) -> None:
     """Writes config.json and model.safetensors for `from_pretrained`.
 
-    With a head of multiple choice it is an OpenAIGPTDoubleHeadsModel.
+    With a head for multiple choice the class is OpenAIGPTDoubleHeadsModel. To replace a
+    directory atomically, see files.atomic_directory.
     """
     has_head = "head/kernel" in found.params
     config = json.dumps(_config_of(found, has_head), indent=2, sort_keys=True)
@@ -110,14 +111,13 @@ def write(found: Weights, directory: Path) -> None:
         tensors[kernel_name] = np.ascontiguousarray(kernel_D1.T)
         tensors[bias_name] = np.asarray(found.params["head/bias"], np.float32)
     directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f".{_WEIGHTS_FILE}.{os.getpid()}.part"
-    safetensors.numpy.save_file(tensors, part, metadata={"format": "pt"})
-    part.replace(directory / _WEIGHTS_FILE)
+    path = directory / _WEIGHTS_FILE
+    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
     write_atomically(directory / _CONFIG_FILE, f"{config}\n")
 
 
 def _names(num_layers: int) -> dict[str, str]:
-    """The name in transformers, without its prefix, of each parameter."""
+    """Returns each parameter's name in transformers, without its prefix."""
     names = {
         "embed/position": "positions_embed.weight",
         "embed/token": _TOKEN_TABLE,
@@ -129,7 +129,7 @@ def _names(num_layers: int) -> dict[str, str]:
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, int]:
-    """The sizes of the model, and its rows of tokens."""
+    """Returns the model's sizes and the number of rows of its token table."""
     if not path.is_file():
         raise NotFound(
             f"no {path.name} in {path.parent}; the directory that transformers saved "
@@ -171,11 +171,11 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
 
 
 def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """The tensors of all shards of `directory`."""
+    """Yields the names and tensors of all shards in `directory`."""
     for path in _shards(directory):
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118, it is no dict
+                for name in file.keys():  # noqa: SIM118, the file is not a dict
                     yield name, file.get_tensor(name)
         except (safetensors.SafetensorError, OSError, TypeError) as error:
             raise UserError(
@@ -192,20 +192,24 @@ def _shards(directory: Path) -> list[Path]:
                 parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()
             )
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{index} is no index of shards; fetch it again") from None
+            raise UserError(
+                f"{index} can't be read; an index of shards is expected; fetch it again"
+            ) from None
         paths = [directory / Path(name).name for name in sorted(names)]
     else:
         whole = directory / _WEIGHTS_FILE
         paths = [whole] if whole.is_file() else sorted(directory.glob("*.safetensors"))
     for path in paths:
         if not path.is_file():
-            raise NotFound(f"no {path.name} in {directory}; {index.name} names it")
+            raise NotFound(
+                f"no {path.name} in {directory}; {index.name} names it; fetch it"
+            )
     if not paths:
         pickled = sorted(directory.glob("*.bin"))
         if pickled:
             raise UserError(
                 f"{pickled[0]} is a pickle, which may run code when it is read; "
-                "safetensors are expected; where you trust it: "
+                "safetensors are expected; if you trust it, convert it: "
                 f"{_unpickling_command(pickled[0].absolute())}"
             )
         raise NotFound(
@@ -243,20 +247,20 @@ def _check_tied(
 ) -> None:
     if head_VD is not None and not np.array_equal(head_VD, table_VD):
         raise UserError(
-            f"{directory}: {_LM_HEAD} differs from tokens_embed.weight; in GPT-1 they "
-            "are one; tie them, or convert another model"
+            f"{directory}: {_LM_HEAD} differs from {_TOKEN_TABLE}; in GPT-1 they are "
+            "equal; tie them, or convert another model"
         )
 
 
 def _config_of(found: Weights, has_head: bool) -> dict[str, Any]:
-    """config.json of the model."""
+    """Returns the content of config.json."""
     model, architecture = found.model, "OpenAIGPTLMHeadModel"
     if has_head:
         architecture = "OpenAIGPTDoubleHeadsModel"
     if model.mlp_width != 4 * model.width:
         raise UserError(
-            f"the model's mlp_width is {model.mlp_width}; in transformers' OpenAIGPT "
-            f"it is 4 x width, {4 * model.width}; such a model can't be written"
+            f"the model's mlp_width is {model.mlp_width}; transformers' OpenAIGPT "
+            f"allows only 4 x width, {4 * model.width}; convert another model"
         )
     return {
         "model_type": "openai-gpt",

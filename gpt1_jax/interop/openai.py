@@ -1,7 +1,7 @@
-"""The released weights: params_shapes.json, and params_0.npy ... with all floats.
+"""The format of the released weights: params_shapes.json and params_0.npy, ...
 
-The pieces, joined, are cut into arrays in the order of the shapes: positions, tokens,
-then twelve arrays a block, whose matrices are (1, in, out).
+The .npy pieces, concatenated, hold all arrays in the order of the shapes: positions,
+tokens, then twelve arrays per block, whose matrices have the shape (1, in, out).
 Source: finetune-transformer-lm, model/ and train.py.
 """
 
@@ -28,10 +28,10 @@ _PER_BLOCK = len(weights.BLOCK_NAMES)
 
 
 def read(directory: Path) -> tuple[Weights, dict[str, Any]]:
-    """The weights in `directory`, and what else the bytes of its files say.
+    """Returns the weights in `directory`, and the layout of its files for `write`.
 
-    Raises: UserError, NotFound: a file that is missing, damaged, too many or too few,
-            or a shape that does not fit, by name.
+    Raises: UserError, NotFound: a file is missing, damaged or of the wrong size, or a
+            shape does not fit.
     """
     shapes = _read_shapes(directory / _SHAPES_FILE)
     model = _model_of(shapes, directory)
@@ -51,14 +51,14 @@ def read(directory: Path) -> tuple[Weights, dict[str, Any]]:
     params, start = {}, 0
     for path, shape in expected.items():
         end = start + math.prod(shape)
-        # The leading 1 of a matrix is that of a convolution of width 1.
+        # Matrices have a leading 1: they were convolutions of width 1.
         squeezed = shape[1:] if len(shape) == 3 else shape
         params[path] = flat[start:end].reshape(squeezed)
         start = end
     weights.check_finite(params, str(directory))
     layout = {
         "sizes": [len(piece) for piece in pieces],
-        # Other versions of numpy, and of Python, wrote other ones.
+        # Kept as bytes, because versions of numpy write different headers.
         "headers": [_header(piece) for piece in pieces],
         "shapes": (directory / _SHAPES_FILE).read_text(encoding="utf-8"),
     }
@@ -68,17 +68,17 @@ def read(directory: Path) -> tuple[Weights, dict[str, Any]]:
 def write(
     found: Weights, directory: Path, layout: dict[str, Any] | None = None
 ) -> None:
-    """Writes weights, without a head, as `read` reads them.
+    """Writes weights in the released format, without a task's head.
 
-    Args:   layout: as `read` returns it, for the same bytes as there; ten pieces of
-            like size if None, or if these weights have other shapes by now.
-    Raises: UserError: the heads are not 64 wide, which the format can't say.
+    Args:   layout: from `read`, to write the same bytes as were read. If None, or if
+            the weights now have other shapes, ten pieces of about equal size.
+    Raises: UserError: the heads are not 64 wide; the format assumes that they are.
     """
     if found.model.width != 64 * found.model.num_heads:
         raise UserError(
             f"the model has {found.model.num_heads} heads of width "
-            f"{found.model.width // found.model.num_heads}; in the release's format "
-            "each is 64 wide; convert --to huggingface, which names the heads"
+            f"{found.model.width // found.model.num_heads}; in the released format "
+            "each is 64 wide; use --to huggingface, which stores the number of heads"
         )
     shapes = _released_shapes(found.model, found.num_rows)
     flat = np.concatenate(
@@ -86,7 +86,7 @@ def write(
     )
     text = json.dumps([list(shape) for shape in shapes.values()])
     if layout is None or json.loads(layout["shapes"]) != json.loads(text):
-        sizes = _like_sizes(len(flat), _NUM_PIECES)
+        sizes = _even_sizes(len(flat), _NUM_PIECES)
         layout = {"sizes": sizes, "headers": [""] * len(sizes), "shapes": text}
     directory.mkdir(parents=True, exist_ok=True)
     end = 0
@@ -102,7 +102,7 @@ def write(
 
 
 def _new_header(size: int) -> bytes:
-    """Returns the header that the installed numpy writes before a piece's floats."""
+    """Returns the header that the installed numpy writes for `size` floats."""
     buffer = io.BytesIO()
     facts = {"descr": "<f4", "fortran_order": False, "shape": (size,)}
     np.lib.format.write_array_header_1_0(buffer, facts)
@@ -110,7 +110,7 @@ def _new_header(size: int) -> bytes:
 
 
 def _header(piece: np.memmap) -> str:
-    """The bytes before the floats of a piece, in hexadecimal digits."""
+    """Returns the header of a piece in hexadecimal digits."""
     assert piece.filename
     with open(piece.filename, "rb") as file:
         return file.read(piece.offset).hex()
@@ -134,14 +134,14 @@ def _read_shapes(path: Path) -> list[list[int]]:
     count = len(shapes)
     if not is_good or count < 2 + _PER_BLOCK or (count - 2) % _PER_BLOCK:
         raise UserError(
-            f"{path} is not a list of 2 + {_PER_BLOCK} n shapes, n blocks; the "
-            "released one has 146; fetch it again"
+            f"{path} is not a list of 2 + {_PER_BLOCK} n shapes for n blocks; the "
+            "released file has 146; fetch it again"
         )
     return shapes
 
 
 def _model_of(shapes: list[list[int]], directory: Path) -> ModelConfig:
-    """The sizes that the first shapes tell."""
+    """Returns the model's sizes, read off the number of shapes and the first ones."""
     names = list(weights.BLOCK_NAMES)
     mlp = shapes[2 + names.index("mlp/in/bias")]
     positions, tokens = shapes[:2]
@@ -161,7 +161,7 @@ def _model_of(shapes: list[list[int]], directory: Path) -> ModelConfig:
 
 
 def _released_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, ...]]:
-    """The shape that each parameter has in the release, in its order."""
+    """Returns the shape of each parameter in the release, in the release's order."""
     shapes = weights.expected_shapes(model, num_rows)
     return {
         path: (1, *shapes[path]) if path.endswith("kernel") else shapes[path]
@@ -170,7 +170,7 @@ def _released_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, 
 
 
 def _open_pieces(directory: Path) -> list[np.memmap]:
-    """The pieces, mapped from disk, in order of their numbers."""
+    """Returns the pieces, memory-mapped, in the order of their numbers."""
     numbers = {
         int(match[1])
         for path in directory.iterdir()
@@ -196,7 +196,10 @@ def _open_piece(path: Path) -> np.memmap:
             "it again"
         ) from None
     if not isinstance(piece, np.memmap):
-        raise UserError(f"{path} is an archive of arrays; one is expected; fetch it")
+        raise UserError(
+            f"{path} is an archive of arrays; a .npy file of one array is expected; "
+            "fetch it again"
+        )
     if piece.dtype != np.float32 or piece.ndim != 1:
         raise UserError(
             f"{path} holds {piece.dtype} of shape {list(piece.shape)}; float32 in one "
@@ -206,9 +209,9 @@ def _open_piece(path: Path) -> np.memmap:
 
 
 def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
-    """Raises UserError for pieces too large, too small, or in another order."""
+    """Raises UserError if pieces are too large, too small, or in another order."""
     if sum(sizes) != total:
-        wanted = _like_sizes(total, max(len(sizes), _NUM_PIECES))
+        wanted = _even_sizes(total, max(len(sizes), _NUM_PIECES))
         pieces = itertools.zip_longest(sizes, wanted, fillvalue=0)
         wrong = [f"params_{n}.npy" for n, (a, b) in enumerate(pieces) if a != b]
         raise UserError(
@@ -216,16 +219,16 @@ def _check_sizes(directory: Path, sizes: list[int], total: int) -> None:
             f"{sum(sizes):,} floats; {_SHAPES_FILE} asks for {total:,}; fetch "
             f"{', '.join(wrong)} again"
         )
-    like = _like_sizes(total, len(sizes))
-    if sorted(sizes) == sorted(like) and sizes != like:
-        n = next(n for n, size in enumerate(sizes) if size != like[n])
+    even = _even_sizes(total, len(sizes))
+    if sorted(sizes) == sorted(even) and sizes != even:
+        n = next(n for n, size in enumerate(sizes) if size != even[n])
         raise UserError(
             f"{directory / f'params_{n}.npy'} has {sizes[n]:,} floats; "
-            f"{like[n]:,} are expected, the larger pieces first; the pieces are "
-            "in another order; fetch them again"
+            f"{even[n]:,} are expected, because larger pieces come first; the pieces "
+            "are in another order; fetch them again"
         )
 
 
-def _like_sizes(total: int, count: int) -> list[int]:
-    """Splits `total` into `count` shares that differ by at most 1, large ones first."""
+def _even_sizes(total: int, count: int) -> list[int]:
+    """Splits `total` into `count` sizes that differ by at most 1, larger first."""
     return [total // count + (number < total % count) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Code that both weight formats share, and the names of parameters in each."""
+"""The weights of a model between formats, and what both formats share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,9 +35,9 @@ BLOCK_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A model's parameters by path, as "block_00/mlp/in/kernel", and its sizes.
+    """A model's parameters by path, such as "block_00/mlp/in/kernel", and its sizes.
 
-    With a head of multiple choice it has head/kernel and head/bias too.
+    A head for multiple choice adds head/kernel and head/bias.
     """
 
     params: Mapping[str, np.ndarray]
@@ -45,23 +45,23 @@ class Weights:
 
     @property
     def num_rows(self) -> int:
-        """The rows of the token table: the vocabulary, and specials after it."""
+        """The number of rows of the token table: the vocabulary, then specials."""
         return len(self.params["embed/token"])
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The parameters as the model takes them."""
+        """The parameters as the nested dictionary that the model expects."""
         return flax.traverse_util.unflatten_dict(dict(self.params), sep="/")
 
 
 def flatten(params: Any) -> dict[str, np.ndarray]:
-    """The parameters of a model by path, on the host."""
+    """Returns the parameters of a model by path, as numpy arrays."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     return {path: np.asarray(value) for path, value in flat.items()}
 
 
 def paths(num_layers: int) -> list[str]:
-    """All paths of a model without a head, in the order of the release."""
+    """Returns all paths of a model without a head, in the order of the release."""
     blocks = [
         f"block_{layer:02d}/{name}"
         for layer in range(num_layers)
@@ -71,7 +71,7 @@ def paths(num_layers: int) -> list[str]:
 
 
 def expected_shapes(model: ModelConfig, num_rows: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter of a model without a head."""
+    """Returns the shape of each parameter of a model without a head."""
     float32 = dataclasses.replace(model, compute_dtype="float32")
     fresh = backbone.make(float32, num_rows)
     found = jax.eval_shape(lambda: backbone.init_params(fresh, make_key(0)))
@@ -86,8 +86,8 @@ def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
             total = np.sum(value, dtype=np.float64)
         if not np.isfinite(total):
             raise UserError(
-                f"{where}: {path} holds values that are infinite or no number; intact "
-                "weights are expected; fetch the files again"
+                f"{where}: {path} has infinite or NaN values; finite weights are "
+                "expected; fetch the files again"
             )
 
 
@@ -100,10 +100,10 @@ def suspicious_norm_scale(found: Weights) -> str:
 
 
 def num_heads(width: int, where: str) -> int:
-    """The heads of a model whose files don't say it: 64 features each, as released."""
+    """Returns the number of heads that a file does not store: 64 features per head."""
     if width % 64:
         raise UserError(
             f"{where}: width {width} is not a multiple of 64, the width of a head in "
-            "the release; convert from Hugging Face's format, which names the heads"
+            "the release; use Hugging Face's format, which stores the number of heads"
         )
     return width // 64

@@ -15,7 +15,7 @@ from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.inference import classifier
-from gpt1_jax.workdirs import model_store, session, starting_point
+from gpt1_jax.workdirs import session, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -31,8 +31,8 @@ def run(
     config = config_lib.checked(config)
     starting_point.check_named(config, "a fine-tuned", "runs/finetune-rte")
     runtime.prepare(config.data.cache_dir, config.mesh)
-    config = _resolved(config)
     workdir = Path(workdir)
+    config = starting_point.with_inherited(config, workdir)
     workdir_lib.check(workdir, config)
     model = classifier.load(config.init.path)
     recipe = _recipe(model.task_model, config)
@@ -42,7 +42,7 @@ def run(
     terminal.say(f"task data: {data.directory}")
     splits = _splits(recipe.task, config.task.split)
     records, answers = {}, {}
-    with session.hold(workdir):
+    with session.lock(workdir):
         for infix, split in splits.items():
             records[infix] = recipe.load_records(data, split, must_have_labels=True)
             answers[infix] = recipe.answers(model.params, records[infix])
@@ -64,15 +64,8 @@ def run(
     return result
 
 
-def _resolved(config: RunConfig) -> RunConfig:
-    """Returns `config` with the model's settings, and its data and task by default."""
-    name = config.task.name or model_store.read_config(config.init.path).task.name
-    config = starting_point.with_model_settings(config)
-    return dataclasses.replace(config, task=dataclasses.replace(config.task, name=name))
-
-
 def _recipe(own: classifier.TaskModel, config: RunConfig) -> classifier.TaskModel:
-    """The model's recipe with the evaluation's task, batch size and precision."""
+    """Returns the model's recipe with the evaluation's task, batch size and dtype."""
     size = config.train.eval_batch_size
     train = dataclasses.replace(own.config.train, eval_batch_size=size)
     own_config = dataclasses.replace(own.config, model=config.model, train=train)

@@ -51,9 +51,9 @@ def run(
             f"on is expected; {_what_instead(task)}"
         )
     session.prepare(config)
-    config = starting_point.with_source_architecture(config, workdir)
+    config = starting_point.with_inherited(config, workdir)
     if workdir_lib.has_checkpoint(workdir):
-        registry.load(task.name, workdir)  # refuses another row of that name
+        registry.load(task.name, workdir)  # refuses another definition of the task
     if result := session.finished_result(workdir, config):
         starting_point.check_unchanged(config, workdir)
         _predict_missing(config, workdir)
@@ -91,7 +91,7 @@ def _what_instead(task: registry.Task) -> str:
 
 
 def _predict_missing(config: RunConfig, workdir: Path) -> None:
-    """Predicts the test splits whose files came after the run had finished."""
+    """Predicts the test splits whose files were added after the run finished."""
     task = registry.named(config.task.name)
     missing = [
         found
@@ -101,11 +101,11 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
     if not missing:
         return
     data = task_data.open_data(config.data)
-    there = [found for found in missing if data.has(*found[:2])]
-    if there:
+    added = [found for found in missing if data.has(*found[:2])]
+    if added:
         model = classifier.load(workdir)
-        for test_task, split, name in there:
-            terminal.say(f"{name} is there now: predicting it")
+        for test_task, split, name in added:
+            terminal.say(f"predicting {name}, whose files were added")
             records = _test_records(model.task_model, data, test_task, split)
             _write(model.task_model, model.params, workdir, {name: records})
 
@@ -193,13 +193,15 @@ class _FineTuning:
         def make_state() -> step_lib.TrainState:
             fresh = jax.jit(init, out_shardings=shardings)(np.uint32(config.seed))
             if config.init.path == "none":
-                terminal.say("from scratch: every parameter is fresh")
+                terminal.say("from scratch: every parameter is initialised")
                 return fresh
-            source = model_store.restore(config.init.path)
+            source = model_store.restore(
+                config.init.path, compute_dtype=config.model.compute_dtype
+            )
             terminal.say(f"{config.init.path}: step {source.step:,}")
-            trained, left_out = starting_point.params(source)
-            if left_out:
-                terminal.say(f"{left_out} rows of tokens after its vocabulary left out")
+            trained, num_dropped = starting_point.params(source)
+            if num_dropped:
+                terminal.say(f"dropped {num_dropped} token rows after its vocabulary")
             moved = transfer.transfer(fresh.params, trained, config.init.num_layers)
             terminal.say(transfer.describe(moved))
             params = jax.device_put(moved.params, shardings.params)
@@ -227,9 +229,9 @@ class _FineTuning:
             assert best is not None
             params = run.checkpoints.restore_params(best, like.params)
             self._write_predictions(workdir, params)
-            of_training = self._training_scores(params)
+            training_scores = self._training_scores(params)
         rows = metrics_log.read(workdir / workdir_lib.METRICS_FILE)
-        return _best_and_last(rows, best) | of_training
+        return _best_and_last(rows, best) | training_scores
 
     def _job(
         self,
@@ -316,6 +318,5 @@ class _FineTuning:
 def _best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
     """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
     by_step = {int(row["step"]): row for row in rows}
-    kept = {n: v for n, v in by_step[best].items() if n.startswith("eval/")}
-    last = {n: v for n, v in rows[-1].items() if n.startswith("eval/")}
-    return kept | {f"last_{n}": v for n, v in last.items()} | {"best_step": best}
+    last = {f"last_{n}": v for n, v in metrics_log.scores(rows[-1]).items()}
+    return metrics_log.scores(by_step[best]) | last | {"best_step": best}

@@ -32,8 +32,8 @@ def run(
     """Starts or resumes pre-training in `workdir`; returns its result.json.
 
     In order: check the config; prepare the corpus; build; restore or initialise; train
-    and evaluate; show samples; write result.json. Of a finished run only the result is
-    reported.
+    and evaluate; show samples; write result.json. A finished run only reports its
+    result.
     Raises: UserError, NotFound: an impossible config, no corpus, a workdir of
             another run. RunFailed, Preempted: see training.loop.fit.
     """
@@ -49,9 +49,9 @@ def run(
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
-            f"the tokenizer has {store.meta['vocab_size']:,} entries, not config.data."
-            f"vocab_size={config.data.vocab_size:,}, which only a learnt one heeds; "
-            "the model has as many rows of tokens as the tokenizer entries"
+            f"the tokenizer has {store.meta['vocab_size']:,} entries; config.data."
+            f"vocab_size={config.data.vocab_size:,} applies only when a tokenizer is "
+            "trained; the model has a token row for each entry of the tokenizer"
         )
     pretraining = _Pretraining(config, store)
     result = session.complete(
@@ -88,8 +88,8 @@ class _Pretraining:
         )
         if not any(len(book) > 1 for book in store.eval_books):
             raise UserError(
-                "no held-out book has 2 tokens; one must, to be predicted; bring more "
-                "text or name others with config.data.eval_corpus"
+                "no held-out book has 2 tokens; at least one must have them; add text "
+                "or name other books with config.data.eval_corpus"
             )
         if self.total_steps < 1:
             raise UserError(
@@ -136,10 +136,9 @@ class _Pretraining:
                 workdir_lib.begin(workdir, self.config, self.store.tokenizer)
             end = loop.fit(run.state, self._job(like, run), cfg, run.log)
             run.log.write_text(self.total_steps, "samples", self._show_samples(end))
-        metrics = read_last_scores(workdir / workdir_lib.METRICS_FILE)
-        return metrics | {
-            "eval/unigram_perplexity": corpus.unigram_perplexity(self.store)
-        }
+        last = metrics_log.read(workdir / workdir_lib.METRICS_FILE)[-1]
+        unigram = corpus.unigram_perplexity(self.store)
+        return metrics_log.scores(last) | {"eval/unigram_perplexity": unigram}
 
     def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step; returns the functions that the loop calls."""
@@ -217,7 +216,7 @@ class _Pretraining:
         shape = (self.store.eval_books, length, batch_size)
         total = corpus.num_eval_batches(*shape)
         with terminal.progress("evaluating", total, unit="batches") as bar:
-            for batch in preemption.leaving(corpus.eval_batches(*shape)):
+            for batch in preemption.interruptible(corpus.eval_batches(*shape)):
                 local = corpus.LMBatch(*(x[rows] for x in batch))
                 yield mesh.shard_rows(local, self.mesh)
                 bar.advance()
@@ -242,9 +241,3 @@ class _Pretraining:
             lines.append("  " + shown.replace("\n", " / "))
         terminal.say("\n".join(lines))
         return "\n\n".join(lines)
-
-
-def read_last_scores(path: Path) -> dict[str, float]:
-    """Returns the eval/ metrics of the last row of a finished run's metrics.jsonl."""
-    last = metrics_log.read(path)[-1]
-    return {name: value for name, value in last.items() if name.startswith("eval/")}

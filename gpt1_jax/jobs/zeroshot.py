@@ -41,9 +41,10 @@ def run(
 ) -> dict[str, Any]:
     """Scores every checkpoint of the run in config.init.path; returns result.json.
 
-    A row of metrics.jsonl for each checkpoint, with eval/TASK/METRIC and /normalised;
-    the newest one's in result.json. A checkpoint that has a row is not run again.
-    Without config.task.name the tasks whose data is there are scored, at least one.
+    metrics.jsonl has a row for each checkpoint, with eval/TASK/METRIC and
+    eval/TASK/normalised; result.json has the metrics of the newest. A checkpoint that
+    has a row is not scored again. Without config.task.name all tasks with files in
+    config.data.task_dir are scored.
     Raises: UserError, NotFound: no model, a task without a heuristic, no data.
     """
     began = time.monotonic()
@@ -51,7 +52,7 @@ def run(
     starting_point.check_named(config, "a pre-trained", "runs/pretrain")
     given = [zeroshot.named(config.task.name)] if config.task.name else []
     runtime.prepare(config.data.cache_dir, config.mesh)
-    config = starting_point.with_model_settings(config)
+    config = starting_point.with_inherited(config, workdir)
     workdir_lib.check(workdir, config)
     settings = {
         "compute_dtype": config.model.compute_dtype,
@@ -65,12 +66,12 @@ def run(
     scorer = _Scorer(model, data, given or _with_data(data))
     checkpoints = model_store.steps(config.init.path)
     identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
-    with session.hold(workdir):
+    with session.lock(workdir):
         rows = _rows_so_far(workdir, identities, scorer.names)
         if multihost.is_first():
             workdir_lib.write_config(workdir, config)
         # -1: no row is kept, not even one of step 0.
-        with metrics_log.open_log(workdir, max(rows, default=-1)) as log:
+        with metrics_log.MetricsLog(workdir, max(rows, default=-1)) as log:
             if not rows:
                 log.write_text(0, "config", session.config_table(config))
             for step, path in checkpoints.items():
@@ -80,7 +81,7 @@ def run(
                     )
                     log.write(step, rows[step])
                     if multihost.is_first():
-                        _note_scored(workdir, {s: identities[s] for s in rows})
+                        _write_scored(workdir, {s: identities[s] for s in rows})
                 terminal.say(f"step {step:,}: {_shown(rows[step])}")
         last = max(identities)
         return session.write_result(
@@ -105,7 +106,7 @@ def _with_data(data: task_data.TaskData) -> list[Heuristic]:
     names = ", ".join(heuristic.task for heuristic in missing)
     if not found:
         raise NotFound(
-            f"{data.directory} has files of none of {names}; at least one task's are "
+            f"{data.directory} has no files of {names}; those of at least one task are "
             "expected, in their official folders; check config.data.task_dir"
         )
     if missing:
@@ -131,7 +132,7 @@ def _shown(row: dict[str, float]) -> str:
     )
 
 
-def _note_scored(workdir: Path, identities: dict[int, str]) -> None:
+def _write_scored(workdir: Path, identities: dict[int, str]) -> None:
     files.write_atomically(workdir / _SCORED_FILE, json.dumps(identities, indent=1))
 
 
@@ -148,11 +149,13 @@ def _rows_so_far(
         return {}
     before = json.loads(scored.read_text(encoding="utf-8"))
     if any(identities.get(int(step)) != name for step, name in before.items()):
-        terminal.warn(f"{workdir} has scores of other checkpoints: all are scored anew")
+        terminal.warn(
+            f"{workdir} has scores of other checkpoints: all are scored again"
+        )
         return {}
     rows = [row for row in metrics_log.read(path) if str(row["step"]) in before]
     if any(names != row.keys() - {"step"} for row in rows):
-        terminal.warn(f"{workdir} has scores of other tasks: all are scored anew")
+        terminal.warn(f"{workdir} has scores of other tasks: all are scored again")
         return {}
     return {
         int(row["step"]): {name: x for name, x in row.items() if name != "step"}
@@ -183,7 +186,7 @@ class _Scorer:
 
     @property
     def names(self) -> set[str]:
-        """The metrics of a row."""
+        """The names of the metrics in a row."""
         return {
             f"eval/{task}/{name}"
             for task in self._splits

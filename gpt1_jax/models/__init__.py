@@ -1,1 +1,1 @@
-"""Arrays to arrays: networks that know no file, no mesh and no config but their own."""
+"""The networks: functions of arrays, without files, meshes or a RunConfig."""

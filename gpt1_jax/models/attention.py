@@ -1,8 +1,8 @@
 """Causal multi-head attention as a function without parameters.
 
-`xla` is written out below and is the reference; `blocked` computes it block by block,
-models.blocked_attention; `fused` is a kernel where a GPU has one: cuDNN's flash
-attention without dropout, models.flash_attention's with.
+ModelConfig.attention names the implementation. `xla` is the reference, in this file.
+`blocked` computes a block of queries at a time, see models.blocked_attention. `fused`
+is one GPU kernel: cuDNN's without dropout, models.flash_attention with dropout.
 """
 
 import jax
@@ -18,15 +18,21 @@ def self_attention(
     *,
     implementation: str = "xla",
 ) -> jax.Array:
-    """causal_attention of a text on itself, its queries, keys and values together.
+    """Returns att_NLHK, the causal attention of each text to itself.
 
-    A kernel with dropout takes them as they are; others are given three copies.
+    Args: qkv_NL3HK: queries, keys and values. They stay one array here, because the
+          kernel with dropout reads it without copying.
     """
     K, dtype = qkv_NL3HK.shape[-1], qkv_NL3HK.dtype
     if drop is not None and is_fused(implementation) and _has_kernel(K, dtype):
         return flash_attention.flash_attention(qkv_NL3HK, drop.seed_N2, drop.rate)
-    q, k, v = (qkv_NL3HK[:, :, part] for part in range(3))
-    return causal_attention(q, k, v, drop, implementation=implementation)
+    q_NLHK, k_NLHK, v_NLHK = split_qkv(qkv_NL3HK)
+    return causal_attention(q_NLHK, k_NLHK, v_NLHK, drop, implementation=implementation)
+
+
+def split_qkv(qkv_NL3HK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the queries, keys and values of a joint projection."""
+    return qkv_NL3HK[:, :, 0], qkv_NL3HK[:, :, 1], qkv_NL3HK[:, :, 2]
 
 
 def causal_attention(
@@ -38,20 +44,19 @@ def causal_attention(
     *,
     implementation: str = "xla",
 ) -> jax.Array:
-    """Weighted means of values: att_NLHK, position L seeing positions M <= L.
+    """Returns att_NLHK = softmax(q k^T / sqrt(K)) v; position L attends to M <= L.
 
-    softmax(q k^T / sqrt(K)) v, the softmax in float32 at least. A masked logit becomes
-    -1e9, as released; so padding on the right never reaches a real position.
+    The softmax is in float32 or wider. A masked logit is -1e9, as in the released code,
+    so padding on the right never affects a real position.
     Source: Vaswani et al. 2017, eq. (1); finetune-transformer-lm train.py, `_attn`.
     Args: drop: dropout on the attention weights (N, H, L, M).
-          position_NL: of the queries among the keys; 0, 1, ... if None.
-          implementation: see config.ModelConfig.attention. `fused` is cuDNN's without
-          dropout, where that has the width and the dtype; it is `xla` in float64, and
-          with dropout, whose kernel only self_attention knows. All are `xla` where
-          there is a position_NL, in decoding.
+          position_NL: the queries' positions among the keys; 0, 1, ... if None.
+          implementation: see config.ModelConfig.attention. The reference replaces
+          `fused` in float64 and with dropout (only self_attention has that kernel),
+          and every implementation when position_NL is given, as in decoding.
     """
     if position_NL is not None:
-        return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
+        return _reference(q_NLHK, k_NMHK, v_NMHK, drop, position_NL)
     if _is_blocked(implementation, q_NLHK, k_NMHK):
         seed_N2, rate = (None, 0.0) if drop is None else (drop.seed_N2, drop.rate)
         return blocked_attention.blocked_attention(
@@ -64,21 +69,22 @@ def causal_attention(
             k_NMHK,
             v_NMHK,
             is_causal=True,
-            implementation="cudnn" if _cudnn_takes(q_NLHK) else "xla",
+            implementation="cudnn" if _cudnn_supports(q_NLHK) else "xla",
         )
-    return _written_out(q_NLHK, k_NMHK, v_NMHK, drop, None)
+    return _reference(q_NLHK, k_NMHK, v_NMHK, drop, None)
 
 
 def is_fused(implementation: str) -> bool:
-    """Returns whether `fused` is meant: `auto` means it on GPUs."""
+    """Returns whether the implementation is `fused`, which `auto` selects on GPUs."""
     is_auto = implementation == "auto" and jax.default_backend() == "gpu"
     return is_auto or implementation == "fused"
 
 
 def _is_blocked(implementation: str, q_NLHK: jax.Array, k_NMHK: jax.Array) -> bool:
-    """Returns whether `blocked` is meant: `auto` means it on CPUs, for longer texts.
+    """Returns whether to use `blocked`, which `auto` selects for long texts on CPUs.
 
-    Not where an export leaves a size open.
+    It needs as many keys as queries, and sizes that are known: an export may leave
+    them symbolic.
     """
     N, L, _, _ = q_NLHK.shape
     if q_NLHK.shape != k_NMHK.shape or not (isinstance(N, int) and isinstance(L, int)):
@@ -89,9 +95,9 @@ def _is_blocked(implementation: str, q_NLHK: jax.Array, k_NMHK: jax.Array) -> bo
 
 
 def missing_kernel(cfg: ModelConfig) -> str:
-    """Why training writes attention out though `fused` is meant; "" where it does not.
+    """Returns why training cannot use the fused kernel that `cfg` selects, else "".
 
-    Args: cfg: with a compute_dtype that is not `auto`.
+    Args: cfg: its compute_dtype is resolved, that is, not `auto`.
     """
     if not cfg.attention_dropout or not is_fused(cfg.attention):
         return ""
@@ -99,45 +105,45 @@ def missing_kernel(cfg: ModelConfig) -> str:
     if _has_kernel(K, cfg.compute_dtype):
         return ""
     return (
-        f"no kernel here has dropout in heads of {K} in {cfg.compute_dtype}: attention "
-        "is written out, which takes more time and memory; NVIDIA's GPUs have one for "
-        "heads of 16, 32 and 64 in bfloat16"
+        "this machine has no fused attention kernel with dropout for heads of width "
+        f"{K} in {cfg.compute_dtype}; NVIDIA GPUs have one for widths 16, 32 and 64 "
+        "in bfloat16; the unfused attention used here needs more time and memory"
     )
 
 
 def _has_kernel(width: int, dtype: jax.typing.DTypeLike) -> bool:
-    """Returns whether there is one here with dropout."""
-    return _is_nvidia() and flash_attention.supports(width, dtype)
+    """Returns whether this machine has a kernel with dropout for such heads."""
+    return _runs_kernels() and flash_attention.supports(width, dtype)
 
 
-def _cudnn_takes(q_NLHK: jax.Array) -> bool:
-    """Returns whether cuDNN's kernels have this width and dtype.
+def _cudnn_supports(q_NLHK: jax.Array) -> bool:
+    """Returns whether cuDNN's kernels run here and support this width and dtype.
 
-    Source: jax.nn.dot_product_attention, which refuses others.
+    Source: the checks in jax.nn.dot_product_attention.
     """
     K = q_NLHK.shape[-1]
     is_half = q_NLHK.dtype in (jnp.bfloat16, "float16")
-    return _is_nvidia() and is_half and K % 8 == 0 and K <= 128
+    return _runs_kernels() and is_half and K % 8 == 0 and K <= 128
 
 
-def _is_nvidia() -> bool:
-    """Returns whether the kernels run here: on NVIDIA's GPUs from 8.0 on."""
+def _runs_kernels() -> bool:
+    """Returns whether the GPU is NVIDIA's, of compute capability 8.0 or higher."""
     if jax.default_backend() != "gpu":
         return False
     major = getattr(jax.devices()[0], "compute_capability", "").partition(".")[0]
     return major.isdigit() and int(major) >= 8
 
 
-def _written_out(
+def _reference(
     q_NLHK: jax.Array,
     k_NMHK: jax.Array,
     v_NMHK: jax.Array,
     drop: dropout.Dropout | None,
     position_NL: jax.Array | None,
 ) -> jax.Array:
-    """The implementation `xla`."""
+    """Computes attention as the implementation `xla`."""
     K = q_NLHK.shape[-1]
-    # Heads lead, as batched matrix products run on contiguous matrices.
+    # Heads come before positions, so that the matrices of the products are contiguous.
     q_NHLK, k_NHMK, v_NHMK = (x.swapaxes(1, 2) for x in (q_NLHK, k_NMHK, v_NMHK))
     accumulate = jnp.promote_types(q_NHLK.dtype, jnp.float32)
     logits_NHLM = jnp.einsum(

@@ -1,4 +1,4 @@
-"""The network between tokens and hidden states: made by name, and its parameters."""
+"""The network from tokens to hidden states, built by its name in the config."""
 
 from typing import Any
 
@@ -14,7 +14,12 @@ Backbone = Transformer | LSTM
 
 
 def make(cfg: ModelConfig, vocab_size: int, *, remat: bool = False) -> Backbone:
-    """Returns the backbone named by `cfg.backbone`; compute_dtype may not be `auto`."""
+    """Returns the backbone that `cfg.backbone` names.
+
+    Args: cfg: its compute_dtype is resolved, that is, not `auto`.
+          vocab_size: rows of the token table, specials included.
+          remat: recompute activations in the backward pass instead of storing them.
+    """
     kinds: dict[str, type[Backbone]] = {"transformer": Transformer, "lstm": LSTM}
     return kinds[cfg.backbone](cfg, vocab_size, remat)
 
@@ -27,5 +32,5 @@ def init_params(model: Backbone, key: jax.Array) -> Any:
 def apply(
     model: nn.Module, params: Any, method: str, *arguments: Any, **more: Any
 ) -> Any:
-    """Calls a method of `model` with `params`; `more` are arguments of flax's apply."""
+    """Calls a method of `model` with `params`; `more` goes to flax's `apply`."""
     return model.apply({"params": params}, *arguments, method=method, **more)

@@ -1,9 +1,8 @@
-"""Causal attention with dropout in one kernel, for NVIDIA's GPUs.
+"""Causal attention with dropout as one kernel for NVIDIA GPUs.
 
-Neither the logits nor the weights, N H L L numbers each, are ever in memory: a block of
-them is computed, used and forgotten, in the backward pass again, with the masks of
-models.dropout, which are functions of a place.
-
+The N H L L logits and weights are never in memory. A block of them is computed, used
+and discarded, and recomputed in the backward pass; so is its dropout mask, which
+models.dropout computes from the position alone.
 Source: Dao, "FlashAttention-2" (2023), algorithms 1 and 2, in Pallas for Triton.
 """
 
@@ -19,17 +18,17 @@ from jax.experimental import pallas as pl
 
 from gpt1_jax.models import dropout, gpu
 
-# Positions of a program, and those that it goes over at once, forward and backward.
+# Positions that a program owns, and positions per step of its loop over the others.
 _SIZE, _STEP, _BACKWARD_STEP = 64, 64, 32
 _WARPS, _STAGES = 4, 3
-Ref = Any  # Pallas's, of a block in memory
+Ref = Any  # a Pallas reference to a block in memory
 _LOG2_E = math.log2(math.e)
 
 
 def supports(width: int, dtype: Any) -> bool:
-    """Returns whether there are kernels for heads of this width and dtype.
+    """Returns whether the kernels support heads of this width and dtype.
 
-    Wider heads need more memory in a multiprocessor than many GPUs have.
+    Wider heads need more shared memory than many GPUs have.
     """
     is_half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
     return is_half and width in (16, 32, 64) and _triton() is not None
@@ -37,9 +36,9 @@ def supports(width: int, dtype: Any) -> bool:
 
 @functools.cache
 def _triton() -> Any:
-    """Pallas's parameters for Triton, 0.2 s to import; None where JAX has them not.
+    """Returns Pallas's class of Triton parameters, or None if JAX lacks it.
 
-    JAX 0.11 announces that a later version will not, each time a kernel is lowered.
+    Importing it takes 0.2 s. JAX 0.11 warns, on each lowering, of its removal.
     """
     try:
         from jax.experimental.pallas.triton import CompilerParams
@@ -55,13 +54,13 @@ def _triton() -> Any:
 def flash_attention(
     qkv_NL3HK: jax.Array, seed_N2: jax.Array, rate: float, interpret: bool = False
 ) -> jax.Array:
-    """attention.causal_attention with dropout of `rate` on the weights: att_NLHK.
+    """Returns att_NLHK as attention.self_attention does with dropout of `rate`.
 
-    The same masks as dropout.drop of weights (N, H, L, L); sums in float32.
-    Args: qkv_NL3HK: queries, keys and values as one projection gives them, so that they
-          are not copied apart, nor their gradients together.
-          seed_N2: of the rows at this site.
-          interpret: runs what the kernels say without a GPU, slowly.
+    Dropout has the masks of dropout.drop on weights (N, H, L, L); sums are in float32.
+    Args: qkv_NL3HK: queries, keys and values in one array; neither they nor their
+          gradients are copied.
+          seed_N2: the rows' seeds at this site.
+          interpret: run the kernels in Pallas's slow interpreter, without a GPU.
     """
     return _forward(qkv_NL3HK, seed_N2, rate, interpret)[0]
 
@@ -69,7 +68,7 @@ def flash_attention(
 def _forward(
     qkv_NL3HK: jax.Array, seed_N2: jax.Array, rate: float, interpret: bool
 ) -> tuple[jax.Array, Any]:
-    """The result, and what the gradient needs."""
+    """Returns the result and the residuals for the gradient."""
     run = functools.partial(_run_forward, rate=rate, interpret=interpret)
     run = gpu.shard_over_batch(run, "nlchk,ns->nlhk,nhl")
     att_NLHK, log_sum_NHL = run(qkv_NL3HK, seed_N2)
@@ -79,7 +78,7 @@ def _forward(
 def _backward(
     rate: float, interpret: bool, saved: Any, d_att_NLHK: jax.Array
 ) -> tuple[jax.Array, None]:
-    """The gradients of qkv_NL3HK and, there being none, of the seeds."""
+    """Returns the gradient of qkv_NL3HK, and None for the seeds."""
     qkv_NL3HK, seed_N2, att_NLHK, log_sum_NHL = saved
     delta_NHL = jnp.einsum(
         "NLHK,NLHK->NHL", att_NLHK, d_att_NLHK, preferred_element_type=jnp.float32
@@ -96,9 +95,9 @@ flash_attention.defvjp(_forward, _backward)
 def _run_forward(
     qkv_NL3HK: jax.Array, seed_N2: jax.Array, *, rate: float, interpret: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """att_NLHK and, for the backward pass, each query's log2 of its sum, NHL."""
+    """Returns att_NLHK and the base-2 logs of the softmax sums, log_sum_NHL."""
     N, L, _, H, K = qkv_NL3HK.shape
-    assert H * L * L < 2**32, qkv_NL3HK.shape  # places of a row's mask
+    assert H * L * L < 2**32, qkv_NL3HK.shape  # a row's mask has 32-bit indices
     blocks = _Blocks(L, rate, _STEP)
     qkv = blocks.pad(qkv_NL3HK, 1)
     call = blocks.make_call(
@@ -131,7 +130,7 @@ def _run_backward(
     rate: float,
     interpret: bool,
 ) -> tuple[jax.Array]:
-    """The gradient of qkv_NL3HK."""
+    """Returns the gradient of qkv_NL3HK, as a tuple of one array."""
     N, L, _, H, K = qkv_NL3HK.shape
     blocks = _Blocks(L, rate, _BACKWARD_STEP)
     qkv, d_att = blocks.pad(qkv_NL3HK, 1), blocks.pad(d_att_NLHK, 1)
@@ -156,43 +155,46 @@ def _run_backward(
 
 
 def _seeds_spec() -> pl.BlockSpec:
-    """Both of a row."""
+    """Returns the spec of a row's two seeds."""
     return pl.BlockSpec((None, 2), lambda i, h, n: (n, 0))
 
 
 class _Blocks:
-    """How a text of `length` is cut, and what is kept of its weights.
+    """The split of a text of `length` among programs, and dropout of its weights.
 
-    A program has `size` positions of its own, S in the kernels' names, and goes over
-    others `step` at a time, T. What pads the text is seen by no real query, and has no
-    gradient to pass on.
+    A program owns a block of `size` positions (axis S) and loops over the other
+    positions `step` at a time (axis T). The text is padded to whole blocks; no real
+    query attends to padding, and the gradient of padding is 0.
     """
 
     def __init__(self, length: int, rate: float, step: int):
         self.length, self.rate = length, rate
-        room = max(16, pl.next_power_of_2(length))
-        self.size, self.step = min(_SIZE, room), min(step, room)
+        largest = max(16, pl.next_power_of_2(length))
+        self.size, self.step = min(_SIZE, largest), min(step, largest)
         assert self.size % self.step == 0
         self.count = -(-length // self.size)
         self.padded = self.count * self.size
 
     def pad(self, x: jax.Array, axis: int) -> jax.Array:
-        """`x` with zeros to the end of the last block."""
+        """Returns `x` padded along `axis` with zeros to whole blocks."""
         missing = self.padded - self.length
         if not missing:
             return x
         return jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
 
     def own_spec(self, K: int, part: int | None = None) -> pl.BlockSpec:
-        """A program's own positions, of a part of qkv or of an array (N, L, H, K)."""
+        """Returns the spec of the program's block in an array (N, L, H, K).
+
+        Args: part: 0, 1 or 2 for the queries, keys or values in qkv_NL3HK instead.
+        """
         return self._spec(self.size, K, part, lambda i: i)
 
     def whole_spec(self, K: int, part: int | None = None) -> pl.BlockSpec:
-        """As own_spec, of all positions."""
+        """Returns the spec of all positions; arguments as for own_spec."""
         return self._spec(self.padded, K, part, lambda i: 0)
 
     def _spec(self, length: int, K: int, part: int | None, at: Any) -> pl.BlockSpec:
-        """`length` positions, the block at(i) of them for program i."""
+        """Returns the spec that gives program i block at(i) of `length` positions."""
         if part is None:
             return pl.BlockSpec(
                 (None, length, None, K), lambda i, h, n: (n, at(i), h, 0)
@@ -202,15 +204,18 @@ class _Blocks:
         )
 
     def own_sums_spec(self) -> pl.BlockSpec:
-        """A program's own positions of an array (N, H, L)."""
+        """Returns the spec of the program's block in an array (N, H, L)."""
         return pl.BlockSpec((None, None, self.size), lambda i, h, n: (n, h, i))
 
     def whole_sums_spec(self) -> pl.BlockSpec:
-        """As own_sums_spec, of all positions."""
+        """Returns the spec of all positions in an array (N, H, L)."""
         return pl.BlockSpec((None, None, self.padded), lambda i, h, n: (n, h, 0))
 
     def make_call(self, kernel: Any, *, interpret: bool, **specs: Any) -> Any:
-        """`kernel` over a grid of (block, head, row). Args: specs: as pallas_call's."""
+        """Returns the call of `kernel` over a grid of (block, head, row).
+
+        Args: specs: arguments of pallas_call.
+        """
         params = None
         if not interpret:
             params = _triton()(num_warps=_WARPS, num_stages=_STAGES)
@@ -223,23 +228,24 @@ class _Blocks:
         )
 
     def make_drop(self, seed_ref: Ref) -> Callable[..., Callable[..., jax.Array]]:
-        """From queries and keys to what zeroes the weights that drop_rows drops."""
+        """Returns (query, key) -> (weights -> weights with dropped ones at 0)."""
         if not self.rate:
             return lambda query, key: lambda weights: weights
         first, second = seed_ref[0], seed_ref[1]
         head = jnp.uint32(pl.program_id(1) * self.length)
 
-        def at(query: jax.Array, key: jax.Array) -> Callable[..., jax.Array]:
+        def drop_at(query: jax.Array, key: jax.Array) -> Callable[..., jax.Array]:
             row, column = head + query.astype(jnp.uint32), key.astype(jnp.uint32)
             keep = dropout.keep_mask(first, second, row, column, self.length, self.rate)
             return lambda weights: jnp.where(keep, weights, 0.0)
 
-        return at
+        return drop_at
 
-    def before(self, own: jax.Array, add: Any, carry: Any) -> Any:
-        """`add` over the steps up to and with the program's own block `own`.
+    def loop_before(self, own: jax.Array, add: Any, carry: Any) -> Any:
+        """Folds `add` over the steps from the first to the end of block `own`.
 
-        add(step, carry, is_masked): is_masked where a step reaches beyond a query.
+        Args: add: (step, carry, is_masked) -> carry. is_masked: some of the step's
+              keys come after some of its queries.
         """
         steps = self.size // self.step
         carry = jax.lax.fori_loop(
@@ -249,8 +255,8 @@ class _Blocks:
             carry = add(own * steps + step, carry, True)
         return carry
 
-    def after(self, own: jax.Array, add: Any, carry: Any) -> Any:
-        """As `before`, from the own block on to the end."""
+    def loop_after(self, own: jax.Array, add: Any, carry: Any) -> Any:
+        """Folds `add` as loop_before does, from the start of block `own` to the end."""
         steps = self.size // self.step
         for step in range(steps):
             carry = add(own * steps + step, carry, True)
@@ -263,7 +269,7 @@ class _Blocks:
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The product of matrices, summed in float32."""
+    """Returns the matrix product, accumulated in float32."""
     return jnp.dot(a, b, preferred_element_type=jnp.float32)
 
 
@@ -277,7 +283,7 @@ def _forward_kernel(
     *,
     blocks: _Blocks,
 ) -> None:
-    """A block of queries: its rows of the result."""
+    """Computes the attention of a block of queries."""
     S, T, own = blocks.size, blocks.step, pl.program_id(0)
     drop_at = blocks.make_drop(seed_ref)
     query_S1 = (own * S + jnp.arange(S))[:, None]
@@ -285,33 +291,33 @@ def _forward_kernel(
     to_log2 = _to_log2(q_SK)
 
     def add(step: jax.Array, carry: Any, is_masked: bool) -> Any:
-        att_SK, most_S, sum_S = carry
+        att_SK, max_S, sum_S = carry
         here = pl.ds(step * T, T)
         key_1T = (step * T + jnp.arange(T))[None]
         logits_ST = _dot(q_SK, k_ref[here, :].T)
         if is_masked:
             logits_ST = jnp.where(query_S1 >= key_1T, logits_ST, -jnp.inf)
-        new_most_S = jnp.maximum(most_S, logits_ST.max(1))
-        shrink_S = jnp.exp2((most_S - new_most_S) * to_log2)
-        weights_ST = jnp.exp2(logits_ST * to_log2 - (new_most_S * to_log2)[:, None])
+        new_max_S = jnp.maximum(max_S, logits_ST.max(1))
+        shrink_S = jnp.exp2((max_S - new_max_S) * to_log2)
+        weights_ST = jnp.exp2(logits_ST * to_log2 - (new_max_S * to_log2)[:, None])
         dropped_ST = drop_at(query_S1, key_1T)(weights_ST)
         att_SK *= shrink_S[:, None]
         att_SK += _dot(dropped_ST.astype(q_SK.dtype), v_ref[here, :])
-        return att_SK, new_most_S, sum_S * shrink_S + weights_ST.sum(1)
+        return att_SK, new_max_S, sum_S * shrink_S + weights_ST.sum(1)
 
     start = (
         jnp.zeros(q_SK.shape, jnp.float32),
         jnp.full(S, -jnp.inf, jnp.float32),
         jnp.zeros(S, jnp.float32),
     )
-    att_SK, most_S, sum_S = blocks.before(own, add, start)
+    att_SK, max_S, sum_S = blocks.loop_before(own, add, start)
     att_SK /= (sum_S * (1.0 - blocks.rate))[:, None]
     att_ref[...] = att_SK.astype(att_ref.dtype)
-    sum_ref[...] = most_S * to_log2 + jnp.log2(sum_S)
+    sum_ref[...] = max_S * to_log2 + jnp.log2(sum_S)
 
 
 def _to_log2(x: jax.Array) -> float:
-    """By what a product of queries and keys becomes the logarithm of a weight."""
+    """Returns the factor from q k^T to the base-2 log of an unnormalised weight."""
     return _LOG2_E * x.shape[-1] ** -0.5
 
 
@@ -327,10 +333,10 @@ def _backward_kernel(
     *,
     blocks: _Blocks,
 ) -> None:
-    """A block of positions: the gradients of its queries, keys and values.
+    """Computes the gradients of a block's queries, keys and values.
 
-    So programs take about as long: those with few keys before them have many queries
-    after.
+    One program does all three, so that programs take about equally long: a block with
+    few keys before it has many queries after it.
     """
     drop_at = blocks.make_drop(seed_ref)
     kept = 1.0 - blocks.rate
@@ -340,7 +346,7 @@ def _backward_kernel(
     def write(part: int, gradient_SK: jax.Array) -> None:
         d_qkv_ref[:, part, :] = gradient_SK.astype(d_qkv_ref.dtype)
 
-    # Before the others, which need all registers.
+    # First, because the other two gradients need all registers.
     write(0, _query_gradient(refs, drop_at, blocks) * scale)
     d_k_SK, d_v_SK = _key_value_gradients(refs, drop_at, blocks)
     write(1, d_k_SK * scale)
@@ -348,7 +354,7 @@ def _backward_kernel(
 
 
 def _query_gradient(refs: tuple[Ref, ...], drop_at: Any, blocks: _Blocks) -> jax.Array:
-    """The gradient of a block's queries but for a factor, d_q_SK."""
+    """Returns d_q_SK, the gradient of a block's queries up to a constant factor."""
     q_ref, k_ref, v_ref, d_att_ref, sum_ref, delta_ref = refs
     S, T, own = blocks.size, blocks.step, pl.program_id(0)
     mine, kept = pl.ds(own * S, S), 1.0 - blocks.rate
@@ -368,13 +374,13 @@ def _query_gradient(refs: tuple[Ref, ...], drop_at: Any, blocks: _Blocks) -> jax
         d_logits_ST = weights_ST * (d_weights_ST - delta_S1)
         return d_q_SK + _dot(d_logits_ST.astype(k_TK.dtype), k_TK)
 
-    return blocks.before(own, add, jnp.zeros(q_SK.shape, jnp.float32))
+    return blocks.loop_before(own, add, jnp.zeros(q_SK.shape, jnp.float32))
 
 
 def _key_value_gradients(
     refs: tuple[Ref, ...], drop_at: Any, blocks: _Blocks
 ) -> tuple[jax.Array, jax.Array]:
-    """Those of a block's keys and values but for factors, d_k_SK and d_v_SK."""
+    """Returns d_k_SK and d_v_SK, up to constant factors."""
     q_ref, k_ref, v_ref, d_att_ref, sum_ref, delta_ref = refs
     S, T, own = blocks.size, blocks.step, pl.program_id(0)
     mine, kept = pl.ds(own * S, S), 1.0 - blocks.rate
@@ -397,4 +403,4 @@ def _key_value_gradients(
         return d_k_SK + _dot(d_logits_ST.astype(q_TK.dtype), q_TK), d_v_SK
 
     zeros_SK = jnp.zeros(k_SK.shape, jnp.float32)
-    return blocks.after(own, add, (zeros_SK, zeros_SK))
+    return blocks.loop_after(own, add, (zeros_SK, zeros_SK))

@@ -1,4 +1,4 @@
-"""What XLA must be told on GPUs: how a kernel is shared out, and an array's layout."""
+"""Hints for XLA on GPUs: how to partition a kernel, and the layout of an array."""
 
 from typing import Any
 
@@ -9,12 +9,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def shard_over_batch(run: Any, axes: str) -> Any:
-    """`run`, shared out over devices along the axis n; all other axes stay whole.
+    """Returns `run` partitioned over devices along axis n; all other axes stay whole.
 
-    XLA can't look into a kernel: untold, it would gather all of n on each device.
-    Args: run: from arrays to a tuple of them. axes: theirs, a letter each: "nl,n->nl".
+    XLA cannot look into a kernel: without this it would gather n on every device.
+    Args: run: a function from arrays to a tuple of arrays.
+          axes: the axes of these arrays, a letter each, as in "nl,n->nl".
     """
-    on_own = custom_partitioning(lambda *arrays: run(*arrays))
+    partitioned = custom_partitioning(lambda *arrays: run(*arrays))
     operands, results = (side.split(",") for side in axes.split("->"))
 
     def batch_sharding(mesh: Any, arguments: Any) -> NamedSharding:
@@ -28,7 +29,7 @@ def shard_over_batch(run: Any, axes: str) -> Any:
         return (batch_sharding(mesh, arguments),) * len(results)
 
     others = dict.fromkeys(axis for axis in axes if axis.isalpha() and axis != "n")
-    on_own.def_partition(
+    partitioned.def_partition(
         partition=partition,
         infer_sharding_from_operands=infer,
         sharding_rule=" -> ".join(
@@ -36,15 +37,15 @@ def shard_over_batch(run: Any, axes: str) -> Any:
         ),
         need_replication_factors=tuple(others),
     )
-    return on_own
+    return partitioned
 
 
 @jax.custom_vjp
 def constrain_row_major(x_NLD: jax.Array) -> jax.Array:
-    """`x_NLD`; on GPUs it and its gradient have N outermost and D innermost in memory.
+    """Returns `x_NLD`; on GPUs it and its gradient are row-major, D innermost.
 
-    Else XLA takes the layout of what is broadcast to it, here the table of positions:
-    N innermost, and hidden states transposed before and after each matrix product.
+    XLA would otherwise give it a layout that suits the broadcast table of positions, N
+    innermost, and transpose hidden states before and after each matrix product.
     """
     if jax.default_backend() != "gpu":
         return x_NLD

@@ -1,8 +1,8 @@
 """Output layers as functions: the language-modelling loss and the tasks' logits.
 
-The logits of a batch are by far its largest array (64 x 512 x 40,478 in the paper's
-run, 5 GB). Here they are computed a chunk of positions at a time, together with their
-gradient, and never held all at once.
+The logits of a batch are by far its largest array: 64 x 512 x 40,478 in the paper's
+run, 5 GB. They are computed in chunks of positions, together with their gradient, and
+never held all at once.
 """
 
 import functools
@@ -27,7 +27,7 @@ def nll_sum(
 ) -> jax.Array:
     """Returns the sum over N, L of weight * -log softmax(h table^T)[target], in nats.
 
-    Differentiable in h and table. The softmax is in float32 at least, and so are the
+    Differentiable in h and table. The softmax is in float32 or wider, and so are the
     logits, except in bfloat16 training: there they are bfloat16, which halves the
     memory traffic of a step's largest array.
     Args: chunk_elements: about how many logits to hold at once.
@@ -153,7 +153,7 @@ def _float_type(h: jax.Array) -> jnp.dtype:
 
 
 def lm_logits(h: jax.Array, table_VD: jax.Array) -> jax.Array:
-    """Returns logits over the next token, h table^T, in float32 at least."""
+    """Returns logits over the next token, h table^T, in float32 or wider."""
     return jnp.einsum(
         "nld,vd->nlv",
         h,
@@ -170,9 +170,9 @@ def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
 def num_chunks(shape: tuple[int, ...], V: int, chunk_elements: int) -> int:
     """Returns into how many chunks along L a batch of shape (N, L) is split.
 
-    Each holds at most chunk_elements logits, or one position if that has more. Chunks
-    of equal length are preferred; where those would be more than twice as many as
-    needed (a prime L), the last chunk is padded instead.
+    A chunk holds at most chunk_elements logits, or one position if that has more. The
+    chunks have equal lengths, unless that needs more than twice as many chunks (as for
+    a prime L); then the last one is padded.
     """
     N, L = shape
     needed = -(-L // max(1, chunk_elements // (N * V)))

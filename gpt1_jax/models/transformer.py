@@ -1,7 +1,7 @@
 """GPT-1: a decoder-only Transformer with layer norm after each residual sum.
 
 Radford et al. 2018, Sec. 3.1 and 4.1; finetune-transformer-lm train.py. It maps tokens
-to hidden states and hidden states to logits; losses and tasks are elsewhere.
+to hidden states and hidden states to logits. Losses and task heads are elsewhere.
 
 | letter | axis                        | GPT-1  |
 |--------|-----------------------------|--------|
@@ -24,19 +24,18 @@ import jax
 import jax.numpy as jnp
 
 from gpt1_jax.config import ModelConfig
-from gpt1_jax.models import dropout, gpu, heads, layers
-from gpt1_jax.models.attention import causal_attention, self_attention
+from gpt1_jax.models import attention, dropout, gpu, heads, layers
 
 normal_init = nn.initializers.normal(0.02)
 
 
 def param_dtype(cfg: ModelConfig) -> jnp.dtype:
-    """float32, or float64 where the whole computation is."""
+    """Returns the dtype of parameters: float64 if computations are, else float32."""
     return jnp.promote_types(cfg.compute_dtype, jnp.float32)
 
 
 def dense(features: int, cfg: ModelConfig, name: str) -> nn.Dense:
-    """A layer x W + b in the config's dtype."""
+    """Returns a layer x W + b that computes in the config's dtype."""
     return nn.Dense(
         features,
         name=name,
@@ -47,7 +46,7 @@ def dense(features: int, cfg: ModelConfig, name: str) -> nn.Dense:
 
 
 class Norm(nn.Module):
-    """layers.layer_norm with its parameters."""
+    """Layer norm with its parameters; see layers.layer_norm."""
 
     cfg: ModelConfig
 
@@ -60,7 +59,7 @@ class Norm(nn.Module):
 
 
 class KVCache(NamedTuple):
-    """What a layer's attention remembers of the tokens before: k_NMHK, v_NMHK."""
+    """The keys and values of a layer's earlier tokens: k_NMHK and v_NMHK."""
 
     k: jax.Array
     v: jax.Array
@@ -68,18 +67,22 @@ class KVCache(NamedTuple):
     def put(
         self, k_NLHK: jax.Array, v_NLHK: jax.Array, position_NL: jax.Array
     ) -> "KVCache":
-        """With those of new tokens; what lies beyond the room is left out."""
+        """Returns the cache with new tokens; positions beyond the cache are dropped."""
         row_N1 = jnp.arange(len(position_NL))[:, None]
-        return KVCache(
-            *(
-                old.at[row_N1, position_NL].set(new.astype(old.dtype), mode="drop")
-                for old, new in ((self.k, k_NLHK), (self.v, v_NLHK))
-            )
-        )
+
+        def put(old_NMHK: jax.Array, new_NLHK: jax.Array) -> jax.Array:
+            new_NLHK = new_NLHK.astype(old_NMHK.dtype)
+            return old_NMHK.at[row_N1, position_NL].set(new_NLHK, mode="drop")
+
+        return KVCache(put(self.k, k_NLHK), put(self.v, v_NLHK))
+
+
+# The cache of each layer.
+Cache = tuple[KVCache, ...]
 
 
 class Attention(nn.Module):
-    """Projections around self_attention, or causal_attention to a memory."""
+    """Attention with its projections: to the tokens themselves, or to a cache."""
 
     cfg: ModelConfig
 
@@ -88,7 +91,7 @@ class Attention(nn.Module):
         self,
         x_NLD: jax.Array,
         drop: dropout.Dropout | None,
-        memory: KVCache | None = None,
+        cache: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         N, L, D = x_NLD.shape
@@ -96,21 +99,16 @@ class Attention(nn.Module):
         qkv_NL3HK = dense(3 * D, self.cfg, name="qkv")(x_NLD).reshape(
             N, L, 3, H, D // H
         )
-        implementation = self.cfg.attention
-        if memory is None:
-            att_NLHK = self_attention(qkv_NL3HK, drop, implementation=implementation)
+        if cache is None:
+            att_NLHK = attention.self_attention(
+                qkv_NL3HK, drop, implementation=self.cfg.attention
+            )
         else:
             assert position_NL is not None
-            q_NLHK, k_NLHK, v_NLHK = (qkv_NL3HK[:, :, part] for part in range(3))
-            memory = memory.put(k_NLHK, v_NLHK, position_NL)
-            att_NLHK = causal_attention(
-                q_NLHK, *memory, drop, position_NL, implementation=implementation
-            )
-        return dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), memory
-
-
-# One of each layer.
-Memory = tuple[KVCache, ...]
+            q_NLHK, k_NLHK, v_NLHK = attention.split_qkv(qkv_NL3HK)
+            cache = cache.put(k_NLHK, v_NLHK, position_NL)
+            att_NLHK = attention.causal_attention(q_NLHK, *cache, drop, position_NL)
+        return dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), cache
 
 
 class MLP(nn.Module):
@@ -138,35 +136,33 @@ class Block(nn.Module):
         x_NLD: jax.Array,
         layer: jax.Array | int,
         seed_N2: jax.Array | None = None,
-        memory: KVCache | None = None,
+        cache: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
-        def drop(site: int, rate: float, x: jax.Array) -> jax.Array:
-            if seed_N2 is None:
-                return x
-            own_N2 = dropout.site_seeds(seed_N2, layer, site)
-            return dropout.drop(x, rate, own_N2)
-
         cfg = self.cfg
-        on_weights = None
-        if seed_N2 is not None and cfg.attention_dropout:
-            on_weights = dropout.Dropout(
-                cfg.attention_dropout,
-                dropout.site_seeds(seed_N2, layer, dropout.ATTENTION),
-            )
-        a_NLD, memory = Attention(cfg, name="attention")(
-            x_NLD, on_weights, memory, position_NL
+
+        def make_drop(site: int, rate: float) -> dropout.Dropout | None:
+            if seed_N2 is None or not rate:
+                return None
+            return dropout.Dropout(rate, dropout.site_seeds(seed_N2, layer, site))
+
+        def drop(site: int, x_NLD: jax.Array) -> jax.Array:
+            residual_drop = make_drop(site, cfg.residual_dropout)
+            return residual_drop(x_NLD) if residual_drop else x_NLD
+
+        attention_drop = make_drop(dropout.ATTENTION, cfg.attention_dropout)
+        a_NLD, cache = Attention(cfg, name="attention")(
+            x_NLD, attention_drop, cache, position_NL
         )
-        a_NLD = drop(dropout.ATTENTION_OUTPUT, cfg.residual_dropout, a_NLD)
+        a_NLD = drop(dropout.ATTENTION_OUTPUT, a_NLD)
         n_NLD = Norm(cfg, name="norm_1")(x_NLD + a_NLD)
-        m_NLD = MLP(cfg, name="mlp")(n_NLD)
-        m_NLD = drop(dropout.MLP_OUTPUT, cfg.residual_dropout, m_NLD)
-        return Norm(cfg, name="norm_2")(n_NLD + m_NLD), memory
+        m_NLD = drop(dropout.MLP_OUTPUT, MLP(cfg, name="mlp")(n_NLD))
+        return Norm(cfg, name="norm_2")(n_NLD + m_NLD), cache
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _apply_block(cfg: ModelConfig, remat: bool, params: Any, *arguments: Any) -> Any:
-    """A Block's result; jitted, so that one trace of it serves all layers."""
+    """Returns a Block's result; jitted, so that it is traced once for all layers."""
 
     def apply(params: Any, *arguments: Any) -> Any:
         return Block(cfg, parent=None).apply({"params": params}, *arguments)
@@ -175,7 +171,7 @@ def _apply_block(cfg: ModelConfig, remat: bool, params: Any, *arguments: Any) ->
 
 
 class Embed(nn.Module):
-    """The token and the position table."""
+    """The tables of tokens and positions."""
 
     cfg: ModelConfig
     vocab_size: int
@@ -198,12 +194,12 @@ class Embed(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The backbone and its tied output layer.
+    """The blocks between the embeddings and the output layer, which share a table.
 
-    cfg.compute_dtype must be a dtype by now, not `auto`. Parameters are float32, or
-    float64 where the computation is. Embedding dropout is on the parameters, see
-    dropout.drop_embeddings: whoever trains applies it before both methods. What flax
-    captures or sows inside a block is not seen outside: blocks are jitted functions.
+    cfg.compute_dtype is resolved, that is, not `auto`. The methods do not apply
+    embedding dropout: the training loss applies it to the parameters beforehand, see
+    dropout.drop_embeddings. Blocks are jitted functions, so flax can neither capture
+    nor sow intermediates inside them.
     """
 
     cfg: ModelConfig
@@ -222,14 +218,14 @@ class Transformer(nn.Module):
         layer: int,
         x_NLD: jax.Array,
         seed_N2: jax.Array | None,
-        memory: KVCache | None = None,
+        cache: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, Any]:
         block = self.blocks[layer]
         if self.is_initializing():
-            return block(x_NLD, layer, seed_N2, memory, position_NL)
+            return block(x_NLD, layer, seed_N2, cache, position_NL)
         params = block.variables["params"]
-        rest = (x_NLD, jnp.uint32(layer), seed_N2, memory, position_NL)
+        rest = (x_NLD, jnp.uint32(layer), seed_N2, cache, position_NL)
         return _apply_block(self.cfg, self.remat, params, *rest)
 
     def encode(
@@ -241,8 +237,8 @@ class Transformer(nn.Module):
         """Returns the hidden states h_NLD of the last block.
 
         It sows the embeddings and each block's output as intermediates/hidden_states.
-        Args: tokens_NL: padded on the right by any id; L at most context_length.
-              is_train: with dropout, from the rng stream "dropout".
+        Args: tokens_NL: padded on the right with any id; L at most context_length.
+              is_train: apply dropout, with the rng stream "dropout".
               row_N: each sequence's index in the whole step's batch; 0, 1, ... if None.
         """
         if tokens_NL.shape[1] > self.cfg.context_length:
@@ -256,7 +252,7 @@ class Transformer(nn.Module):
                 row_N = jnp.arange(len(tokens_NL), dtype=jnp.uint32)
             seed_N2 = dropout.row_seeds(self.make_rng("dropout"), row_N)
         h_NLD = self.embed(tokens_NL)
-        if is_train:  # What is told to XLA can't be exported, as a model may be.
+        if is_train:  # Elsewhere no layout is set: a model with one cannot be exported.
             h_NLD = gpu.constrain_row_major(h_NLD)
         self.sow("intermediates", "hidden_states", h_NLD)
         for layer in range(self.cfg.num_layers):
@@ -264,8 +260,8 @@ class Transformer(nn.Module):
             self.sow("intermediates", "hidden_states", h_NLD)
         return h_NLD
 
-    def init_cache(self, N: int, M: int) -> Memory:
-        """What is remembered of no tokens, with room for M of each of N sequences."""
+    def init_cache(self, N: int, M: int) -> Cache:
+        """Returns an empty cache for M tokens of each of N sequences."""
         cfg = self.cfg
         shape = (N, M, cfg.num_heads, cfg.width // cfg.num_heads)
         zeros = jnp.zeros(shape, cfg.compute_dtype)
@@ -274,31 +270,32 @@ class Transformer(nn.Module):
     def decode_step(
         self,
         tokens_NL: jax.Array,
-        memory: Memory,
+        cache: Cache,
         position_N: jax.Array,
         length_N: jax.Array | None = None,
-    ) -> tuple[jax.Array, Memory]:
-        """`encode` of L more tokens after position_N others, without dropout.
+    ) -> tuple[jax.Array, Cache]:
+        """Encodes the next L tokens of each sequence, without dropout.
 
-        Args:    length_N: not needed here: where rows have fewer than L new tokens,
-                 those after them are forgotten once others take their places.
-        Returns: their h_NLD, and the memory with them in it. A position beyond the
-                 context gives nothing of use.
+        Args:    position_N: the position of each row's first new token.
+                 length_N: the number of new tokens in each row, without padding. The
+                 Transformer ignores it: the next tokens overwrite padding in the cache.
+        Returns: h_NLD and the extended cache. The hidden state at a position beyond
+                 the context is meaningless.
         """
         del length_N
         L = tokens_NL.shape[1]
         position_NL = position_N[:, None] + jnp.arange(L)[None]
         h_NLD = self.embed(tokens_NL, position_NL)
-        new = []
-        for layer, own in enumerate(memory):
-            h_NLD, own = self._run_block(layer, h_NLD, None, own, position_NL)
-            new.append(own)
-        return h_NLD, tuple(new)
+        extended = []
+        for layer, old in enumerate(cache):
+            h_NLD, new = self._run_block(layer, h_NLD, None, old, position_NL)
+            extended.append(new)
+        return h_NLD, tuple(extended)
 
     def lm_logits(self, h_NLD: jax.Array) -> jax.Array:
-        """Logits over the next token: h times the token table, in float32 at least."""
+        """Returns logits over the next token, h table^T, in float32 or wider."""
         return heads.lm_logits(h_NLD, self.embed.token)
 
     def __call__(self, tokens_NL: jax.Array, is_train: bool = False) -> jax.Array:
-        """logits_NLV of tokens_NL."""
+        """Returns logits_NLV over the next token."""
         return self.lm_logits(self.encode(tokens_NL, is_train))

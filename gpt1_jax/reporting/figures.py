@@ -1,44 +1,44 @@
-"""A figure in the style of the page, bright and dark: PNG files' bytes."""
+"""Figures in one style, as PNG files, and what several of them draw alike."""
 
 import dataclasses
+import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
-from gpt1_jax.reporting import tables
+from gpt1_jax.reporting import paper, tables
+from gpt1_jax.reporting.groups import Cell
 
-_BRIGHT = {
-    "figure.facecolor": "#ffffff",
-    "axes.facecolor": "#ffffff",
+# The colour of each row of Table 5 in every figure, and the style of the paper's
+# results. Curves of one variant differ by their line style and marker.
+COLORS = {variant: f"C{place}" for place, variant in enumerate(paper.ABLATIONS)}
+PAPER: Any = {"color": "#6b6f76"}
+HOLLOW: Any = PAPER | {"fillstyle": "none"}
+LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = "os^vDP"
+# Labels on a logarithmic axis are at least this ratio apart.
+LEAST_RATIO = 1.3
+# Training losses are smoothed over this share of a run's rows.
+_SMOOTHED_SHARE = 0.05
+_WARNING_COLOR = "#a14a00"
+# Wong 2011: colours that the colour-blind can tell apart.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#b8579a", "#a67c00", "#3aa0d8")
+_STYLE: Any = {
+    "axes.prop_cycle": cycler(color=_COLORS),
     "text.color": "#1c1e21",
     "axes.labelcolor": "#1c1e21",
     "xtick.color": "#55585e",
     "ytick.color": "#55585e",
     "axes.edgecolor": "#9a9da3",
     "grid.color": "#e6e7ea",
-    "patch.edgecolor": "#6b6f76",  # what is the paper's
-}
-_DARK = {
-    "figure.facecolor": "#16181c",
-    "axes.facecolor": "#16181c",
-    "text.color": "#e6e7ea",
-    "axes.labelcolor": "#e6e7ea",
-    "xtick.color": "#b3b6bc",
-    "ytick.color": "#b3b6bc",
-    "axes.edgecolor": "#6b6f76",
-    "grid.color": "#2c2f35",
-    "patch.edgecolor": "#9a9da3",
-}
-# Wong 2011, told apart by the colour-blind; bright enough for a dark page.
-_BRIGHT_COLORS = ("#0072b2", "#d55e00", "#009e73", "#b8579a", "#a67c00", "#3aa0d8")
-_DARK_COLORS = ("#56b4e9", "#f08a4b", "#2fc795", "#e08cc2", "#e3b341", "#8fb8ff")
-_WARNING = {"bright": "#a14a00", "dark": "#f0a35e"}
-_SHARED = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -56,52 +56,59 @@ _SHARED = {
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure: name without .png, caption, and the file's bytes for both pages."""
+    """A figure that `draw` draws; `name` is that of its PNG file."""
 
     name: str
     title: str
     caption: str
-    bright: bytes
-    dark: bytes
+    draw: Callable[[Figure], None]
+    size: tuple[float, float] = (7.6, 4.2)
     is_synthetic: bool = False
+    was_run: ClassVar[bool] = True
 
-
-def picture(
-    name: str,
-    title: str,
-    caption: str,
-    draw: Callable[[Figure], None],
-    *,
-    size: tuple[float, float] = (7.6, 4.2),
-    is_synthetic: bool = False,
-) -> Picture:
-    """`draw` on an empty figure, twice. A synthetic one says so within the image."""
-
-    def render(style: Mapping, colors: Sequence[str], page: str) -> bytes:
-        settings: Any = {**_SHARED, **style, "axes.prop_cycle": cycler(color=colors)}
-        with matplotlib.rc_context(settings):
-            figure = Figure(figsize=size, layout="constrained")
-            draw(figure)
-            if is_synthetic:
-                figure.suptitle(
-                    tables.SYNTHETIC,
-                    x=0.99,
-                    ha="right",
-                    fontsize=9,
-                    weight="bold",
-                    color=_WARNING[page],
-                )
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The bytes of the PNG file; synthetic data is marked in the image."""
+        with matplotlib.rc_context(_STYLE):
+            figure = Figure(figsize=self.size, layout="constrained")
+            self.draw(figure)
+            if self.is_synthetic:
+                style: Any = {"ha": "right", "fontsize": 9, "weight": "bold"}
+                figure.suptitle(tables.SYNTHETIC, x=0.99, color=_WARNING_COLOR, **style)
             FigureCanvasAgg(figure)
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
-            return file.getvalue()
+        return file.getvalue()
 
-    suffix = "-synthetic" if is_synthetic else ""
-    return Picture(
-        f"{name}{suffix}",
-        title,
-        caption,
-        render(_BRIGHT, _BRIGHT_COLORS, "bright"),
-        render(_DARK, _DARK_COLORS, "dark"),
-        is_synthetic,
-    )
+
+def smoothed(
+    steps: Sequence[float] | np.ndarray, values: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the moving mean over a twentieth of the values, an odd number of them."""
+    width = 1 + 2 * round(len(values) * _SMOOTHED_SHARE / 2)
+    middle = np.asarray(steps)[width // 2 : len(steps) - width // 2]
+    return middle, np.convolve(values, np.full(width, 1 / width), mode="valid")
+
+
+def errorbar(
+    axes: Axes, places: Sequence[float], cells: Collection[Cell], **style: Any
+) -> None:
+    """Draws medians in percent with bars from the lowest to the highest value.
+
+    Args: style: as of Axes.errorbar; `is_horizontal`: scores are on the x axis.
+    """
+    medians = [100 * cell.median for cell in cells]
+    below = [100 * (cell.median - min(cell.values)) for cell in cells]
+    above = [100 * (max(cell.values) - cell.median) for cell in cells]
+    style = {"capsize": 3, "elinewidth": 1} | style
+    if style.pop("is_horizontal", False):
+        axes.errorbar(medians, places, xerr=[below, above], **style)
+    else:
+        axes.errorbar(places, medians, yerr=[below, above], **style)
+
+
+def legend_below(figure: Figure, *entries: Sequence, columns: int = 2) -> None:
+    """Puts a legend below the axes, with long labels on several lines."""
+    legend = figure.legend(*entries, loc="outside lower center", ncols=columns)
+    for text in legend.get_texts():
+        text.set_text(textwrap.fill(text.get_text(), 96 // columns))

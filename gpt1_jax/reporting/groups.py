@@ -1,297 +1,180 @@
-"""Which fine-tuned scores may stand in one cell: those that differ in the seed only."""
+"""Groups of fine-tuned scores that may share a table, and their names.
+
+The scores of one cell differ in nothing but the seed.
+"""
 
 import dataclasses
 import functools
-import itertools
 import statistics
-import string
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpt1_jax import config as config_lib
-from gpt1_jax.config import RunConfig
-from gpt1_jax.data.tasks.rows import TASKS
-from gpt1_jax.reporting import paper
-from gpt1_jax.reporting import runs as runs_lib
+from gpt1_jax.reporting import paper, words
 from gpt1_jax.reporting.runs import Run
-from gpt1_jax.workdirs import model_store
-
-# What differs between the cells of a table, or changes no score.
-_ANY = (
-    "job",
-    "seed",
-    "task.name",
-    "task.split",
-    "task.lm_coef",
-    "task.num_train_scored",
-    "init.num_layers",
-    *(p for p in config_lib.FIELDS if config_lib.role(p) in config_lib.FREE_ROLES),
-)
-# Of no effect on a run that starts from a model: its tokenizer comes from there.
-_CORPUS = (
-    "data.corpus",
-    "data.eval_corpus",
-    "data.holdout_fraction",
-    "data.tokenizer",
-    "data.openai_bpe_dir",
-    "data.vocab_size",
-    "data.storyworld_megabytes",
-)
-# May be another for another backbone, and for a model from scratch.
-_OF_A_MODEL = ("init.path", "model.", *_CORPUS)
-# May be another for another task, as in the paper.
-_OF_A_TASK = ("train.", "optim.", "task.", "data.task_dir", "data.source", "data.tfds")
-
-Facts = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scored:
-    """A fine-tuned model on a split, dev or test.
-
-    trained: the config of the fine-tuning run. scores: {} while that has not finished,
-    else fractions by the metric's name, as matched/accuracy.
-    """
-
-    run: Run
-    trained: RunConfig
-    task: str
-    split: str
-    scores: Mapping[str, float]
-    checkpoint: str = ""
-
-    @property
-    def variant(self) -> str:
-        """The row of Table 5 that it belongs to; "": none."""
-        return variant(self.trained)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The fields that must be equal for two of them to stand in one cell."""
-        flat = config_lib.flatten(self.trained)
-        left_out = set(_ANY) | (set(_CORPUS) if flat["init.path"] != "none" else set())
-        facts = {name: x for name, x in flat.items() if name not in left_out}
-        return facts | {"checkpoint scored": self.checkpoint or "the best"}
+from gpt1_jax.reporting.scores import Facts, Scored, subject
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is known of a metric: values by seed, and how many runs have none yet."""
+    """The scores of a metric by seed, and the number of seeds that have none yet."""
 
     values: tuple[float, ...] = ()
     num_unfinished: int = 0
 
     @property
     def median(self) -> float:
-        """Over seeds, a fraction."""
+        """The median over seeds, a fraction."""
         return statistics.median(self.values)
+
+
+def cell_of(members: Iterable[Scored], metrics: Sequence[str]) -> Cell:
+    """Returns the mean of `metrics` for each seed; runs with one seed count once."""
+    by_seed: dict[int, float] = {}
+    unfinished = set()
+    for member in members:
+        seed, own = member.trained.seed, member.scores
+        if not own:
+            unfinished.add(seed)
+        elif all(metric in own for metric in metrics):
+            by_seed.setdefault(seed, statistics.fmean(own[m] for m in metrics))
+    return Cell(tuple(by_seed.values()), len(unfinished - by_seed.keys()))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
-    """Scores that differ in task, split, variant and seed only; or in what is `mixed`.
+    """Scores that are comparable: they differ by task, split, variant and seed.
 
-    label: A, B ... where there are several, else "". differs: what tells it apart.
+    label: the difference from the other groups, in words; "": there is no other.
+    details: the settings that differ from task to task.
     """
 
     members: tuple[Scored, ...]
     label: str = ""
-    differs: str = ""
+    details: str = ""
 
     def cell(self, variant: str, task: str, *metrics: str, split: str = "dev") -> Cell:
-        """The scores of a variant on a task, the mean of `metrics`.
-
-        Of two runs of one seed, the first's.
-        """
-        mine = [
-            member
-            for member in self.members
-            if (member.variant, member.task, member.split) == (variant, task, split)
-        ]
-        by_seed: dict[int, float] = {}
-        for member in mine:
-            if all(metric in member.scores for metric in metrics):
-                value = statistics.fmean(member.scores[metric] for metric in metrics)
-                by_seed.setdefault(member.trained.seed, value)
-        unfinished = {m.trained.seed for m in mine if not m.scores} - by_seed.keys()
-        return Cell(tuple(by_seed.values()), len(unfinished))
+        """Returns the scores of a variant on a task, the mean of `metrics`."""
+        place = variant, task, split
+        mine = [m for m in self.members if (m.variant, m.task, m.split) == place]
+        return cell_of(mine, metrics)
 
     def has(self, variant: str) -> bool:
-        """Returns whether any run of the variant is in it, finished or not."""
+        """Returns whether a run of the variant is in it, finished or not."""
         return any(member.variant == variant for member in self.members)
 
 
-def variant(config: RunConfig) -> str:
-    """The row of Table 5 that a fine-tuning run belongs to; "": none."""
-    is_pretrained = config.init.path != "none" and config.init.num_layers != -2
-    is_whole = config.init.num_layers in (-1, config.model.depth)
-    has_auxiliary = config.task.lm_coef > 0
-    if config.model.backbone == "lstm":
-        return paper.LSTM if is_pretrained and is_whole and has_auxiliary else ""
-    if not is_pretrained:
-        return paper.NO_PRETRAINING if has_auxiliary else ""
-    if not is_whole:
-        return ""
-    return paper.FULL if has_auxiliary else paper.NO_AUXILIARY
+@dataclasses.dataclass(frozen=True, eq=False)
+class Half:
+    """All that is on official data, or all that is on synthetic data.
 
+    A table or figure shows one half only.
+    """
 
-def scored(runs: Sequence[Run]) -> tuple[list[Scored], list[str]]:
-    """The scores of fine-tuning runs, then of evaluations; and warnings."""
-    found = [
-        Scored(run, run.config, run.config.task.name, "dev", _scores(run))
-        for run in runs
-        if run.job == "finetune" and run.config.task.name in paper.TITLES
-    ]
-    warnings = []
-    own = {run.config.task.name for run in runs if run.job == "finetune"}
-    for run in runs:
-        if run.job != "evaluate" or not run.is_finished:
-            continue
-        trained = runs_lib.source(run, runs)
-        if trained is None:
-            warnings.append(
-                f"{run.path} scores a model that is not here any more, "
-                f"{run.config.init.path}: left out of the tables"
-            )
-            continue
-        found += _evaluated(run, trained)
-        own.add(trained.task.name)
-    if own := own - paper.TITLES.keys():
-        warnings.append(
-            f"{', '.join(sorted(own))}: in none of the paper's tables; their runs are "
-            "under run facts only"
+    runs: Sequence[Run]
+    scored: Sequence[Scored]
+    is_synthetic: bool
+
+    def of_job(self, job: str) -> list[Run]:
+        """Returns the runs of a job."""
+        return [run for run in self.runs if run.job == job]
+
+    @functools.cached_property
+    def groups(self) -> list[Group]:
+        """The groups of the paper's tasks and variants."""
+        return group(
+            one
+            for one in self.scored
+            if one.task in paper.TITLES and one.variant in paper.ABLATIONS
         )
-    return found, warnings
 
+    @functools.cached_property
+    def own_groups(self) -> list[Group]:
+        """The groups of the user's own tasks."""
+        return group(one for one in self.scored if one.task not in paper.TITLES)
 
-def _evaluated(run: Run, trained: RunConfig) -> Iterator[Scored]:
-    """The scores of an evaluation, on the table's splits only."""
-    task, name = run.config.task.name or trained.task.name, run.config.task.split
-    if task not in paper.TITLES:
-        return
-    _, step = model_store.workdir_and_step(run.config.init.path)
-    scores = _scores(run)
-    for split, sets in {"dev": TASKS[task].dev, "test": TASKS[task].test}.items():
-        if name == split:
-            yield Scored(run, trained, task, split, scores, str(step or ""))
-            return
-        for infix, one in sets.items():
-            if name == one:
-                named = {f"{infix}/{n}": value for n, value in scores.items()}
-                yield Scored(run, trained, task, split, named, str(step or ""))
-
-
-def _scores(run: Run) -> dict[str, float]:
-    """The kept step's, by the name after eval/."""
-    return {
-        name.removeprefix("eval/"): value
-        for name, value in run.metrics.items()
-        if name.startswith("eval/")
-    }
+    @functools.cached_property
+    def full_groups(self) -> list[Group]:
+        """The groups that have the paper's full model."""
+        return [group for group in self.groups if group.has(paper.FULL)]
 
 
 def group(members: Iterable[Scored]) -> list[Group]:
-    """The members by what they have in common, large groups first; labels if several.
+    """Groups the scores that are comparable; large groups of Transformers are first.
 
-    Members of other settings of training, or of another kind of model, join a group
-    where no row or column would mix them.
+    Runs with other settings join a group if no cell, row or column would mix them.
     """
-    by_facts: dict[Hashable, list[Scored]] = {}
+    by_facts: dict[Any, list[Scored]] = {}
     for member in members:
-        by_facts.setdefault(frozen(member.facts), []).append(member)
+        by_facts.setdefault(tuple(member.facts.items()), []).append(member)
     merged: list[list[Scored]] = []
-    for mine in sorted(by_facts.values(), key=lambda own: (_kind(own[0]), -len(own))):
-        places = [there for there in merged if _may_join(mine, there)]
+    for mine in sorted(by_facts.values(), key=lambda own: (own[0].kind, -len(own))):
+        tasks = {member.task for member in mine}
+        places = [
+            there
+            for there in merged
+            if not any(_conflict(one, other) for one in mine for other in there)
+        ]
         if places:
-            max(places, key=functools.partial(_num_beside, mine)).extend(mine)
+            max(places, key=lambda p: sum(m.task in tasks for m in p)).extend(mine)
         else:
             merged.append(list(mine))
-    if len(merged) == 1:
-        return [Group(tuple(merged[0]), differs=_varying(merged[0]))]
-    differs = differences([mine[0].facts for mine in merged])
     return [
-        Group(tuple(mine), label, "; ".join(filter(None, (text, *_details(mine)))))
-        for mine, label, text in zip(merged, labels(), differs, strict=False)
+        Group(tuple(mine), label, _details(mine))
+        for mine, label in zip(merged, labels(merged), strict=True)
     ]
 
 
-def _num_beside(mine: list[Scored], there: list[Scored]) -> int:
-    """How many of `there` score a task that `mine` score too."""
-    tasks = {member.task for member in mine}
-    return sum(member.task in tasks for member in there)
+def _conflict(one: Scored, other: Scored) -> bool:
+    """Returns whether two scores with different settings must not share a table."""
+    subjects = []
+    if one.task == other.task:
+        subjects.append("training")
+        subjects += ["task"] if one.variant == other.variant else []
+    if one.kind == other.kind or one.variant == other.variant:
+        subjects.append("model")
+    return one.facts_about(*subjects) != other.facts_about(*subjects)
 
 
-def _kind(member: Scored) -> int:
-    """Transformers first, then those from scratch, then LSTMs."""
-    if member.trained.model.backbone == "lstm":
-        return 2
-    return 1 if member.trained.init.path == "none" else 0
+def labels(parts: Sequence[Sequence[Scored]]) -> list[str]:
+    """Names each part by its difference from the others.
+
+    The labels of a sweep are used if they tell the parts apart, else the config fields.
+    """
+    by_label = words.differences([_shared_labels(part) for part in parts])
+    by_field = words.differences([_typical(part).facts for part in parts])
+    is_enough = all(by_label) and len(set(by_label)) >= len(set(by_field))
+    return by_label if is_enough else by_field
 
 
-def _details(members: list[Scored]) -> Iterator[str]:
-    """What the first of a group's members does not tell about it."""
-    yield _varying(members)
-    lstm = {m.trained.init.path: None for m in members if _kind(m) == 2}
-    if lstm and _kind(members[0]) != 2:
-        yield f"LSTM: init.path={', '.join(lstm)}"
+def _typical(part: Sequence[Scored]) -> Scored:
+    """Returns a run of the full model if there is one."""
+    return next((one for one in part if one.variant == paper.FULL), part[0])
 
 
-def labels() -> Iterator[str]:
-    """A, B, ... Z, AA, AB ..."""
-    for length in itertools.count(1):
-        for letters in itertools.product(string.ascii_uppercase, repeat=length):
-            yield "".join(letters)
+def _shared_labels(part: Sequence[Scored]) -> Facts:
+    """Returns the labels of a sweep that all runs of the part share."""
+    first, *others = [one.run.labels for one in part if one.run.labels] or [{}]
+    return {
+        axis: label
+        for axis, label in first.items()
+        if (axis not in config_lib.FIELDS or subject(axis))
+        and all(own.get(axis) == label for own in others)
+    }
 
 
-def frozen(facts: Facts) -> Hashable:
-    """`facts` as a key."""
-    return tuple(sorted(facts.items()))
-
-
-def _may_join(mine: list[Scored], there: list[Scored]) -> bool:
-    """Returns whether what they differ in would be mixed in no cell, row or column."""
-    tasks = {member.task for member in mine}
-    of_same_tasks = [member for member in there if member.task in tasks]
-    near = [member for member in there if _kind(member) == _kind(mine[0])]
-    if near:
-        of_near = {member.task for member in near}
-        return not tasks & of_near and _differ_in(mine[0], near[0], _OF_A_TASK)
-    if of_same_tasks:
-        return all(_differ_in(mine[0], o, _OF_A_MODEL) for o in of_same_tasks)
-    return _differ_in(mine[0], there[0], (*_OF_A_MODEL, *_OF_A_TASK))
-
-
-def _differ_in(one: Scored, other: Scored, allowed: tuple[str, ...]) -> bool:
-    """Returns whether all that they differ in begins with one of `allowed`."""
-    facts, others = one.facts, other.facts
-    return all(
-        facts.get(name) == others.get(name) or name.startswith(allowed)
-        for name in facts.keys() | others.keys()
-    )
-
-
-def _varying(members: list[Scored]) -> str:
-    """`train.max_steps 100 (CoLA), 200 (RTE)`, of what is another by task."""
+def _details(members: Sequence[Scored]) -> str:
+    """Returns the settings that differ by task: `100 steps (CoLA), 9 steps (RTE)`."""
     values: dict[str, dict[Any, dict[str, None]]] = {}
     for member in members:
-        for name, value in member.facts.items():
-            by_value = values.setdefault(name, {})
-            by_value.setdefault(value, {})[paper.TITLES[member.task]] = None
+        for name, value in member.facts_about("training").items():
+            titles = values.setdefault(name, {}).setdefault(value, {})
+            titles[paper.title(member.task)] = None
     return "; ".join(
-        f"{name} "
-        + ", ".join(f"{value} ({', '.join(tasks)})" for value, tasks in found.items())
-        for name, found in values.items()
-        if len(found) > 1 and name.startswith(_OF_A_TASK)
+        ", ".join(
+            f"{words.in_words(name, value)} ({', '.join(titles)})"
+            for value, titles in by_value.items()
+        )
+        for name, by_value in values.items()
+        if len(by_value) > 1
     )
-
-
-def differences(many: Sequence[Facts]) -> list[str]:
-    """Of each its values of the facts that are not the same in all: `a 1, b 2`."""
-    names = list(dict.fromkeys(name for facts in many for name in facts))
-    differing = [
-        name for name in names if len({facts.get(name, "-") for facts in many}) > 1
-    ]
-    return [
-        ", ".join(f"{name}={facts[name]}" for name in differing if name in facts)
-        for facts in many
-    ]

@@ -1,6 +1,7 @@
-"""What the paper reports and no task's own row holds (Radford et al. 2018).
+"""Numbers of the paper that are not in a task's own row (Radford et al. 2018).
 
-Scores of single tasks, and the best earlier systems', are in data.task_rows.
+The scores of single tasks, and those of the best earlier systems, are in
+data.tasks.rows.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ COLUMNS = {
     "Table 5": ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"),
 }
 
-# What the GLUE score is the mean of.
+# The GLUE score is the mean over these.
 GLUE_TASKS = (*COLUMNS["Table 5"], "wnli")
 
 TITLES = {
@@ -61,7 +62,7 @@ METRIC_TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-    """A row of Table 5; `average` as printed, the last one cut off, not rounded."""
+    """A row of Table 5; `average` as printed: the last one is cut off, not rounded."""
 
     title: str
     average: float
@@ -73,7 +74,7 @@ def _row(title: str, average: float, *percent: float) -> Ablation:
 
 
 def _full_percent(task: str) -> float:
-    """The score in Tables 2 and 4; of MNLI's two sets, the mean to a decimal."""
+    """Returns the score in Tables 2 and 4; for MNLI the mean of its two sets."""
     metric = TASKS[task].metrics[0]
     scores = [s.percent for s in TASKS[task].paper if s.metric.endswith(metric)]
     return round(sum(scores) / len(scores), 1)
@@ -83,7 +84,7 @@ FULL, NO_PRETRAINING, NO_AUXILIARY, LSTM = (
     "full",
     "no pre-training",
     "no auxiliary LM",
-    "LSTM with auxiliary LM",
+    "LSTM",
 )
 ABLATIONS = {
     FULL: _row("Transformer, full", 74.7, *map(_full_percent, COLUMNS["Table 5"])),
@@ -99,9 +100,10 @@ ABLATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A pair of curves of Figure 2, left, in percent; read off the figure, to about 1.
+    """A pair of curves of Figure 2, left, in percent, read off to about a point.
 
     first, last: dev scores with the embeddings only and with all twelve layers.
+    train_last: the training score with all layers.
     """
 
     title: str
@@ -121,7 +123,7 @@ ZERO_SHOT_LAST_STEP = 1_000_000
 
 
 def scores_of(table: str) -> list[tuple[str, PaperScore]]:
-    """(task, score) of all results of the paper's model in Table 2, 3 or 4."""
+    """Returns (task, score) for each result of the paper's model in Table 2, 3 or 4."""
     return [
         (task, score)
         for task in COLUMNS[table]
@@ -130,8 +132,12 @@ def scores_of(table: str) -> list[tuple[str, PaperScore]]:
     ]
 
 
+def title(task: str) -> str:
+    """Returns the task's name as the paper writes it; an own task's is as given."""
+    return TITLES.get(task, task)
+
+
 def metric_title(task: str, metric: str) -> str:
-    """`MNLI-matched, accuracy` of mnli's `matched/accuracy`."""
+    """Returns `MNLI matched, accuracy` for `matched/accuracy` of mnli."""
     infix, _, name = metric.rpartition("/")
-    title = f"{TITLES[task]} {infix}".strip()
-    return f"{title}, {METRIC_TITLES[name]}"
+    return f"{title(task)} {infix}".strip() + f", {METRIC_TITLES.get(name, name)}"

@@ -1,96 +1,102 @@
 """Pre-training runs beside the paper's."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from gpt1_jax import config as config_lib
-from gpt1_jax.config import ModelConfig
+from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
-from gpt1_jax.reporting import paper, tables
+from gpt1_jax.reporting import figures, paper, tables
+from gpt1_jax.reporting.figures import Picture
+from gpt1_jax.reporting.groups import Half
+from gpt1_jax.reporting.page import Block
 from gpt1_jax.reporting.runs import Run
-from gpt1_jax.reporting.tables import NONE, NOT_FINISHED, NOT_RUN, Table
+from gpt1_jax.reporting.tables import NONE, NOT_FINISHED, Table
 from gpt1_jax.training.step import make_key
 from gpt1_jax.workdirs import session
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
-def table(runs: Sequence[Run], *, is_synthetic: bool) -> Table:
-    """Each pre-training run beside the paper's."""
-    rows = [_paper_pretraining()]
-    for run in runs:
-        model, train = run.config.model, run.config.train
-        steps = run.result.get("steps", 0)
-        per_step = train.batch_size * model.context_length
-        rows.append(
-            [
-                run.name,
-                _sizes(model),
-                _num_parameters(run),
-                f"{steps:,}" if steps else NOT_FINISHED,
-                tables.large(steps * per_step) if steps else NONE,
-                _perplexity(run, "eval/unigram_perplexity"),
-                _perplexity(run, "eval/perplexity"),
-            ]
-        )
-    if not runs:
-        rows.append(["ours", *[NOT_RUN] * 6])
+def blocks(half: Half) -> list[Block]:
+    """Returns the table of the runs, and the figure of their losses."""
+    runs = half.of_job("pretrain")
+    losses = ("train/loss", "eval/loss")
+    shown = [run for run in runs if any(run.series(name)[0] for name in losses)]
+    picture = Picture(
+        "pretraining",
+        "Loss over pre-training",
+        "Lines: training loss, faint as logged, strong as a moving mean. Points: "
+        "held-out loss.",
+        functools.partial(draw, runs=shown),
+    )
+    return [table(runs), picture] if shown else [table(runs)]
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Returns the runs below the paper's."""
+    default = RunConfig()
+    count = _count_parameters(default.model, default.data.vocab_size)
+    theirs = [
+        *("the paper", _sizes(default.model), tables.large(count)),
+        *("100 epochs", NONE, NONE, f"{paper.PERPLEXITY:.1f}"),
+    ]
+    ours = [_row(run) for run in runs]
     return Table(
         "pretraining",
         "Pre-training",
-        (
+        [
             *("run", "model", "parameters", "steps", "tokens seen"),
             *("unigram perplexity", "perplexity"),
-        ),
-        rows,
+        ],
+        [theirs, *ours] if ours else [],
+        missing=[] if ours else [theirs],
         notes=(
-            "Perplexity per token on books that were held out. The paper's is on "
-            "BooksCorpus, with 40,000 merges and a split that it does not state: "
-            "perplexities of other vocabularies and books can't be compared with it. "
-            "The unigram's knows how often each token occurs, and nothing else.",
+            "Perplexity per token on held-out books. The paper's is on BooksCorpus "
+            "with 40,000 merges and a split that it does not state: perplexities of "
+            "other vocabularies and books can't be compared with it. The unigram model "
+            "knows how often each token occurs, and nothing else.",
         ),
-        is_synthetic=is_synthetic,
         num_heads=2,
-        emphasised=frozenset(range(1, len(rows))) if runs else frozenset(),
-        was_run=bool(runs),
+        emphasised=range(1, 1 + len(ours)),
     )
 
 
-def _paper_pretraining() -> list[str]:
-    default = config_lib.RunConfig()
-    count = _count_parameters(default.model, default.data.vocab_size)
+def _row(run: Run) -> list[str]:
+    model, steps = run.config.model, run.result.get("steps", 0)
+    num_tokens = steps * run.config.train.batch_size * model.context_length
     return [
-        *("the paper", _sizes(default.model), tables.large(count)),
-        *("100 epochs", NONE, NONE, f"{paper.PERPLEXITY:.1f}"),
+        *(run.name, _sizes(model), _num_parameters(run)),
+        f"{steps:,}" if steps else NOT_FINISHED,
+        tables.large(num_tokens) if steps else NONE,
+        _perplexity(run, "eval/unigram_perplexity"),
+        _perplexity(run, "eval/perplexity"),
     ]
 
 
 def _sizes(model: ModelConfig) -> str:
+    context = f"context {model.context_length}"
     if model.backbone == "lstm":
-        return f"LSTM of {model.lstm_width} units, context {model.context_length}"
-    return (
-        f"{model.num_layers} layers, width {model.width}, context "
-        f"{model.context_length}"
-    )
+        return f"LSTM of {model.lstm_width} units, {context}"
+    return f"{model.num_layers} layers, width {model.width}, {context}"
 
 
 def _perplexity(run: Run, name: str) -> str:
-    value = run.metrics.get(name)
-    return (
-        NOT_FINISHED
-        if not run.is_finished
-        else NONE
-        if value is None
-        else f"{value:,.1f}"
-    )
+    if not run.is_finished:
+        return NOT_FINISHED
+    return f"{run.metrics[name]:,.1f}" if name in run.metrics else NONE
 
 
 def _num_parameters(run: Run) -> str:
-    """By the sizes of the model and the workdir's tokenizer."""
+    """Returns the count by the run's sizes and tokenizer; `–` if that is missing."""
     try:
         tokenizer = tokenizers.load(run.path / workdir_lib.TOKENIZER_DIR)
     except (UserError, OSError):
@@ -104,3 +110,37 @@ def _count_parameters(cfg: ModelConfig, vocab_size: int) -> int:
     model = backbone.make(cfg, vocab_size)
     init = functools.partial(backbone.init_params, model)
     return session.num_parameters(jax.eval_shape(init, make_key(0)))
+
+
+def draw(figure: Figure, runs: Sequence[Run]) -> None:
+    """Draws loss against tokens seen: training as lines, held-out as points."""
+    axes = figure.subplots()
+    counts: collections.Counter[str] = collections.Counter()
+    for run in runs:
+        is_lstm = run.config.model.backbone == "lstm"
+        variant = paper.LSTM if is_lstm else paper.FULL
+        _draw_run(axes, run, figures.COLORS[variant], counts[variant])
+        counts[variant] += 1
+    axes.set_xlabel("training tokens seen (millions)")
+    axes.set_ylabel("loss (nats per token)")
+    axes.set_xlim(left=0)
+    entries = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    axes.legend(entries.values(), entries.keys())
+
+
+def _draw_run(axes: Axes, run: Run, color: str, number: int) -> None:
+    """Draws the losses of a run, the `number`-th with this colour."""
+    per_step = run.config.train.batch_size * run.config.model.context_length / 1e6
+    steps, losses = run.series("train/loss")
+    if steps:
+        tokens = np.array(steps) * per_step
+        line = figures.LINE_STYLES[number % len(figures.LINE_STYLES)]
+        line = line if len(steps) > 1 else "."
+        axes.plot(tokens, losses, color=color, alpha=0.25, linewidth=0.8)
+        axes.plot(*figures.smoothed(tokens, losses), line, color=color, label=run.name)
+    steps, losses = run.series("eval/loss")
+    if steps:
+        marker = figures.MARKERS[number % len(figures.MARKERS)]
+        style: Any = {"markeredgecolor": "white", "markersize": 7, "zorder": 4}
+        tokens = np.array(steps) * per_step
+        axes.plot(tokens, losses, marker, color=color, label="held-out", **style)

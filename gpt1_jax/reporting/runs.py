@@ -1,6 +1,6 @@
-"""What workdirs say: config.json, metrics.jsonl, result.json, and nothing else of them.
+"""Runs, read from the config, the log, the result and the labels in their workdirs.
 
-A run may be unfinished or damaged; it is read as far as that goes.
+An unfinished or damaged run is read as far as possible.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpt1_jax import files
 from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.data.tasks import task_data
 from gpt1_jax.errors import NotFound, UserError
@@ -18,9 +19,11 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A workdir. result: {} unless it has finished. rows: of metrics.jsonl.
+    """A run, as its workdir describes it.
 
-    name: the path as far as it tells the runs of a report apart.
+    name: its path below the directory that all runs of the report share.
+    result: {} unless it has finished. rows: those of metrics.jsonl.
+    labels: the label of each axis of the sweep that made it; {}: no sweep did.
     """
 
     path: Path
@@ -28,10 +31,11 @@ class Run:
     config: RunConfig
     result: Mapping[str, Any]
     rows: Sequence[Mapping[str, float]]
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def job(self) -> str:
-        """What made it: a job, or convert."""
+        """The job that made the workdir, or convert."""
         return self.result.get("job", self.config.job)
 
     @property
@@ -41,25 +45,25 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The result's; {} if there are none."""
+        """The metrics of the result; {} unless the run has finished."""
         return self.result.get("metrics", {})
 
     @property
     def is_synthetic(self) -> bool:
-        """Returns whether its scores are on storyworld."""
+        """Returns whether the run was scored on storyworld."""
         if self.config.job == "pretrain":
             return self.config.data.corpus == STORYWORLD
         return task_data.is_storyworld(self.config.data)
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
-        """The steps at which the metric `name` was logged, and its values."""
+        """Returns the steps at which the metric `name` was logged, and its values."""
         found = [(int(row["step"]), row[name]) for row in self.rows if name in row]
         return [step for step, _ in found], [value for _, value in found]
 
 
 @dataclasses.dataclass(frozen=True)
 class Damaged:
-    """A workdir that can't be read."""
+    """A workdir that cannot be read, and the reason."""
 
     path: Path
     name: str
@@ -67,9 +71,9 @@ class Damaged:
 
 
 def read(given: Iterable[Path]) -> tuple[list[Run], list[Damaged], list[str]]:
-    """The runs at and under the paths, in order of path; those unreadable; warnings.
+    """Returns the runs at and below the paths, the damaged workdirs, and warnings.
 
-    Raises: NotFound: a path leads nowhere, or there is no workdir at all.
+    Raises: NotFound: a path does not exist, or no workdir is found.
     """
     paths = _workdirs(given)
     names = _names(paths)
@@ -88,7 +92,7 @@ def read(given: Iterable[Path]) -> tuple[list[Run], list[Damaged], list[str]]:
 
 
 def _resolved(run: Run, others: Sequence[Run]) -> Run:
-    """`run` with the data that it scored, the model's own where it names none."""
+    """Returns `run` with its model's data if its own config names none."""
     if run.config.job not in ("evaluate", "zeroshot"):
         return run
     trained = source(run, others)
@@ -99,10 +103,10 @@ def _resolved(run: Run, others: Sequence[Run]) -> Run:
 
 
 def source(run: Run, others: Iterable[Run]) -> RunConfig | None:
-    """The config of the run that `run` started from; None: none, or not found.
+    """Returns the config of the run that `run` started from; None: not found.
 
-    Found by its path, among the other runs or on disk; else by its name alone among
-    them, as a study may have been moved.
+    It is looked for by its path, then by its directory's name among the other runs, as
+    a study may have been moved.
     """
     path = run.config.init.path
     if path == "none":
@@ -121,7 +125,7 @@ def source(run: Run, others: Iterable[Run]) -> RunConfig | None:
 
 
 def _workdirs(given: Iterable[Path]) -> list[Path]:
-    """The workdirs that paths lead to, each once, in order of path."""
+    """Returns the workdirs at and below the paths, each once, in order of path."""
     found: dict[Path, Path] = {}
     given = [path.expanduser() for path in given]
     for path in given:
@@ -143,7 +147,7 @@ def _workdirs(given: Iterable[Path]) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """`root`, if it is a workdir, else those under it; a workdir holds no other."""
+    """Yields `root` if it is a workdir, else the workdirs below it."""
     for place, directories, names in os.walk(root):
         if {workdir_lib.CONFIG_FILE, workdir_lib.METRICS_FILE} & set(names):
             directories.clear()
@@ -151,19 +155,19 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Each path below what all of them share; of a single one its last part."""
+    """Returns each path below the directory that all of them share."""
     absolute = {path: path.absolute() for path in paths}
     shared = Path(os.path.commonpath([path.parent for path in absolute.values()]))
     return {path: str(whole.relative_to(shared)) for path, whole in absolute.items()}
 
 
 def _read(path: Path, name: str) -> tuple[Run, list[str]]:
-    """The run in `path`, and what is wrong with it."""
+    """Returns the run in `path`, and warnings about it."""
     config, warnings = workdir_lib.read_config(path), []
     try:
         result = workdir_lib.read_result(path) or {}
         if not _is_result(result):
-            raise UserError(f"{path} has a result.json that is none of a run")
+            raise UserError(f"the result.json of {path} is not the result of a run")
     except UserError as error:
         result = {}
         warnings.append(f"{error}; shown as not finished")
@@ -173,11 +177,26 @@ def _read(path: Path, name: str) -> tuple[Run, list[str]]:
     log = path / workdir_lib.METRICS_FILE
     rows = metrics_log.read(log) if log.is_file() else []
     rows = [row for row in rows if isinstance(row, dict) and "step" in row]
-    return Run(path, name, config, result, rows), warnings
+    labels = _labels(path / workdir_lib.LABELS_FILE, warnings)
+    return Run(path, name, config, result, rows, labels), warnings
+
+
+def _labels(path: Path, warnings: list[str]) -> dict[str, str]:
+    """Returns the labels in a file; {} if there are none. Warns of damage."""
+    if not path.is_file():
+        return {}
+    try:
+        labels = files.parse_json(path.read_bytes())
+    except ValueError:
+        labels = None
+    if isinstance(labels, dict) and all(isinstance(x, str) for x in labels.values()):
+        return labels
+    warnings.append(f"{path} is damaged; the run is named by its config instead")
+    return {}
 
 
 def _is_result(result: Any) -> bool:
-    """Returns whether it has what every result has, or is none."""
+    """Returns whether `result` is empty or has the fields of every result."""
     if not isinstance(result, dict) or not isinstance(result.get("metrics", {}), dict):
         return False
     return not result or {"job", "steps"} <= result.keys()

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -23,22 +23,6 @@ from gpt1_jax.training.step import TrainState
 MOST_SKIPPED = 10
 
 
-class SkipRecord(Protocol):
-    """The record of skipped steps, see workdirs.skips."""
-
-    def add(
-        self, step: int, values: Mapping[str, float], contents: dict[str, list[int]]
-    ) -> None:
-        """Records a skipped step, its metrics and the contents of its batch."""
-
-    @property
-    def count(self) -> int:
-        """The number of steps skipped so far."""
-
-    def in_a_row(self, step: int) -> int:
-        """Returns the number of consecutive skipped steps that end with `step`."""
-
-
 class Log(Protocol):
     """The record of a run, see workdirs.metrics_log.
 
@@ -47,18 +31,20 @@ class Log(Protocol):
 
     last_row: dict[str, float]
 
-    @property
-    def skips(self) -> SkipRecord:
-        """The record of skipped steps."""
-
-    def lacks_scores(self, step: int) -> bool:
-        """Returns whether the run resumes at `step` and its row has no scores."""
-
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the row of `step`."""
 
     def replace_last(self, row: dict[str, float]) -> None:
         """Replaces the row of the step that the run resumed at."""
+
+    @property
+    def skipped_steps(self) -> Sequence[int]:
+        """The steps skipped so far, in order, including those before a resume."""
+
+    def add_skipped(
+        self, step: int, values: Mapping[str, float], contents: dict[str, list[int]]
+    ) -> None:
+        """Records a skipped step, its metrics and the contents of its batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +90,12 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
             finished step was saved, and the resumed run does its evaluation.
     """
     first = int(state.step)
-    with preemption.noted(), _progress(job, first) as bar:
+    with preemption.recorded_signals(), _progress(job, first) as bar:
         reporter = _Reporter(job, cfg, log, bar, first)
-        if log.lacks_scores(first) and _is_eval(job, cfg, first):
+        if _lacks_scores(log.last_row) and _is_eval(job, cfg, first):
             try:
                 reporter.complete(first, state.params)
-            except preemption.Stopped:
+            except preemption.StopRequested:
                 raise _preempted(first) from None
         unread: tuple[int, Sums] | None = None
         for step in range(first + 1, job.total_steps + 1):
@@ -125,7 +111,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
             unread = (step, sums)
             is_last = step == job.total_steps
             # Read once: a later signal takes effect after the next step.
-            is_stop = preemption.is_asked(step)
+            is_stop = preemption.is_stop_requested(step)
             is_eval = _is_eval(job, cfg, step)
             is_save = (
                 is_last
@@ -140,7 +126,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
                     scores = reporter.report(
                         step, sums, state.params if is_eval else None
                     )
-                except preemption.Stopped:
+                except preemption.StopRequested:
                     is_save = is_stop = True
                     is_last = False
                 unread = None
@@ -151,6 +137,11 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
             if is_stop and not is_last:
                 raise _preempted(step)
     return state
+
+
+def _lacks_scores(row: Mapping[str, float]) -> bool:
+    """Returns whether `row` was written, but without an evaluation."""
+    return bool(row) and not any(name.startswith("eval/") for name in row)
 
 
 def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
@@ -210,7 +201,7 @@ class _Reporter:
 
         Must be called for each step, in order.
         Returns: all metrics of the step.
-        Raises:  Stopped: the evaluation was interrupted; the row has no scores.
+        Raises:  StopRequested: the evaluation was interrupted; the row has no scores.
         """
         row = {f"train/{name}": value for name, value in _means(sums).items()}
         if "train/skipped" in row:
@@ -229,7 +220,7 @@ class _Reporter:
         try:
             if evaluated is not None:
                 row |= self._scores(step, evaluated, loss)
-        except preemption.Stopped:  # the row is completed at the resume
+        except preemption.StopRequested:  # the row is completed at the resume
             self._log.write(step, row)
             raise
         self._log.write(step, row)
@@ -258,17 +249,18 @@ class _Reporter:
 
         Raises: RunFailed: MOST_SKIPPED steps in a row were skipped.
         """
-        skips = self._log.skips
         if row["train/skipped"]:
-            skips.add(step, row, self._job.contents(step - 1))
+            self._log.add_skipped(step, row, self._job.contents(step - 1))
             row = {name: value for name, value in row.items() if math.isfinite(value)}
-        if skips.in_a_row(step) >= MOST_SKIPPED:
+        skipped = self._log.skipped_steps
+        first = step - MOST_SKIPPED + 1
+        if all(number in skipped for number in range(first, step + 1)):
             raise errors.RunFailed(
-                f"steps {step - MOST_SKIPPED + 1} to {step} were skipped, as a loss or "
-                "a gradient was not finite in each; lower "
-                "config.optim.peak_learning_rate or lengthen the warm-up"
+                f"steps {first} to {step} were skipped, as a loss or a gradient was "
+                "not finite in each; lower config.optim.peak_learning_rate or lengthen "
+                "the warm-up"
             )
-        return row | {"train/skipped": float(skips.count)}
+        return row | {"train/skipped": float(len(skipped))}
 
     def _rate(self) -> float:
         """Returns the tokens per second since the last row."""

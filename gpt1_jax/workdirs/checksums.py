@@ -1,50 +1,43 @@
-"""The checksums of a checkpoint: written with it, compared before it is used.
+"""Checksums of a checkpoint, which are written with it and compared before its use.
 
-manifest.json, in the checkpoint's own directory, so that it moves and goes with it:
-{"files": {path: [bytes, crc32]}, "crc32": that of "files"}. A CRC finds every flipped
-byte; it is no seal against forgery.
+They are in manifest.json, in the checkpoint's own directory:
+{"files": {path: [bytes, crc32]}, "crc32": the CRC of "files"}. A CRC finds accidental
+damage; it does not protect against forgery.
 """
 
 import concurrent.futures
 import json
 import os
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from gpt1_jax.files import parse_json, write_atomically
 
 MANIFEST_FILE = "manifest.json"
-# orbax writes these after all else; nothing that is restored depends on them.
+# orbax writes these last; nothing that is restored depends on them.
 _NOT_LISTED = {MANIFEST_FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}
 _BLOCK_BYTES = 1 << 22
 
 
 def write(directory: Path) -> None:
-    """Writes the manifest of the files that are in `directory` now."""
-    listed = {name: path for name, path in _files(directory).items() if _counts(name)}
-    sums = dict(zip(listed, _in_parallel(listed.values()), strict=True))
+    """Writes the manifest of the files in `directory`."""
+    found = _files(directory)
+    sums = _sums({name: found[name] for name in found if name not in _NOT_LISTED})
     write_atomically(directory / MANIFEST_FILE, _text(sums))
 
 
 def add(directory: Path, item: str) -> None:
-    """Lists the files of an item that `directory` got after its manifest."""
-    path = directory / MANIFEST_FILE
-    sums = _read(directory)
-    new = {n: p for n, p in _files(directory).items() if n.split("/")[0] == item}
-    sums |= dict(zip(new, _in_parallel(new.values()), strict=True))
-    write_atomically(path, _text(sums))
-
-
-def is_there(directory: Path) -> bool:
-    """Returns whether `directory` has a manifest."""
-    return (directory / MANIFEST_FILE).is_file()
+    """Adds the files of `item`, which were written after the manifest, to it."""
+    found = _files(directory)
+    new = {name: found[name] for name in found if name.split("/")[0] == item}
+    write_atomically(directory / MANIFEST_FILE, _text(_read(directory) | _sums(new)))
 
 
 def problem(directory: Path, items: Collection[str] = ()) -> str:
-    """The first file that is not as it was, and what is wrong with it; "": none is.
+    """Returns what is wrong with the first damaged file; "" if no file is damaged.
 
-    Args: items: the parts of the checkpoint to read; none named: all.
+    Args: items: the parts of the checkpoint to read; empty: all.
     """
     try:
         sums = _read(directory)
@@ -64,19 +57,15 @@ def problem(directory: Path, items: Collection[str] = ()) -> str:
             return f"{name} is missing"
         if (now := found[name].stat().st_size) != size:
             return f"{name} has {now} bytes, not {size}"
-    read = _in_parallel(found[name] for name in wanted)
-    for (name, entry), own in zip(wanted.items(), read, strict=True):
-        if own != entry:
+    now_there = _sums({name: found[name] for name in wanted})
+    for name, entry in wanted.items():
+        if now_there[name] != entry:
             return f"{name} has other bytes than were written"
     return ""
 
 
-def _counts(name: str) -> bool:
-    return name not in _NOT_LISTED
-
-
 def _files(directory: Path) -> dict[str, Path]:
-    """The files under `directory`, by their path from there; no other is ever read."""
+    """Returns the files under `directory` by their relative path; no other is read."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): path for path in paths}
 
@@ -90,7 +79,7 @@ def _own_crc(sums: dict[str, list[int]]) -> int:
 
 
 def _read(directory: Path) -> dict[str, list[int]]:
-    """What the manifest lists; ValueError, TypeError or KeyError: it is damaged."""
+    """Returns the listed sums; ValueError, TypeError or KeyError: it is damaged."""
     text = (directory / MANIFEST_FILE).read_text(encoding="utf-8")
     sums = parse_json(text)["files"]
     if text != _text(sums):
@@ -98,10 +87,11 @@ def _read(directory: Path) -> dict[str, list[int]]:
     return sums
 
 
-def _in_parallel(paths: Iterable[Path]) -> list[list[int]]:
-    """The size and the CRC of each file; zlib lets other threads run meanwhile."""
+def _sums(paths: dict[str, Path]) -> dict[str, list[int]]:
+    """Returns size and CRC of each file, read in parallel: zlib releases the GIL."""
     with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(_size_and_crc, paths))
+        found = pool.map(_size_and_crc, paths.values())
+        return dict(zip(paths, found, strict=True))
 
 
 def _size_and_crc(path: Path) -> list[int]:

@@ -1,119 +1,123 @@
-"""The record of a run: metrics.jsonl, a line a logged step, and TensorBoard events.
+"""The record of a run: metrics.jsonl, skipped.jsonl and TensorBoard's events.
 
-Keys that depend on clock or machine contain `seconds`, `per_second` or `time`; all
-others are functions of (config, data, seed), also across a resume.
+metrics.jsonl has a row for each logged step, skipped.jsonl one for each step that was
+skipped because its numbers were not finite. Keys that depend on clock or machine
+contain `seconds`, `per_second` or `time`; all others are functions of (config, data,
+seed), also across a resume.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from gpt1_jax import terminal
 from gpt1_jax.distributed import multihost
 from gpt1_jax.files import naming, read_rows, write_atomically
 from gpt1_jax.workdirs import workdir as workdir_lib
-from gpt1_jax.workdirs.skips import Skips
-from gpt1_jax.workdirs.tensorboard import Board
+from gpt1_jax.workdirs.tensorboard import EventFile
 
 
-class NoLog:
-    """What the processes that leave writing to the first have for a MetricsLog.
+class MetricsLog:
+    """The log of a run. Opening it drops the rows after the step that it resumes at.
 
-    last_row: of the step that a run resumes at; {}: it has none. skips: see there.
+    Every process of a run opens one; only that of the first process writes.
+    last_row: the row of the step that the run resumes at; {} if there is none.
     """
 
-    _writes = False
-
     def __init__(self, workdir: Path, resumed_step: int):
+        self._is_writer = multihost.is_first()
         self._path = workdir / workdir_lib.METRICS_FILE
-        self.skips = Skips(workdir, resumed_step, writes=self._writes)
-        # What a line said that is damaged, but not by a kill, would be lost unseen.
-        rows = read_rows(self._path, is_strict=True) if self._path.is_file() else []
-        self._rows = [row for row in rows if row["step"] <= resumed_step]
+        self._skipped_path = workdir / workdir_lib.SKIPPED_FILE
+        self._rows = _rows_until(self._path, resumed_step)
+        self._skipped = _rows_until(self._skipped_path, resumed_step)
         last = self._rows[-1] if self._rows else {}
         self.last_row = last if last.get("step") == resumed_step else {}
+        if self._is_writer:
+            _rewrite(self._path, self._rows)
+            _rewrite(self._skipped_path, self._skipped)
+            self._file = self._path.open("a", encoding="utf-8")
+            is_new = not resumed_step and not self._rows
+            self._events = EventFile(workdir, 0 if is_new else resumed_step + 1)
 
-    def __enter__(self) -> "NoLog":
+    def __enter__(self) -> "MetricsLog":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing."""
-
-    def lacks_scores(self, step: int) -> bool:
-        """Returns whether the run resumes at `step` and its row has no scores."""
-        is_scored = any(name.startswith("eval/") for name in self.last_row)
-        return self.last_row.get("step") == step and not is_scored
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Nothing."""
-
-    def replace_last(self, row: dict[str, float]) -> None:
-        """Nothing."""
-
-    def write_text(self, step: int, name: str, text: str) -> None:
-        """Nothing."""
-
-
-class MetricsLog(NoLog):
-    """Appends rows; on opening, forgets rows behind the step that a run resumes at."""
-
-    _writes = True
-
-    def __init__(self, workdir: Path, resumed_step: int):
-        super().__init__(workdir, resumed_step)
-        if self._path.is_file():
-            self._rewrite()
-        self._file = self._path.open("a", encoding="utf-8")
-        is_new = not resumed_step and not self._rows
-        self._board = Board(workdir, purge_step=0 if is_new else resumed_step + 1)
-
     def __exit__(self, *_: Any) -> None:
-        try:
-            with naming(self._path):
-                self._file.close()
-        finally:
-            self._board.close()
+        if self._is_writer:
+            try:
+                with naming(self._path):
+                    self._file.close()
+            finally:
+                self._events.close()
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the row of `step` with one write and one flush."""
-        with naming(self._path):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
-            self._file.flush()
-        self._show(step, values)
+        if self._is_writer:
+            with naming(self._path):
+                self._file.write(json.dumps({"step": step, **values}) + "\n")
+                self._file.flush()
+            self._events.add_scalars(values, step)
 
     def replace_last(self, row: dict[str, float]) -> None:
-        """Writes the row of the step that the run resumed at anew, before any other."""
-        self._rows[-1] = row
-        self._file.close()
-        self._rewrite()
-        self._file = self._path.open("a", encoding="utf-8")
-        self._show(int(row["step"]), row)
-
-    def _rewrite(self) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self._rows)
-        if text != self._path.read_text(encoding="utf-8", errors="replace"):
-            write_atomically(self._path, text)
-
-    def _show(self, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            if name != "step":
-                self._board.add_scalar(name, value, step)
+        """Writes the row of the resumed step again, before any other row."""
+        if self._is_writer:
+            self._rows[-1] = row
+            self._file.close()
+            _rewrite(self._path, self._rows)
+            self._file = self._path.open("a", encoding="utf-8")
+            values = {name: value for name, value in row.items() if name != "step"}
+            self._events.add_scalars(values, int(row["step"]))
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Shows `text` in TensorBoard; metrics.jsonl holds numbers only."""
-        self._board.add_text(name, text, step)
+        if self._is_writer:
+            self._events.add_text(name, text, step)
+
+    @property
+    def skipped_steps(self) -> list[int]:
+        """The steps that the run has skipped, in order."""
+        return [row["step"] for row in self._skipped]
+
+    def add_skipped(
+        self, step: int, values: Mapping[str, float], contents: dict[str, list[int]]
+    ) -> None:
+        """Records a skipped step: its metrics, and what its batch held."""
+        shown = {name: f"{value:g}" for name, value in values.items()}
+        self._skipped.append({"step": step} | contents | shown)
+        if self._is_writer:
+            _rewrite(self._skipped_path, self._skipped)
+        bad = next(n for n, text in shown.items() if text.strip("-") in ("nan", "inf"))
+        terminal.warn(
+            f"step {step}: {bad} is {shown[bad]}; the step is skipped; "
+            f"{self._skipped_path} says what was in its batch"
+        )
 
 
-def open_log(workdir: Path, resumed_step: int) -> MetricsLog | NoLog:
-    """The log of a run: of the first process; the others have none."""
-    return (MetricsLog if multihost.is_first() else NoLog)(workdir, resumed_step)
+def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Returns the rows of `path` up to `step`.
+
+    Raises: UserError: a line that no kill has torn is damaged. Going on would lose the
+            rows after it.
+    """
+    rows = read_rows(path, is_strict=True) if path.is_file() else []
+    return [row for row in rows if row["step"] <= step]
+
+
+def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Makes `rows` the content of `path`, unless they are."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    is_file = path.is_file()
+    before = path.read_text(encoding="utf-8", errors="replace") if is_file else ""
+    if text != before:
+        write_atomically(path, text)
+
+
+def scores(row: Mapping[str, float]) -> dict[str, float]:
+    """Returns the eval/ metrics of a row."""
+    return {name: value for name, value in row.items() if name.startswith("eval/")}
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.jsonl, a torn last line left out."""
+    """Returns the rows of a metrics.jsonl, without a torn last line."""
     return read_rows(path)

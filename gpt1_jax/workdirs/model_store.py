@@ -1,7 +1,7 @@
-"""Models in workdirs: restored, made of weights from elsewhere, told apart.
+"""Models in workdirs: restoring them, creating them from weights, their identity.
 
-A PATH here is a workdir, which means its best step if its job keeps one, else the
-newest, of those that are intact; or one of its checkpoints/STEP.
+A PATH here is a workdir or one of its checkpoints/STEP. A workdir stands for its best
+intact step if its job keeps one, or else for its newest intact step.
 """
 
 import contextlib
@@ -18,44 +18,59 @@ import numpy as np
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import files
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
 from gpt1_jax.errors import NotFound, RunFailed, UserError
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checkpoint
+from gpt1_jax.workdirs import checkpoint, checksums, intact
 from gpt1_jax.workdirs import workdir as workdir_lib
 from gpt1_jax.workdirs.checkpoint import Checkpoints, abstract
 
-# Rows after the vocabulary: three here, other counts in models from elsewhere.
-_MOST_SPECIALS = 16
+# Token rows after the vocabulary: three in our models, other numbers in converted ones.
+_MAX_SPECIALS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A run's checkpoint: its parameters as they were trained, and what explains them.
+    """A run's checkpoint: its parameters with their config and tokenizer.
 
-    After fine-tuning these have rows for the specials, and a head.
-    tokenizer: None if none was needed and the workdir has none, as a converted one's.
-    origin: what `create` was told of where the weights came from; {}: trained here.
+    model: the settings that the model is used with, see `restore`.
+    params: after fine-tuning they have token rows for the specials, and a head.
+    tokenizer: None if a converted workdir has none and none was needed.
+    origin: the source of converted weights, see `create`; {}: trained by gpt1_jax.
     """
 
     config: RunConfig
+    model: ModelConfig
     params: Any
     tokenizer: tokenizers.Tokenizer | None
     step: int
     origin: dict[str, Any]
 
 
-def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
-    """What PATH holds.
+def restore(
+    path: str | Path,
+    *,
+    compute_dtype: str = "",
+    attention: str = "",
+    needs_tokenizer: bool = True,
+) -> Restored:
+    """Returns the model in PATH, and sets JAX's 64-bit mode for its compute dtype.
 
-    Raises: UserError, NotFound: no run or no checkpoint there, another's tokenizer; no
-            tokenizer where one is needed, with what to do about it. RunFailed: what is
-            there is damaged.
+    Args:   compute_dtype, attention: replace the run's settings; empty: they stay.
+    Raises: UserError, NotFound: PATH has no run, no checkpoint, no tokenizer where one
+            is needed, or that of another model. RunFailed: it is damaged.
     """
-    directory, _ = workdir_and_step(path)
+    directory = workdir_of(path)
     config = workdir_lib.read_config(directory)
+    model = dataclasses.replace(
+        config.model,
+        compute_dtype=compute_dtype or config.model.compute_dtype,
+        attention=attention or config.model.attention,
+    )
+    # Before the parameters are read: without 64-bit mode float64 would be rounded.
+    model = mesh.resolve_dtype(model)
     has_tokenizer = tokenizers.is_tokenizer(directory / workdir_lib.TOKENIZER_DIR)
     tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
     with _checkpoints_of(path) as (checkpoints, step):
@@ -67,26 +82,27 @@ def restore(path: str | Path, *, needs_tokenizer: bool = True) -> Restored:
     if tokenizer:
         check_vocabulary(tokenizer, len(params["embed"]["token"]), str(directory))
     result = workdir_lib.read_result(directory) or {}
-    return Restored(config, params, tokenizer, step, result.get("origin", {}))
+    origin = result.get("origin", {})
+    return Restored(config, model, params, tokenizer, step, origin)
 
 
 def check_vocabulary(
     tokenizer: tokenizers.Tokenizer, num_rows: int, where: str
 ) -> None:
-    """Raises UserError unless a token table may be that of `tokenizer`."""
-    if not 0 <= num_rows - tokenizer.vocab_size <= _MOST_SPECIALS:
+    """Raises UserError unless a token table of `num_rows` fits `tokenizer`."""
+    if not 0 <= num_rows - tokenizer.vocab_size <= _MAX_SPECIALS:
         raise UserError(
             f"{where}: the tokenizer has {tokenizer.vocab_size:,} entries, the model "
-            f"{num_rows:,} rows of tokens; as many rows, and up to {_MOST_SPECIALS} of "
+            f"{num_rows:,} rows of tokens; as many rows, and up to {_MAX_SPECIALS} of "
             "specials, are expected; bring the model's own tokenizer"
         )
 
 
 @contextlib.contextmanager
 def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
-    """The open checkpoints of a workdir, and the step that PATH means.
+    """Yields the open checkpoints of a workdir, and the step that PATH stands for.
 
-    Raises: NotFound: there is none. RunFailed: none, or not the named one, is intact.
+    Raises: NotFound: there is none. RunFailed: none is intact, or the named one is not.
     """
     directory, step = workdir_and_step(path)
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
@@ -108,18 +124,18 @@ def _checkpoints_of(path: str | Path) -> Iterator[tuple[Checkpoints, int]]:
         if step is None:
             step = checkpoints.model_step()
             assert step is not None
-        elif what := checkpoint.problem(
+        elif found := checksums.problem(
             checkpoints_dir / str(step), checkpoint.MODEL_ITEMS
         ):
             raise RunFailed(
-                f"{checkpoints_dir / str(step)} is damaged: {what}; an intact one is "
-                "expected; name another step, or bring a copy of this one"
+                f"{checkpoints_dir / str(step)} is damaged: {found}; an intact one is "
+                "expected; name another step, or restore a copy of this one"
             )
         yield checkpoints, step
 
 
 def steps(path: str | Path) -> dict[int, Path]:
-    """The intact checkpoints that PATH holds, in order: all of a workdir, or the one.
+    """Returns the intact checkpoints in PATH by step: all of a workdir, or the one.
 
     Raises: NotFound: there is none. RunFailed: none is intact.
     """
@@ -127,7 +143,7 @@ def steps(path: str | Path) -> dict[int, Path]:
     checkpoints_dir = directory / workdir_lib.CHECKPOINTS_DIR
     with _checkpoints_of(path) as (checkpoints, _):
         found = checkpoints.all_steps() if named is None else [named]
-    good = checkpoint.good_steps(checkpoints_dir, found, checkpoint.MODEL_ITEMS)
+    good = intact.good_steps(checkpoints_dir, found, checkpoint.MODEL_ITEMS)
     return {s: checkpoints_dir / str(s) for s in good}
 
 
@@ -138,9 +154,10 @@ def create(
     tokenizer: tokenizers.Tokenizer | None,
     origin: dict[str, Any],
 ) -> None:
-    """Makes `workdir`, all of it or nothing, of a model that was trained elsewhere.
+    """Creates `workdir`, completely or not at all, for a model of given weights.
 
-    Args: params: as the model takes them, on the host. origin: noted in result.json.
+    Args: params: the model's parameters, on the host. origin: the source of the
+          weights, written to result.json.
     """
     with files.atomic_directory(workdir) as part:
         with Checkpoints(part / workdir_lib.CHECKPOINTS_DIR) as checkpoints:
@@ -154,7 +171,7 @@ def create(
 
 
 def _digest(params: Any) -> str:
-    """A sha256 of all parameters, in the order of their paths."""
+    """Returns the sha256 of all parameters, in the order of their paths."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
         digest.update(np.ascontiguousarray(leaf).data)
@@ -162,40 +179,38 @@ def _digest(params: Any) -> str:
 
 
 def _facts(config: RunConfig, tokenizer: tokenizers.Tokenizer | None) -> dict[str, str]:
-    """What a checkpoint must have been saved with to be of use with these."""
+    """Returns the fingerprint of a checkpoint that fits this config and tokenizer."""
     facts = {"config": config_lib.fingerprint(config)}
     return facts | ({"tokenizer": tokenizer.fingerprint} if tokenizer else {})
 
 
 def workdir_of(path: str | Path) -> Path:
-    """The workdir that PATH is, or is in."""
+    """Returns the workdir that PATH is, or is in."""
     return workdir_and_step(path)[0]
 
 
 def read_config(path: str | Path) -> RunConfig:
-    """The config of the run in PATH."""
-    directory, _ = workdir_and_step(path)
-    return workdir_lib.read_config(directory)
+    """Returns the config of the run in PATH."""
+    return workdir_lib.read_config(workdir_of(path))
 
 
 def tokenizer_of(path: str | Path) -> tokenizers.Tokenizer:
-    """The tokenizer of the run in PATH.
+    """Returns the tokenizer of the run in PATH.
 
-    Raises: UserError, NotFound: it is damaged, or missing, with what to do about it.
+    Raises: UserError, NotFound: it is damaged or missing.
     """
-    directory, _ = workdir_and_step(path)
-    return tokenizers.load(directory / workdir_lib.TOKENIZER_DIR)
+    return tokenizers.load(workdir_of(path) / workdir_lib.TOKENIZER_DIR)
 
 
 def identity(path: str | Path) -> str:
-    """A sha256 of what the weights that `restore` takes are a function of."""
+    """Returns a sha256 of the step and fingerprint of the weights in PATH."""
     with _checkpoints_of(path) as (checkpoints, step):
         facts = json.dumps([step, checkpoints.facts(step)], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
-    """The workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
+    """Returns the workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
     path = Path(path).expanduser()
     if path.name == workdir_lib.CHECKPOINTS_DIR:
         raise UserError(

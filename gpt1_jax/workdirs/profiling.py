@@ -1,6 +1,6 @@
 """A trace of a few training steps, for TensorBoard's profile plugin and for Perfetto.
 
-It says nothing of what a trace shows; the rates that are logged meanwhile are slower.
+Steps are slower while they are traced, and so are the rates that are logged.
 """
 
 import contextlib
@@ -17,26 +17,24 @@ from gpt1_jax.training.losses import Sums
 from gpt1_jax.training.step import TrainState
 from gpt1_jax.workdirs import workdir as workdir_lib
 
-# The first steps of a process compile, and fill caches.
+# The first steps of a process compile and fill caches.
 WARM_UP_STEPS = 3
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Sums]]
 
 
 class Profile:
-    """A trace of `num_steps` steps of the run in `workdir`, which goes on at `first`.
+    """A trace of `num_steps` steps of the run in `workdir`, which starts after `first`.
 
-    Only the first process traces. A trace that is still on is ended as the block is.
-    One that can't be begun or written is warned of, and costs nothing else.
+    Only the first process traces. Leaving the block ends the trace. A trace that can't
+    be started or written gives a warning, and the run continues.
     """
 
     def __init__(self, workdir: Path, num_steps: int, *, first: int):
-        self._workdir, self._num_steps = (
-            workdir,
-            num_steps if multihost.is_first() else 0,
-        )
+        self._workdir = workdir
+        self._num_steps = num_steps if multihost.is_first() else 0
         self._first = self._step = first
-        self._begun = 0  # the first step of the trace that is on; 0: none is
+        self._begun = 0  # the first traced step while a trace runs, else 0
 
     def __enter__(self) -> "Profile":
         return self
@@ -45,18 +43,19 @@ class Profile:
         self._end()
 
     def traced(self, train_step: TrainStep, total_steps: int) -> TrainStep:
-        """`train_step`, to be called for each step from `first` to `total_steps`.
+        """Returns `train_step` with tracing, for each step up to `total_steps`.
 
-        It waits for the devices before the trace and at its end, so that the trace
-        holds the work of its steps, all of it, and what the host does between them.
+        It waits for the devices before and after the trace, so that the trace has all
+        work of its steps and no other.
         """
         left = total_steps - self._first
         if not self._num_steps or not left:
             return train_step
         if left <= WARM_UP_STEPS:
             terminal.warn(
-                f"config.train.profile_steps={self._num_steps}: no profile, as of the "
-                f"{left} steps left the first {WARM_UP_STEPS} are not traced"
+                f"config.train.profile_steps={self._num_steps}: no profile, because "
+                f"the first {WARM_UP_STEPS} of a process's steps are not traced and "
+                f"only {left} are left"
             )
             return train_step
         begin = self._first + WARM_UP_STEPS + 1
@@ -96,7 +95,7 @@ class Profile:
 
     @contextlib.contextmanager
     def _warning(self) -> Iterator[None]:
-        """Goes on after JAX's errors, which it gives for files that it can't write."""
+        """Turns an error of JAX, such as a file that it can't write, into a warning."""
         try:
             yield
         except RuntimeError as error:

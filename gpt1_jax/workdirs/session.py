@@ -1,4 +1,4 @@
-"""What jobs that train have in common: how they open, go on, and end in a workdir."""
+"""A training job's session in a workdir: it opens the run, resumes it, and ends it."""
 
 import contextlib
 import dataclasses
@@ -22,9 +22,9 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 
 
 def prepare(config: RunConfig) -> None:
-    """Sets the process up for a job that trains.
+    """Prepares the process for a training job.
 
-    Raises: UserError: the config does not fit the devices.
+    Raises: UserError: the batch size does not fit the devices.
     """
     runtime.prepare(config.data.cache_dir, config.mesh)
     mesh.resolve_dtype(config.model)
@@ -32,7 +32,7 @@ def prepare(config: RunConfig) -> None:
 
 
 def announce(config: RunConfig, workdir: Path) -> None:
-    """Says where a run is, on which devices, in which precision, and what they lack."""
+    """Prints workdir, devices and precision of a run, and warns of a missing kernel."""
     terminal.say(mesh.describe(config.model, f"run: {workdir}"))
     model = mesh.resolve_dtype(config.model)
     if model.backbone == "transformer" and (note := attention.missing_kernel(model)):
@@ -40,9 +40,9 @@ def announce(config: RunConfig, workdir: Path) -> None:
 
 
 def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
-    """The result.json of the run in `workdir` if nothing is left to do, else None.
+    """Returns the result.json of `workdir` if the run is finished, else None.
 
-    Raises: UserError: the workdir is that of another run.
+    Raises: UserError: the workdir holds another run.
     """
     workdir_lib.check(workdir, config)
     result = workdir_lib.read_result(workdir)
@@ -56,15 +56,15 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def hold(workdir: Path) -> Iterator[None]:
-    """Keeps other runs out of `workdir` over a block, in the name of all processes.
+def lock(workdir: Path) -> Iterator[None]:
+    """Locks `workdir` against other runs over a block, for all processes of this run.
 
-    Raises: UserError, RunFailed: another run is in it.
+    Raises: UserError, RunFailed: another run has locked it.
     """
     with contextlib.ExitStack() as stack:
-        with multihost.first_before_others(f"{workdir} was held"):
+        with multihost.first_before_others(f"{workdir} was locked"):
             if multihost.is_first():
-                stack.enter_context(workdir_lib.hold(workdir))
+                stack.enter_context(workdir_lib.lock(workdir))
         yield
 
 
@@ -76,14 +76,13 @@ def complete(
     total_steps: int,
     began: float,
 ) -> dict[str, Any]:
-    """Trains in `workdir`, with nobody else in it; writes result.json, returns it.
+    """Locks `workdir`, trains, writes result.json and returns it.
 
-    Args:   train: gives the metrics. began: when this process began the job, by
-            time.monotonic.
-    Raises: as `hold` and `finished_result`, and what `train` raises.
+    Args:   train: returns the metrics. began: time.monotonic() at the job's start.
+    Raises: as `lock`, `finished_result` and `train`.
     """
-    with hold(workdir):
-        workdir_lib.check(workdir, config)  # again, as others may have been in it
+    with lock(workdir):
+        workdir_lib.check(workdir, config)  # again: another run may have changed it
         for warning in config_lib.warnings(config, total_steps):
             terminal.warn(warning)
         metrics = train()
@@ -94,11 +93,11 @@ def complete(
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """An open run: `state` is where it starts or goes on, `save` keeps a later one."""
+    """An open run: the state that it starts from, and what training needs of it."""
 
     state: TrainState
     save: Callable[[TrainState, float | None], None]
-    log: metrics_log.MetricsLog | metrics_log.NoLog
+    log: metrics_log.MetricsLog
     profile: profiling.Profile
     checkpoints: checkpoint.Checkpoints
 
@@ -113,12 +112,12 @@ def begin(
     fingerprint: dict[str, str],
     keeps_best: bool = False,
 ) -> Iterator[Session]:
-    """Opens the run in `workdir`, at its newest good checkpoint or at a fresh state.
+    """Opens the run in `workdir`, at its newest good checkpoint or a fresh state.
 
-    Args:   like: the state's shapes, dtypes and shardings. keeps_best: whether `save`
-            is told scores, and the step of the highest is kept.
-    Raises: UserError if the newest good checkpoint was saved under another fingerprint
-            or has other arrays. RunFailed: there are checkpoints, but no good one.
+    Args:   like: the state's shapes, dtypes and shardings. keeps_best: whether the step
+            of the highest score is kept.
+    Raises: UserError: the newest good checkpoint has another fingerprint or other
+            arrays. RunFailed: there are checkpoints, but no good one.
     """
     cfg = config.train
     with checkpoint.Checkpoints(
@@ -140,7 +139,7 @@ def begin(
 
         try:
             with (
-                metrics_log.open_log(workdir, first) as log,
+                metrics_log.MetricsLog(workdir, first) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
                 if latest is None:
@@ -148,11 +147,11 @@ def begin(
                 yield Session(state, save, log, profile, checkpoints)
         except RunFailed as error:
             raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
-    multihost.wait_for_all("what was logged is written")
+    multihost.wait_for_all("the log is written")
 
 
 def config_table(config: RunConfig) -> str:
-    """Every field and its value, in Markdown, for TensorBoard."""
+    """Returns a Markdown table of every field and its value, for TensorBoard."""
     rows = [
         f"| {path} | `{json.dumps(value, ensure_ascii=False)}` |"
         for path, value in flatten(config).items()
@@ -163,9 +162,9 @@ def config_table(config: RunConfig) -> str:
 def write_result(
     workdir: Path, job: str, *, steps: int, metrics: dict[str, float], began: float
 ) -> dict[str, Any]:
-    """Writes result.json, which marks the run as finished, and returns what it says.
+    """Writes result.json, which marks the run as finished, and returns it.
 
-    Args: began: when this process began the job, by time.monotonic.
+    Args: began: time.monotonic() at the job's start.
     """
     result = {
         "job": job,
@@ -182,17 +181,17 @@ def write_result(
 def state_like(
     init: Callable[[], TrainState], devices: jax.sharding.Mesh, cfg: MeshConfig
 ) -> TrainState:
-    """Shapes, dtypes and shardings of the state that `init` makes."""
+    """Returns shapes, dtypes and shardings of the state that `init` makes."""
     shapes = jax.eval_shape(init)
     shardings = mesh.state_shardings(shapes, devices, is_fsdp=cfg.fsdp)
     return checkpoint.abstract(shapes, shardings)
 
 
 def shardings_of(like: Any) -> Any:
-    """The shardings of abstract arrays."""
+    """Returns the shardings of abstract arrays."""
     return jax.tree.map(lambda x: x.sharding, like)
 
 
 def num_parameters(params: Any) -> int:
-    """How many numbers `params` holds."""
+    """Returns the number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

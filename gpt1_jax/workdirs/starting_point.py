@@ -1,4 +1,4 @@
-"""The model that a fine-tuning run starts from: what config.init says, and gives it."""
+"""The model that a run starts from, which config.init names."""
 
 import dataclasses
 from collections.abc import Collection
@@ -38,9 +38,9 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
 
 
 def check_named(config: RunConfig, kind: str, example: str) -> None:
-    """Raises UserError if a job that needs a trained model was given none.
+    """Raises UserError if config.init.path names no model for a job that needs one.
 
-    Args: kind: as "a pre-trained". example: a workdir of the kind, as people name it.
+    Args: kind: for example "a pre-trained". example: a usual workdir of this kind.
     """
     if config.init.path == "none":
         raise UserError(
@@ -49,12 +49,22 @@ def check_named(config: RunConfig, kind: str, example: str) -> None:
         )
 
 
-def with_model_settings(config: RunConfig) -> RunConfig:
-    """Returns the config of a job that trains nothing, completed by the model's own.
+def with_inherited(config: RunConfig, workdir: Path) -> RunConfig:
+    """Returns `config` with what its job inherits from the model in config.init.path.
 
-    It inherits the model's architecture and regularisation, what is `auto` in its group
-    model, and the task data where it names none.
+    Fine-tuning inherits the architecture. The jobs that train nothing also inherit the
+    regularisation, the value of each field of the group model that is `auto`, the task
+    data where config.data names none, and an evaluation its task.
+    Raises: UserError, NotFound: there is no such model, or it has too few layers.
     """
+    if config.init.path == "none":
+        return config
+    if config.job == "finetune":
+        return _for_training(config, workdir)
+    return _for_evaluation(config)
+
+
+def _for_evaluation(config: RunConfig) -> RunConfig:
     own = model_store.read_config(config.init.path)
     inherited_roles = (Role.ARCHITECTURE, Role.REGULARISATION)
     model = config_lib.inherit(config, own, inherited_roles).model
@@ -63,21 +73,23 @@ def with_model_settings(config: RunConfig) -> RunConfig:
         for name, value in dataclasses.asdict(own.model).items()
         if getattr(model, name) == "auto"
     }
+    task = config.task
+    if config.job == "evaluate" and not task.name:
+        task = dataclasses.replace(task, name=own.task.name)
     return dataclasses.replace(
         config,
         model=dataclasses.replace(model, **from_own),
         data=task_data.select_data(own.data, config.data),
+        task=task,
     )
 
 
-def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
+def _for_training(config: RunConfig, workdir: Path) -> RunConfig:
     """Returns `config` with the architecture of the model that it starts from.
 
-    If that model is gone, the config of a run that has begun still has it.
+    If that model was deleted, the architecture is read from the run's own config.
     """
     path = config.init.path
-    if path == "none":
-        return config
     try:
         source = model_store.read_config(path)
     except NotFound:
@@ -97,14 +109,14 @@ def with_source_architecture(config: RunConfig, workdir: Path) -> RunConfig:
 def _warn_of_another_world(seed: int, config: RunConfig) -> None:
     if seed != config.data.storyworld_seed:
         terminal.warn(
-            f"the model has read storyworld {seed}, the task is about storyworld "
-            f"{config.data.storyworld_seed}; config.data.storyworld_seed={seed} makes "
-            "them one"
+            f"the model was trained on storyworld {seed}, the task is about storyworld "
+            f"{config.data.storyworld_seed}; set config.data.storyworld_seed={seed} to "
+            "use one world for both"
         )
 
 
 def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of the run: its own by now, its model's, given, or learnt."""
+    """Returns the tokenizer: that of the begun run, of its model, or a new one."""
     if workdir_lib.has_checkpoint(workdir):
         return tokenizers.load(workdir / workdir_lib.TOKENIZER_DIR)
     if config.init.path != "none":
@@ -115,17 +127,17 @@ def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
     if not config.data.corpus:
         raise UserError(
             "config.init.path=none, and config.data.corpus is empty; a pre-trained "
-            "workdir, or books to learn a tokenizer from, are expected; set it, as in "
+            "workdir, or books to train a tokenizer on, are expected; set it, as in "
             "--config.init.path=runs/pretrain"
         )
     return preparation.open_corpus(config.data).tokenizer
 
 
 def params(source: model_store.Restored) -> tuple[Any, int]:
-    """The parameters to start from, and how many rows of tokens were left out.
+    """Returns the parameters to start from, and how many token rows were dropped.
 
-    Rows after the vocabulary are this project's specials only if it fine-tuned the
-    model; elsewhere they are others'.
+    Token rows after the vocabulary are kept if gpt1_jax fine-tuned the model, because
+    they are its own specials; else they are dropped.
     """
     table_VD = source.params["embed"]["token"]
     vocab_size = source.tokenizer.vocab_size if source.tokenizer else len(table_VD)
@@ -136,7 +148,7 @@ def params(source: model_store.Restored) -> tuple[Any, int]:
 
 
 def facts(config: RunConfig) -> dict[str, str]:
-    """Which weights config.init.path holds now; {} if it holds none."""
+    """Returns the identity of the weights in config.init.path; {} if there are none."""
     if config.init.path == "none":
         return {}
     try:
@@ -146,7 +158,7 @@ def facts(config: RunConfig) -> dict[str, str]:
 
 
 def check_unchanged(config: RunConfig, workdir: Path) -> None:
-    """Raises UserError if the finished run started from weights that are no more."""
+    """Raises UserError if a finished run began with weights that have changed since."""
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR, create=False
     ) as checkpoints:

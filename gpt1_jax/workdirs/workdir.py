@@ -1,7 +1,7 @@
-"""A workdir: the directory that holds all of one run, and nothing outside it.
+"""A workdir: the directory that holds one run completely. It can be moved and copied.
 
-config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event files,
-profile/ if asked for and, written last, result.json. It can be moved and copied.
+It has config.json, tokenizer/, checkpoints/STEP/, metrics.jsonl, TensorBoard event
+files, profile/ if config.train.profile_steps is set and, written last, result.json.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
 PROFILE_DIR = "profile"
+LABELS_FILE = "labels.json"  # of a sweep's cell: {axis: label}
 METRICS_FILE, SKIPPED_FILE = "metrics.jsonl", "skipped.jsonl"
 CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
@@ -28,7 +29,7 @@ CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 def check(workdir: Path, config: RunConfig) -> None:
     """Raises UserError unless `config` may begin or continue a run in `workdir`.
 
-    A run that has saved no checkpoint yet has nothing to lose and may be replaced.
+    A run that has saved no checkpoint yet may be replaced.
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; a directory is expected; name another")
@@ -49,10 +50,10 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(workdir: Path) -> Iterator[None]:
-    """Keeps other processes out of `workdir` over a block.
+def lock(workdir: Path) -> Iterator[None]:
+    """Locks `workdir` against other processes over a block.
 
-    Raises: UserError naming the process that is in it.
+    Raises: UserError: another process has locked it; the message has its number.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / _LOCK_FILE).open("a+") as file:
@@ -71,9 +72,9 @@ def hold(workdir: Path) -> Iterator[None]:
 
 
 def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
-    """Makes `workdir` that of a run of `config` which has not finished.
+    """Writes config and tokenizer of a run, and deletes the result of a shorter one.
 
-    To be called once it is sure that the run may begin or go on here.
+    Call it after all checks that the run may begin or resume here.
     """
     (workdir / _RESULT_FILE).unlink(missing_ok=True)
     tokenizer.save(workdir / TOKENIZER_DIR)
@@ -87,11 +88,10 @@ def write_config(workdir: Path, config: RunConfig) -> None:
 
 
 def read_config(workdir: Path) -> RunConfig:
-    """The resolved config of the run in `workdir`.
+    """Returns the resolved config of the run in `workdir`.
 
-    Fields that did not exist when it was written have their defaults.
-
-    Raises: UserError, NotFound: none there, or a damaged one.
+    A field that config.json lacks has its default.
+    Raises: UserError, NotFound: config.json is missing or damaged.
     """
     path = workdir / CONFIG_FILE
     if not path.is_file():
@@ -113,7 +113,7 @@ def is_finished(workdir: str | Path) -> bool:
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:
-    """What a finished run's result.json says; None if the run has not finished."""
+    """Returns the result.json of a finished run; None if the run has not finished."""
     path = workdir / _RESULT_FILE
     if not path.is_file():
         return None
@@ -121,11 +121,11 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
         return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
-            f"{path} is damaged: {error}; delete it, and the run's command makes it "
+            f"{path} is damaged: {error}; delete it, and the run's command writes it "
             "again"
         ) from None
 
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:
-    """Marks the run as finished."""
+    """Writes result.json, which marks the run as finished."""
     write_atomically(workdir / _RESULT_FILE, json.dumps(result, indent=1) + "\n")

@@ -36,7 +36,7 @@ def test_an_axis_has_a_field_and_its_values(text, values):
     [
         ("seed", "--axis=seed; a field and its values are expected"),
         ("seed=", "--axis=seed=; a field and its values are expected"),
-        ("seed=1,1", "a value is there twice"),
+        ("seed=1,1", "a value is given twice"),
         ("seed=1,x", "config.seed='x'; an integer is expected"),
         ("train.remat=maybe", "config.train.remat='maybe'; a boolean is expected"),
         ("model.widht=3", "unknown config field model.widht; did you mean model.wi"),

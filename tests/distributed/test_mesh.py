@@ -1,4 +1,4 @@
-"""What the code computes from the number of devices and processes."""
+"""Values that follow from the number of devices and processes."""
 
 import types
 
@@ -58,7 +58,7 @@ def test_processes_share_the_rows_without_overlap(monkeypatch):
     assert shares == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-def test_a_process_has_its_devices_beside_each_other():
+def test_the_devices_of_a_process_are_adjacent():
     # As a TPU's wires have them: the processes' devices in turn.
     device = types.SimpleNamespace
     devices = [device(id=number, process_index=number % 2) for number in range(8)]
@@ -77,7 +77,9 @@ def test_a_sharded_batch_holds_the_given_rows():
 @pytest.mark.parametrize(
     ("backend", "dtype"), [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")]
 )
-def test_auto_is_the_dtype_that_the_devices_are_best_at(monkeypatch, backend, dtype):
+def test_auto_is_bfloat16_on_accelerators_and_float32_on_cpus(
+    monkeypatch, backend, dtype
+):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     cfg = ModelConfig(width=6, compute_dtype="auto")
     assert mesh.resolve_dtype(cfg) == ModelConfig(width=6, compute_dtype=dtype)
@@ -85,7 +87,7 @@ def test_auto_is_the_dtype_that_the_devices_are_best_at(monkeypatch, backend, dt
     assert mesh.resolve_dtype(given) == given
 
 
-def test_64_bit_mode_is_on_for_float64_alone():
+def test_64_bit_mode_is_on_only_for_float64():
     try:
         for dtype in ("float64", "float32", "float64", "bfloat16"):
             mesh.resolve_dtype(ModelConfig(compute_dtype=dtype))
@@ -95,7 +97,7 @@ def test_64_bit_mode_is_on_for_float64_alone():
         jax.config.update("jax_enable_x64", False)
 
 
-def test_a_float64_model_leaves_the_next_models_numbers_as_they_are(pretrained_workdir):
+def test_a_float64_model_does_not_change_the_next_models_numbers(pretrained_workdir):
     def numbers(dtype: str) -> dict[str, np.ndarray]:
         model = gpt1_jax.load(pretrained_workdir, compute_dtype=dtype)
         drawn = jax.random.normal(make_key(3), (5,))
@@ -131,7 +133,7 @@ def test_the_terminal_line_names_devices_and_precision():
         ((), ()),
     ],
 )
-def test_a_state_is_shared_out_along_its_longest_even_axis(shape, axes):
+def test_an_array_is_split_along_its_longest_even_axis(shape, axes):
     four = jax.sharding.AbstractMesh((4,), ("data",))
     like = {"x": jax.ShapeDtypeStruct(shape, jnp.float32)}
     shared = mesh.state_shardings(like, four, is_fsdp=True)["x"]

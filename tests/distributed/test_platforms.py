@@ -1,4 +1,4 @@
-"""What runs on a device lowers for each kind of device, whichever this machine has."""
+"""Device programs lower for each kind of device, whichever this machine has."""
 
 import jax
 import jax.export

@@ -1,4 +1,4 @@
-"""What a process is set to, seen in processes of their own."""
+"""Settings of a process, tested in separate processes."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ print(hits.count("/jax/compilation_cache/cache_hits"))
 
 
 def compile_once(cache_dir, **env) -> tuple[float, int]:
-    """A program's result, and how many of its programs were compiled before."""
+    """Returns the result, and how many compiled programs came from the cache."""
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, str(cache_dir)],
         env={**os.environ, **env},
@@ -67,7 +67,7 @@ def compile_once(cache_dir, **env) -> tuple[float, int]:
     return float(result), int(hits)
 
 
-def test_what_one_process_compiled_the_next_finds(tmp_path, monkeypatch):
+def test_the_next_process_finds_compiled_programs(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     first, hits = compile_once(tmp_path)
     assert hits == 0
@@ -77,7 +77,7 @@ def test_what_one_process_compiled_the_next_finds(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["compiled"]
 
 
-def test_a_directory_that_jax_was_given_is_kept(tmp_path):
+def test_a_cache_directory_that_is_already_set_is_kept(tmp_path):
     own, other = tmp_path / "own", tmp_path / "other"
     compile_once(other, JAX_COMPILATION_CACHE_DIR=str(own))
     assert own.is_dir()

@@ -1,4 +1,4 @@
-"""Scores against their textbook formulas, and where these divide by zero."""
+"""Metrics beside their textbook formulas, and cases where these divide by zero."""
 
 import math
 
@@ -16,7 +16,7 @@ LABELS = np.array([0, 1, 1, 0, 1, 0, 0])
 
 
 def counts(labels, predictions) -> tuple[int, int, int, int]:
-    """True and false positives, false and true negatives, one by one."""
+    """Counts true and false positives, false and true negatives, one by one."""
     pairs = list(zip(labels.tolist(), predictions.tolist(), strict=True))
     return tuple(pairs.count(pair) for pair in [(1, 1), (0, 1), (1, 0), (0, 0)])
 
@@ -60,7 +60,7 @@ def pearson_oracle(labels, predictions) -> float:
 
 
 def ranks_oracle(values) -> list[float]:
-    """The mean of the places that equal values share."""
+    """Returns ranks; equal values share the mean of theirs."""
     return [
         sum(other < value for other in values)
         + (sum(other == value for other in values) + 1) / 2
@@ -200,6 +200,6 @@ def test_no_correlation_of_finite_scores_is_nan(values):
         (["pearson"], [np.inf, np.nan], [0.5, 1.0], "2 of 2 labels are not finite;"),
     ],
 )
-def test_what_can_not_be_scored_is_refused(names, labels, predictions, message):
+def test_invalid_input_is_refused(names, labels, predictions, message):
     with pytest.raises(ValueError, match=message):
         metrics.compute(names, np.array(labels), np.array(predictions))

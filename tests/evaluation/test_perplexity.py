@@ -1,4 +1,4 @@
-"""Means over a held-out set, whatever its batches."""
+"""Means over a held-out set, for any batch size."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from gpt1_jax.training import losses
 from tests.configs import TINY_MODEL
 
 
-def test_each_count_weighs_as_much_as_any_other():
+def test_the_mean_weighs_batches_by_their_count():
     batches = [(6.0, 3), (10.0, 1), (0.0, 0), (5.0, 10)]
 
     def eval_step(params, batch):

@@ -1,4 +1,4 @@
-"""predictions/SPLIT.jsonl: what is written comes back, what is damaged is refused."""
+"""predictions/SPLIT.jsonl: reading returns what was written and refuses damage."""
 
 import json
 
@@ -15,7 +15,7 @@ CHOSEN = Prediction(2, None, 3, (0.1, 0.2, 0.3, 0.4))
 GOOD = '{"index": 0, "label": null, "prediction": "a", "probabilities": [1.0]}'
 
 
-def test_rows_come_back_to_the_last_digit_and_type(tmp_path):
+def test_reading_returns_the_written_values_and_types(tmp_path):
     predictions.write(tmp_path, "dev", [NAMED, SCORED, CHOSEN])
     found = predictions.read(tmp_path, "dev")
     assert found == [NAMED, SCORED, CHOSEN]
@@ -34,7 +34,7 @@ def test_a_row_is_one_line_with_the_promised_keys(tmp_path):
     }
 
 
-def test_numbers_of_numpy_keep_their_value(tmp_path):
+def test_numpy_numbers_keep_their_value(tmp_path):
     third = np.float32(1 / 3)
     row = Prediction(np.int32(0), np.float32(0.1), np.float64(0.1), (third, third))
     predictions.write(tmp_path, "dev", [row])
@@ -44,7 +44,7 @@ def test_numbers_of_numpy_keep_their_value(tmp_path):
     assert {type(number) for number in found.probabilities} == {float}
 
 
-def test_rows_are_in_the_order_of_their_index(tmp_path):
+def test_rows_are_sorted_by_index(tmp_path):
     predictions.write(tmp_path, "dev", [CHOSEN, NAMED, SCORED])
     assert predictions.read(tmp_path, "dev") == [NAMED, SCORED, CHOSEN]
 
@@ -60,7 +60,7 @@ def test_a_second_prediction_of_an_example_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("number", [float("nan"), np.float32("inf")])
-def test_what_is_not_finite_is_refused_and_the_old_file_stays(tmp_path, number):
+def test_a_non_finite_number_is_refused_and_the_old_file_stays(tmp_path, number):
     predictions.write(tmp_path, "dev", [NAMED])
     with pytest.raises(ValueError, match="not JSON compliant"):
         predictions.write(tmp_path, "dev", [Prediction(0, None, number, ())])
@@ -68,7 +68,7 @@ def test_what_is_not_finite_is_refused_and_the_old_file_stays(tmp_path, number):
     assert [path.name for path in tmp_path.glob("predictions/*")] == ["dev.jsonl"]
 
 
-def test_missing_file_is_told_with_those_that_are_there(tmp_path):
+def test_a_missing_file_is_reported_with_the_existing_ones(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"test\.jsonl; .* there: none; put the"
     ):
@@ -88,16 +88,16 @@ def test_missing_file_is_told_with_those_that_are_there(tmp_path):
         ("[]", "line 2 has a list; index, label, prediction, probabilities are"),
         ("{}", "line 2 has the keys none; index, label"),
         (GOOD.replace("label", "lable"), "has the keys index, lable, prediction"),
-        (GOOD.replace("0,", "-1,"), "has index -1; an int from 0; restore"),
-        (GOOD.replace("0,", "0.0,"), "has index 0.0; an int from 0; restore"),
-        (GOOD.replace("null", "true"), "has label True; a class's name, a finite"),
-        (GOOD.replace('"a"', "null"), "has prediction None; a class's name or a"),
-        (GOOD.replace('"a"', "NaN"), "has prediction nan; a class's name or a"),
+        (GOOD.replace("0,", "-1,"), "has index -1; an integer from 0 is"),
+        (GOOD.replace("0,", "0.0,"), "has index 0.0; an integer from 0 is"),
+        (GOOD.replace("null", "true"), "has label True; a class name, a finite"),
+        (GOOD.replace('"a"', "null"), "has prediction None; a class name or a"),
+        (GOOD.replace('"a"', "NaN"), "has prediction nan; a class name or a"),
         (GOOD.replace("[1.0]", "1.0"), "has probabilities 1.0; a list of finite"),
         (GOOD.replace("[1.0]", '["1"]'), r"has probabilities \['1'\]; a list of fin"),
     ],
 )
-def test_damaged_line_is_named(tmp_path, line, message):
+def test_a_damaged_line_is_named(tmp_path, line, message):
     path = predictions.path_of(tmp_path, "dev")
     path.parent.mkdir()
     path.write_bytes(f"{GOOD}\n{line}\n".encode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""Zero-shot heuristics on log-probabilities made by hand, and their job."""
+"""Zero-shot heuristics with made-up log-probabilities, and their job."""
 
 import json
 import shutil
@@ -16,12 +16,12 @@ from tests.event_files import texts_in
 
 
 def encode(text: str) -> np.ndarray:
-    """A token a word: its letters' number, and 1 more for a p among them."""
+    """Returns a token per word: its length, plus 1 if it contains a p."""
     return np.array([len(word) + ("p" in word) for word in text.split()], np.uint32)
 
 
 def by_letters(texts):
-    """Log-probabilities of all tokens but the first: minus each."""
+    """Returns as log-probabilities the negative tokens, without the first."""
     return [-text[1:].astype(np.float64) for text in texts]
 
 
@@ -41,7 +41,7 @@ def test_sentiment_is_the_likelier_word_after_very():
     (sums,) = zeroshot.scores(heuristic, [[negative, positive]], by_letters, 99)
     assert zeroshot.answers(heuristic, sums[None], 0.0) == [0]
     assert TASKS["sst2"].classes == ("negative", "positive")
-    # A word of several pieces has the probability of all of them.
+    # A word of several tokens has the product of their probabilities.
     pieces = lambda text: np.array([2] * len(text), np.uint32)  # noqa: E731
     candidates = [heuristic.candidates(example, pieces)]
     (sums,) = zeroshot.scores(heuristic, candidates, by_letters, 99)
@@ -60,7 +60,7 @@ def test_answers_are_scored_by_their_mean_after_document_and_question():
     np.testing.assert_allclose(score("race", example), [[-1.5, -3.0, -2.5]])
 
 
-def test_referents_stand_in_the_pronouns_place_and_the_rest_is_scored():
+def test_referents_replace_the_pronoun_and_the_rest_is_scored():
     example = Example(
         ("the city", "Ann"), 0, context="theit told us that it fell .", question="it"
     )
@@ -68,12 +68,14 @@ def test_referents_stand_in_the_pronouns_place_and_the_rest_is_scored():
     assert first == ("theit told us that the city", " fell .")
     assert second == ("theit told us that Ann", " fell .")
     wrong = Example(("a", "b"), 0, context="nothing", question="it")
-    with pytest.raises(ValueError, match=r"'nothing' has no 'it'; the pronoun is exp"):
+    with pytest.raises(
+        ValueError, match=r"'nothing' does not contain 'it'; the pronoun"
+    ):
         score("dpr", wrong)
 
 
 @pytest.mark.parametrize(("context_length", "kept"), [(99, 6), (5, 5), (3, 3), (1, 2)])
-def test_what_is_given_is_cut_on_the_left(context_length, kept):
+def test_the_given_text_is_cut_on_the_left(context_length, kept):
     seen = []
 
     def spy(texts):
@@ -88,7 +90,7 @@ def test_what_is_given_is_cut_on_the_left(context_length, kept):
     np.testing.assert_array_equal(seen[0], whole[-kept:])
 
 
-def test_what_is_cut_and_what_has_nothing_to_score_is_counted():
+def test_cut_texts_and_texts_with_nothing_to_score_are_counted():
     heuristic = zeroshot.named("cola")
     texts = [Example((text,), 1) for text in ("one", "a b c", "a b c d")]
     candidates = [heuristic.candidates(example, encode) for example in texts]
@@ -98,7 +100,7 @@ def test_what_is_cut_and_what_has_nothing_to_score_is_counted():
     assert zeroshot.describe(candidates[1:2], 3) == ""
 
 
-def test_the_threshold_is_the_best_there_is():
+def test_the_threshold_is_the_best_possible():
     rng = np.random.default_rng(0)
     for _ in range(50):
         labels = rng.integers(0, 2, 30)
@@ -113,7 +115,7 @@ def test_the_threshold_is_the_best_there_is():
     assert zeroshot.best_threshold(np.array([2.0, 2.0]), [0, 1]) == 2.0
 
 
-def test_the_scale_is_from_guessing_to_the_reference():
+def test_the_scale_runs_from_chance_to_the_reference():
     for heuristic in zeroshot.HEURISTICS:
         assert heuristic.normalised(heuristic.chance) == 0
         assert heuristic.normalised(heuristic.reference) == pytest.approx(1)
@@ -150,7 +152,7 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     assert "dpr test: 160 examples" in capsys.readouterr().out
     before = path.read_bytes()
     written = json.loads((tmp_path / "run/config.json").read_text())
-    assert written["model"]["num_layers"] == 1  # of the model, not a default
+    assert written["model"]["num_layers"] == 1  # the size of the model, not the default
     assert written["data"]["task_dir"] == "storyworld"
 
     def fail(*_):
@@ -162,12 +164,12 @@ def test_every_checkpoint_has_a_row_and_none_is_scored_twice(
     ((_, shown),) = texts_in(tmp_path / "run", "config")
     assert '| job | `"zeroshot"` |' in shown
 
-    # Other weights at the same steps are not what was scored.
+    # Other weights at the same steps need new scores.
     monkeypatch.undo()
     monkeypatch.setattr(job.model_store, "identity", lambda path: f"another {path}")
     job.run(config, tmp_path / "run")
     said = " ".join(capsys.readouterr().out.split())
-    assert "has scores of other checkpoints: all are scored anew" in said
+    assert "has scores of other checkpoints: all are scored again" in said
     assert path.read_bytes() == before
 
 
@@ -199,7 +201,7 @@ def test_tasks_without_files_are_left_out_and_scored_once_they_are_there(
         data__task_dir=str(task_dir),
     )
     # CoLA's threshold needs its training data.
-    with pytest.raises(FileNotFoundError, match=r"has files of none of sst2, dpr, co"):
+    with pytest.raises(FileNotFoundError, match=r"has no files of sst2, dpr, co"):
         job.run(config, tmp_path / "run")
     shutil.copytree(whole / "SST-2", task_dir / "SST-2")
     result = job.run(config, tmp_path / "run")
@@ -207,7 +209,7 @@ def test_tasks_without_files_are_left_out_and_scored_once_they_are_there(
     assert "no files of dpr, cola, race: left out" in said(capsys)
     shutil.copytree(whole / "DPR", task_dir / "DPR")
     again = job.run(config, tmp_path / "run")
-    assert "has scores of other tasks: all are scored anew" in said(capsys)
+    assert "has scores of other tasks: all are scored again" in said(capsys)
     assert again["metrics"].items() > result["metrics"].items()
     assert "eval/dpr/accuracy" in again["metrics"]
 
@@ -216,7 +218,9 @@ def said(capsys) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_what_can_not_be_scored_is_told(pretrained_workdir, make_config, tmp_path):
+def test_inputs_that_cannot_be_scored_are_refused(
+    pretrained_workdir, make_config, tmp_path
+):
     with pytest.raises(ValueError, match=r"init.path=none; a pre-trained workdir"):
         job.run(make_config(job="zeroshot"), tmp_path / "run")
     config = make_config(

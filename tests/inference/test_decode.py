@@ -1,4 +1,4 @@
-"""Sampling against slow filters, and generation against one prompt at a time."""
+"""Sampling beside a slow filter, and generation beside one prompt at a time."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ def draw(logits_V, temperature, top_k, top_p, num, seed=0):
 
 
 def filtered(logits_V, temperature, top_k, top_p) -> np.ndarray:
-    """The probabilities to draw with; top-p is measured within top-k."""
+    """Returns the probabilities of the draws; top-p is measured within top-k."""
     p_V = np.exp(np.asarray(logits_V, np.float64) / temperature)
     ranked = sorted(range(len(p_V)), key=lambda v: -p_V[v])[: top_k or None]
     p_V /= p_V[ranked].sum()
@@ -93,7 +93,7 @@ def model() -> Transformer:
 @pytest.fixture(scope="module")
 def params(model, make_params):
     params = make_params(model)
-    # As drawn, one token would be the likeliest after nearly all others.
+    # With the initial values one token would be the likeliest after nearly all others.
     params["block_00"]["norm_2"]["bias"] *= 0
     params["embed"]["position"] *= 4
     return params
@@ -116,10 +116,10 @@ def prompts(*lengths: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("lengths", "count"), [((2, 7, 5), 6), ((2, 3, 1), 10)])
-def test_greedy_continuations_are_the_likeliest_tokens(
+def test_greedy_generation_takes_the_likeliest_tokens(
     model, params, generate, lengths, count
 ):
-    """Of one go of the device, and of more than one."""
+    """The counts need one call and two calls of _draw_tokens."""
     given = prompts(*lengths)
     together = generate(given, max_new_tokens=count, temperature=0.0)
     assert len({tuple(ids) for ids in together}) == 3
@@ -128,7 +128,7 @@ def test_greedy_continuations_are_the_likeliest_tokens(
         assert len(continuation) == count
         alone = generate([prompt], max_new_tokens=count, temperature=0.0)[0]
         np.testing.assert_array_equal(continuation, alone)
-        # Causal: one forward pass tells every step's likeliest token.
+        # The model is causal: one forward pass gives each step's likeliest token.
         whole = np.zeros((1, CONTEXT), np.int32)
         whole[0, : len(prompt) + count] = [*prompt, *continuation]
         likeliest_L = apply({"params": params}, whole)[0].argmax(-1)
@@ -137,7 +137,7 @@ def test_greedy_continuations_are_the_likeliest_tokens(
 
 
 @pytest.mark.parametrize("sampling", [{}, {"top_k": 5}, {"top_p": 0.5}])
-def test_cold_draws_are_the_likeliest(generate, sampling):
+def test_low_temperature_draws_equal_greedy_ones(generate, sampling):
     given = prompts(2, 7, 5)
     greedy = generate(given, 6, temperature=0.0, **sampling)
     cold = generate(given, 6, temperature=1e-5, **sampling)
@@ -146,10 +146,10 @@ def test_cold_draws_are_the_likeliest(generate, sampling):
     assert np.any(np.array(hot) != greedy)
 
 
-def test_no_setting_of_the_process_changes_the_draws(model, params):
+def test_draws_do_not_depend_on_the_default_prng(model, params):
     drawn = []
     for implementation in ("threefry2x32", "rbg"):
-        decoder = decode.Decoder(model, CONTEXT)  # with no program compiled before
+        decoder = decode.Decoder(model, CONTEXT)  # without compiled programs
         with jax.default_prng_impl(implementation):
             how = decode.Sampling(seed=7)
             drawn.append(decoder.generate(params, prompts(3, 5), 6, how))
@@ -157,7 +157,7 @@ def test_no_setting_of_the_process_changes_the_draws(model, params):
 
 
 def test_draws_have_the_models_probabilities(model, params, generate):
-    """First and third tokens of many continuations, against the model's own words."""
+    """Compares the first and third tokens of many continuations with the model."""
     (prompt,) = prompts(3)
     num = 4000
     drawn = np.stack(generate([prompt] * num, 3, temperature=2.0))
@@ -180,7 +180,7 @@ def test_draws_have_the_models_probabilities(model, params, generate):
         assert chi2 < common.sum() + 4 * np.sqrt(2 * common.sum())
 
 
-def test_tokens_are_told_as_they_come(model, params, generate, monkeypatch):
+def test_on_tokens_gets_tokens_as_they_are_drawn(model, params, generate, monkeypatch):
     given, told = prompts(2, 7, 12), []
     monkeypatch.setattr(decode, "_TOKENS_AT_ONCE", 4)
     decoder, greedy = decode.Decoder(model, CONTEXT), decode.Sampling(temperature=0.0)
@@ -214,13 +214,13 @@ def test_samples_depend_on_the_seed_only(generate):
     assert np.any(first != other)
 
 
-def test_the_same_prompt_twice_is_continued_in_two_ways(generate):
+def test_a_prompt_given_twice_has_two_continuations(generate):
     (prompt,) = prompts(3)
     first, second = generate([prompt, prompt], max_new_tokens=10)
     assert np.any(first != second)
 
 
-def test_no_prompts_have_no_continuations(generate):
+def test_no_prompts_give_no_continuations(generate):
     assert generate([], max_new_tokens=3) == []
 
 
@@ -237,13 +237,15 @@ def test_no_prompts_have_no_continuations(generate):
         ({"seed": 2**32}, r"seed=4294967296; from 0 to 2\^32 - 1"),
     ],
 )
-def test_impossible_numbers_are_refused(generate, changes, message):
+def test_settings_out_of_range_are_refused(generate, changes, message):
     with pytest.raises(ValueError, match=message):
         generate(prompts(3), **{"max_new_tokens": 5} | changes)
 
 
 @pytest.mark.parametrize("length", [0, 13, 14])
-def test_prompts_that_are_empty_or_leave_no_room_are_refused(generate, length):
-    message = f"prompt 1 has {length} tokens; from 1 to 12, one less than the context"
+def test_prompts_that_are_empty_or_fill_the_context_are_refused(generate, length):
+    message = (
+        f"prompt 1 has {length} tokens; from 1 to 12 are allowed, one less than the"
+    )
     with pytest.raises(ValueError, match=message):
         generate(prompts(3, length), max_new_tokens=5)

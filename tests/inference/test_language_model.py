@@ -1,4 +1,4 @@
-"""A trained model from Python: what it returns is what the model says."""
+"""The Python API of a trained model beside the model itself."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def test_logits_are_the_models(model):
 
 
 @pytest.mark.parametrize("backbone", ["transformer", "lstm"])
-def test_hidden_states_lead_from_the_embeddings_to_the_logits(model, backbone):
+def test_hidden_states_start_at_the_embeddings_and_give_the_logits(model, backbone):
     if backbone == "lstm":
         cfg = dataclasses.replace(model.model.cfg, backbone="lstm", lstm_width=24)
         network = backbone_lib.make(cfg, 500)
@@ -49,7 +49,7 @@ def test_hidden_states_lead_from_the_embeddings_to_the_logits(model, backbone):
     np.testing.assert_allclose(logits, model.logits(tokens_NL), rtol=1e-4, atol=1e-5)
 
 
-def test_an_embedding_is_the_mean_over_a_text_s_own_tokens(model):
+def test_an_embedding_is_the_mean_over_the_tokens_of_a_text(model):
     texts = ["it", "the boat sank. she was sad.", "a cat saw the boat"]
     embeddings_ND = model.embed(texts)
     assert embeddings_ND.shape == (3, 16)
@@ -61,13 +61,13 @@ def test_an_embedding_is_the_mean_over_a_text_s_own_tokens(model):
 
 
 @pytest.mark.parametrize(("text", "count"), [("", "0"), ("boat " * 200, r"\d{3}")])
-def test_a_text_that_is_empty_or_too_long_is_not_embedded(model, text, count):
-    message = f"text 1 has {count} tokens; from 1 to 128, the context length; shorten"
+def test_embed_refuses_empty_and_too_long_texts(model, text, count):
+    message = f"text 1 has {count} tokens; from 1 to 128 are allowed, the context"
     with pytest.raises(ValueError, match=message):
         model.embed(["the boat", text])
 
 
-def test_a_model_is_shown_in_one_line(model):
+def test_repr_is_one_line(model):
     expected = "LanguageModel(transformer, 1 layer of width 16, 500 tokens, step 6)"
     assert repr(model) == expected
 
@@ -95,14 +95,14 @@ def test_greedy_generation_takes_the_likeliest_token_each_time(model):
     assert model.generate(["the boat"], 5, temperature=0.0) == [expected]
 
 
-def test_the_seed_decides_what_is_drawn(model):
+def test_generation_depends_on_the_seed(model):
     first, again, other = (
         model.generate("the boat", 8, temperature=1.0, seed=seed) for seed in (0, 0, 1)
     )
     assert first == again != other
 
 
-def test_text_is_told_as_it_grows(model, monkeypatch):
+def test_on_text_gets_text_as_it_grows(model, monkeypatch):
     monkeypatch.setattr(decode, "_TOKENS_AT_ONCE", 4)
     told = {0: "", 1: ""}
     pieces = []
@@ -117,8 +117,10 @@ def test_text_is_told_as_it_grows(model, monkeypatch):
     assert len(pieces) > 2
 
 
-def test_a_character_is_told_once_it_is_whole(model):
-    cut = model.tokenizer.encode("é日")  # bytes, as no piece has them
+def test_on_text_gets_whole_characters_only(model):
+    cut = model.tokenizer.encode(
+        "é日"
+    )  # byte tokens: no piece contains these characters
     assert len(cut) > 4
     growing = language_model._Continuation(model.tokenizer, np.array([], np.uint32))
     pieces = [growing.add(cut[n : n + 1]) for n in range(len(cut))]
@@ -126,10 +128,10 @@ def test_a_character_is_told_once_it_is_whole(model):
     assert "\ufffd" not in "".join(pieces)
 
 
-def test_a_prompt_that_ends_within_a_character_is_not_repeated(model):
+def test_common_prefix_ends_before_an_incomplete_character(model):
     before, whole = "the caf\ufffd", "the café boat"
-    assert language_model._num_equal(before, whole) == len("the caf")
-    assert language_model._num_equal("the", "the boat") == 3
+    assert language_model._common_prefix_length(before, whole) == len("the caf")
+    assert language_model._common_prefix_length("the", "the boat") == 3
 
 
 def test_a_string_instead_of_a_list_is_refused(model):
@@ -149,7 +151,7 @@ def test_a_moved_workdir_and_an_older_step_can_be_loaded(
     assert (older.params["embed"]["token"] != model.params["embed"]["token"]).any()
 
 
-def test_a_checkpoint_that_is_not_there_is_named(pretrained_workdir):
+def test_a_missing_checkpoint_is_named(pretrained_workdir):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint 4 in .*checkpoints"):
         gpt1_jax.load(pretrained_workdir / "checkpoints/4")
 
@@ -160,7 +162,7 @@ def test_another_tokenizer_than_the_checkpoints_is_refused(
     moved = tmp_path / "run"
     shutil.copytree(pretrained_workdir, moved)
     path = moved / "tokenizer/sentencepiece.model"
-    # A byte of the trainer's notes, which decide no id.
+    # A byte of the trainer settings, which affect no id.
     path.write_bytes(path.read_bytes().replace(b"identity", b"identitx", 1))
     with pytest.raises(ValueError, match="was saved with another tokenizer"):
         gpt1_jax.load(moved)

@@ -1,4 +1,4 @@
-"""Log-probabilities of texts, also of those that are longer than the context."""
+"""Log-probabilities of texts, including texts longer than the context."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ VOCAB = 23
 
 
 def make(make_params, context_length: int):
-    """score() of a tiny model, and the model's log-probabilities of a window."""
+    """Returns score() of a tiny model, and a function that scores one window."""
     cfg = dataclasses.replace(TINY_MODEL, context_length=context_length)
     model = Transformer(cfg, VOCAB)
     params = make_params(model)
@@ -31,7 +31,7 @@ def make(make_params, context_length: int):
         )
 
     def window_logp(tokens: np.ndarray) -> np.ndarray:
-        """logp of all tokens but the first, the window read by itself."""
+        """Returns the log-probabilities of a window alone, without its first token."""
         padded = np.zeros((1, context_length), np.int32)
         padded[0, : len(tokens)] = tokens
         logits_LV = np.asarray(jitted_logits(params, padded)[0], np.float64)
@@ -52,7 +52,7 @@ def texts(*lengths: int) -> list[np.ndarray]:
 
 
 def by_windows(tokens, window_logp, context_length: int) -> np.ndarray:
-    """Each token's logp from the first window, half a context apart, that has it."""
+    """Returns each token's logp in the first of its half-overlapping windows."""
     logps = []
     for place in range(1, len(tokens)):
         start = 0
@@ -84,7 +84,7 @@ def test_long_texts_are_read_in_windows_that_overlap_by_half(
         np.testing.assert_allclose(logp, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_texts_of_no_and_one_token_have_no_log_probability(odd_context):
+def test_texts_of_zero_or_one_token_have_no_log_probability(odd_context):
     score, window_logp = odd_context
     given = [np.array([], int), np.array([3]), *texts(5), np.array([4])]
     found = score(given)

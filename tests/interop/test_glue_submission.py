@@ -1,4 +1,4 @@
-"""GLUE's zip: what is written, and that each defect is named before it is sent."""
+"""The zip for GLUE: its content, and the refusal of each defect."""
 
 import zipfile
 
@@ -32,7 +32,7 @@ ROWS = {name: len(values) for name, values in ANSWERS.items()}
 
 @pytest.fixture
 def good(tmp_path):
-    """A submission that is as it should be."""
+    """Writes a valid submission."""
     glue_submission.write(ANSWERS, ROWS, tmp_path / "good.zip")
     return tmp_path / "good.zip"
 
@@ -48,11 +48,11 @@ def rewrite(path, texts: dict[str, str]) -> None:
             archive.writestr(name, text)
 
 
-def test_the_files_are_those_that_the_server_knows(good):
+def test_the_files_are_those_that_glue_expects(good):
     assert list(texts_of(good)) == list(FILES) == NAMES
 
 
-def test_tables_are_what_the_server_reads(good):
+def test_tables_have_the_format_of_glue(good):
     texts = texts_of(good)
     assert texts["CoLA.tsv"] == "index\tprediction\n0\t1\n1\t0\n2\t1\n"
     assert texts["QNLI.tsv"] == "index\tprediction\n0\tnot_entailment\n1\tentailment\n"
@@ -63,12 +63,12 @@ def test_scores_are_clipped_and_have_three_decimals(good):
     assert rows == ["0\t0.000", "1\t0.123", "2\t3.000", "3\t5.000", "4\t5.000"]
 
 
-def test_what_is_written_is_valid(good):
+def test_a_written_submission_is_valid(good):
     glue_submission.validate(good, ROWS)
 
 
 def test_equal_predictions_make_equal_bytes(good, tmp_path):
-    # Whatever the order in which they are given.
+    # The order in which they are given does not matter.
     again = tmp_path / "below/again.zip"
     glue_submission.write(dict(reversed(ANSWERS.items())), ROWS, again)
     assert again.read_bytes() == good.read_bytes()
@@ -81,7 +81,7 @@ def test_official_row_counts_sum_to_the_whole_benchmark():
     assert sum(file.num_rows for file in FILES.values()) == 426_309
 
 
-def test_a_task_has_a_model_of_its_own_but_ax():
+def test_each_task_but_ax_is_predicted_by_its_own_model():
     others = [file for file in FILES.values() if file.name != "AX.tsv"]
     assert all(file.predicted_by == file.task for file in others)
     assert all(file.predictions_split == file.split for file in others)
@@ -94,14 +94,14 @@ def test_a_task_has_a_model_of_its_own_but_ax():
     [
         ("CoLA.tsv", ("acceptable", "unacceptable"), ["1", "0"]),
         ("WNLI.tsv", ("entailment", "not_entailment"), ["1", "0"]),
-        # Names of GLUE's own stay what they are.
+        # Labels of GLUE stay unchanged.
         ("MRPC.tsv", ("1", "0"), ["1", "0"]),
         ("RTE.tsv", ("not_entailment", "entailment"), ["not_entailment", "entailment"]),
         ("AX.tsv", ENTAILMENT, list(ENTAILMENT)),
         ("STS-B.tsv", (2.5, 7.0), [2.5, 7.0]),
     ],
 )
-def test_answers_speak_the_language_of_glue(name, given, expected):
+def test_answers_are_labels_of_glue(name, given, expected):
     rows = [Prediction(i, None, answer, ()) for i, answer in enumerate(given)]
     assert glue_submission.answers(FILES[name], rows, "test.jsonl") == expected
 
@@ -124,7 +124,7 @@ def test_answers_speak_the_language_of_glue(name, given, expected):
         ),
     ],
 )
-def test_answers_that_glue_has_no_word_for_are_refused(name, row, message):
+def test_predictions_without_a_label_in_glue_are_refused(name, row, message):
     index, answer = row
     rows = [Prediction(index, None, answer, ())]
     with pytest.raises(ValueError, match=message):
@@ -143,7 +143,7 @@ def from_one(text: str) -> str:
     return "".join([f"{header}\n", *rows])
 
 
-# The defect: file, what becomes of its text, what must be said.
+# Of each defect: the file, the change of its text, and the message.
 DEFECTS = {
     "index from 1": (
         "RTE.tsv",
@@ -225,7 +225,7 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_defect_of_a_table_is_refused(good, defect):
+def test_a_defect_of_a_table_is_refused(good, defect):
     name, break_, message = DEFECTS[defect]
     texts = texts_of(good)
     broken = break_(texts[name])
@@ -235,7 +235,7 @@ def test_defect_of_a_table_is_refused(good, defect):
         glue_submission.validate(good, ROWS)
 
 
-def test_end_of_the_last_line_may_be_missing(good):
+def test_the_last_newline_may_be_missing(good):
     rewrite(good, {name: text.rstrip("\n") for name, text in texts_of(good).items()})
     glue_submission.validate(good, ROWS)
 
@@ -266,13 +266,13 @@ def test_missing_files_are_named_with_the_command_that_makes_them(good):
         ("glue/", "has glue/ in a folder"),
     ],
 )
-def test_files_that_do_not_belong_there_are_refused(good, extra, message):
+def test_unknown_files_and_folders_are_refused(good, extra, message):
     rewrite(good, texts_of(good) | {extra: ""})
     with pytest.raises(ValueError, match=message):
         glue_submission.validate(good, ROWS, allow_partial=True)
 
 
-def test_a_file_that_is_there_twice_is_refused(good):
+def test_a_duplicate_file_is_refused(good):
     with (
         zipfile.ZipFile(good, "a") as archive,
         pytest.warns(UserWarning, match="Duplicate"),
@@ -282,7 +282,7 @@ def test_a_file_that_is_there_twice_is_refused(good):
         glue_submission.validate(good, ROWS)
 
 
-def test_a_file_whose_rows_nobody_counted_is_refused(good):
+def test_a_file_without_an_expected_number_of_rows_is_refused(good):
     rows = {name: count for name, count in ROWS.items() if name != "QQP.tsv"}
     with pytest.raises(
         ValueError, match=r"QQP.tsv; its expected number of rows is not"
@@ -290,7 +290,7 @@ def test_a_file_whose_rows_nobody_counted_is_refused(good):
         glue_submission.validate(good, rows)
 
 
-def test_what_is_no_zip_is_refused(good, tmp_path):
+def test_a_file_that_is_not_a_zip_is_refused(good, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no file .*gone; a submission's zip is"
     ):
@@ -330,7 +330,7 @@ def test_bad_predictions_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_partial_submission_must_be_asked_for(tmp_path):
+def test_a_partial_submission_needs_allow_partial(tmp_path):
     path = tmp_path / "partial.zip"
     answers = {"CoLA.tsv": ANSWERS["CoLA.tsv"]}
     with pytest.raises(
@@ -342,7 +342,7 @@ def test_a_partial_submission_must_be_asked_for(tmp_path):
     assert list(texts_of(path)) == ["CoLA.tsv"]
 
 
-def test_a_submission_that_can_not_be_finished_leaves_the_old_one(good, monkeypatch):
+def test_a_failed_write_keeps_the_old_submission(good, monkeypatch):
     before = good.read_bytes()
 
     def fail(*args):
@@ -355,7 +355,7 @@ def test_a_submission_that_can_not_be_finished_leaves_the_old_one(good, monkeypa
     assert list(good.parent.iterdir()) == [good]
 
 
-def test_a_directory_is_no_submission(tmp_path):
+def test_writing_to_a_directory_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"is a directory; a file to write is expected"
     ):

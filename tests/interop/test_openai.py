@@ -1,4 +1,4 @@
-"""The released format: written, read back to the byte, and refused when it is wrong."""
+"""The released format: written and read back to the byte; defects are refused."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def contents(directory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def test_what_is_written_comes_back(released, found):
+def test_reading_returns_what_was_written(released, found):
     again, layout = openai.read(released)
     assert again.model == MODEL
     assert again.num_rows == NUM_ROWS
@@ -76,7 +76,7 @@ def test_pieces_keep_their_sizes(released, found, tmp_path, count):
     assert contents(tmp_path / "again") == contents(other)
 
 
-def test_bytes_of_older_numpy_come_back(released, tmp_path):
+def test_headers_of_older_numpy_are_kept(released, tmp_path):
     old = b"\x93NUMPY\x01\x00F\x00{'descr': '<f4', 'fortran_order': False, "
     old += b"'shape': (%d,), }"
     for path in released.glob("*.npy"):
@@ -90,7 +90,7 @@ def test_bytes_of_older_numpy_come_back(released, tmp_path):
     assert contents(tmp_path / "again") == contents(released)
 
 
-def test_other_shapes_have_a_layout_of_their_own(released, found, tmp_path):
+def test_other_shapes_get_a_new_layout(released, found, tmp_path):
     _, layout = openai.read(released)
     table = found.params["embed/token"][:-1]
     fewer = dataclasses.replace(found, params={**found.params, "embed/token": table})
@@ -99,13 +99,13 @@ def test_other_shapes_have_a_layout_of_their_own(released, found, tmp_path):
     assert again.num_rows == NUM_ROWS - 1
 
 
-def test_released_sizes_are_the_paper_s():
+def test_released_sizes_match_the_paper():
     shapes = weights.expected_shapes(ModelConfig(), 40478)
     assert sum(np.prod(shape) for shape in shapes.values()) == 116_534_784
     assert len(weights.paths(12)) == 146 == len(shapes)
 
 
-def test_the_model_takes_them(released, found):
+def test_the_model_accepts_the_parameters(released, found):
     again, _ = openai.read(released)
     model = Transformer(
         ModelConfig(**{**MODEL.__dict__, "compute_dtype": "float32"}), NUM_ROWS
@@ -190,17 +190,17 @@ def put_nan(directory):
         (swap, r"params_0.npy has .* floats; .* the pieces are in another order"),
         (replace_piece(np.zeros(5)), "params_2.npy holds float64 of shape"),
         (replace_piece(np.array([object()])), "params_2.npy can't be read"),
-        (archive, r"params_2.npy is an archive of arrays; one is expected"),
-        (put_nan, "embed/position holds values that are infinite or no number"),
+        (archive, r"params_2.npy is an archive of arrays; a .npy file of one"),
+        (put_nan, "embed/position has infinite or NaN values; finite weights"),
     ],
 )
-def test_what_is_wrong_is_refused_by_name(released, spoil, message):
+def test_defects_are_refused_by_name(released, spoil, message):
     spoil(released)
     with pytest.raises(ValueError, match=message):
         openai.read(released)
 
 
-def test_heads_of_another_width_can_not_be_written(found, tmp_path):
+def test_heads_of_another_width_are_refused(found, tmp_path):
     other = dataclasses.replace(found, model=dataclasses.replace(MODEL, num_heads=2))
     with pytest.raises(ValueError, match=r"2 heads of width 32; .* --to huggingface"):
         openai.write(other, tmp_path)

@@ -114,9 +114,9 @@ def test_a_mistake_that_the_first_process_finds_ends_all(one_process, tmp_path):
     )
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 1], outputs
-    assert "error: the first process has failed before the corpus was" in outputs[1]
+    assert "error: the first process failed before the corpus was" in outputs[1]
 
-    with workdir_lib.hold(tmp_path / "held"):
+    with workdir_lib.lock(tmp_path / "held"):
         processes = start_together(2, tmp_path / "held", cache_dir, 1)
         outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 1], outputs

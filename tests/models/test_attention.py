@@ -1,4 +1,4 @@
-"""Causal attention: a case to solve by hand, and a slow oracle."""
+"""Causal attention beside a case solved by hand and a slow oracle."""
 
 import types
 
@@ -21,7 +21,7 @@ def random_qkv(seed: int = 0) -> list[np.ndarray]:
 
 
 def oracle(q_NLHK, k_NMHK, v_NMHK) -> np.ndarray:
-    """One output at a time, in float64."""
+    """Computes one output at a time, in float64."""
     q_NLHK, k_NMHK, v_NMHK = (x.astype(np.float64) for x in (q_NLHK, k_NMHK, v_NMHK))
     att_NLHK = np.zeros_like(q_NLHK)
     for n in range(N):
@@ -46,7 +46,7 @@ def test_two_positions_by_hand():
 
 
 @pytest.mark.parametrize("name", ["xla", "blocked", "fused"])
-def test_equals_the_slow_oracle(name):
+def test_attention_equals_the_slow_oracle(name):
     q, k, v = random_qkv()
     found = causal_attention(q, k, v, implementation=name)
     np.testing.assert_allclose(found, oracle(q, k, v), atol=2e-6)
@@ -54,7 +54,7 @@ def test_equals_the_slow_oracle(name):
 
 @pytest.fixture
 def fused_calls(monkeypatch) -> list[str]:
-    """The implementation that each call of JAX's own attention asks for."""
+    """Returns the implementation named in each call of JAX's attention."""
     calls, real = [], jax.nn.dot_product_attention
 
     def spy(*arguments, implementation, **settings):
@@ -65,7 +65,7 @@ def fused_calls(monkeypatch) -> list[str]:
     return calls
 
 
-def test_gradients_of_both_implementations_are_equal(fused_calls):
+def test_gradients_of_xla_and_fused_are_equal(fused_calls):
     weight = np.random.default_rng(1).standard_normal((N, L, H, K))
 
     def total(qkv, name):
@@ -91,7 +91,7 @@ def test_gradients_of_both_implementations_are_equal(fused_calls):
         ("cpu", "", "bfloat16", 64, "fused", False),
     ],
 )
-def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
+def test_the_fused_kernel_computes_dropout_where_it_is_supported(
     monkeypatch, fused_calls, backend, capability, dtype, width, name, is_kernel
 ):
     seen = []
@@ -129,7 +129,7 @@ def test_training_s_dropout_goes_to_the_kernel_where_it_runs(
         ("tpu", "blocked", 512, True),
     ],
 )
-def test_auto_is_block_by_block_in_longer_texts_on_cpus(
+def test_auto_is_blocked_for_long_texts_on_cpus(
     monkeypatch, backend, name, length, is_blocked, rate
 ):
     seen = []
@@ -147,7 +147,7 @@ def test_auto_is_block_by_block_in_longer_texts_on_cpus(
     assert seen == ([(not rate, rate)] if is_blocked else [])
 
 
-def test_a_size_that_an_export_leaves_open_is_written_out():
+def test_symbolic_sizes_use_the_reference():
     export = jax.export.export(
         jax.jit(lambda q: causal_attention(q, q, q, implementation="blocked")),
         platforms=("cpu", "cuda", "tpu"),
@@ -158,13 +158,13 @@ def test_a_size_that_an_export_leaves_open_is_written_out():
         assert ("stablehlo.while" in program) == shape.startswith("2,8")
 
 
-def test_keys_of_another_text_are_written_out():
+def test_fewer_queries_than_keys_use_the_reference():
     q, k, v = random_qkv()
     found = causal_attention(q[:, :2], k, v, implementation="blocked")
     np.testing.assert_allclose(found, oracle(q, k, v)[:, :2], atol=2e-6)
 
 
-def test_a_text_s_attention_on_itself_is_that_of_its_three_parts():
+def test_self_attention_equals_attention_of_separate_arrays():
     qkv = random_qkv()
     seeds = dropout.row_seeds(jax.random.key(0), jnp.arange(N, dtype=jnp.uint32))
     together = jnp.stack(qkv, axis=2)
@@ -177,19 +177,23 @@ def test_a_text_s_attention_on_itself_is_that_of_its_three_parts():
     ("backend", "changes", "expected"),
     [
         ("gpu", {}, ""),
-        ("gpu", {"num_heads": 6}, "no kernel here has dropout in heads of 128 in bf"),
+        ("gpu", {"num_heads": 6}, "kernel with dropout for heads of width 128 in bf"),
         (
             "gpu",
             {"compute_dtype": "float32"},
-            "in heads of 64 in float32: att",
+            "for heads of width 64 in float32; NVIDIA GPUs have",
         ),
         ("gpu", {"num_heads": 6, "attention": "xla"}, ""),
         ("gpu", {"num_heads": 6, "attention_dropout": 0.0}, ""),
         ("cpu", {}, ""),
-        ("cpu", {"attention": "fused"}, "no kernel here has dropout in heads of 64"),
+        (
+            "cpu",
+            {"attention": "fused"},
+            "this machine has no fused attention kernel with",
+        ),
     ],
 )
-def test_a_kernel_that_is_missing_is_told(monkeypatch, backend, changes, expected):
+def test_missing_kernel_is_reported(monkeypatch, backend, changes, expected):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     device = types.SimpleNamespace(compute_capability="9.0")
     monkeypatch.setattr(attention.jax, "devices", lambda: [device])
@@ -198,7 +202,7 @@ def test_a_kernel_that_is_missing_is_told(monkeypatch, backend, changes, expecte
     assert (expected in found) if expected else (found == "")
 
 
-def test_decoding_and_float64_are_never_fused(fused_calls):
+def test_decoding_and_float64_use_the_reference(fused_calls):
     q, k, v = random_qkv()
     for name in ("fused", "blocked"):
         last = causal_attention(
@@ -225,24 +229,24 @@ def test_decoding_and_float64_are_never_fused(fused_calls):
         ("gpu", "gfx90a", "bfloat16", "auto", ["xla"]),
     ],
 )
-def test_auto_is_cudnn_on_gpus_that_have_it(
+def test_auto_is_cudnn_on_gpus_that_support_it(
     monkeypatch, fused_calls, backend, capability, dtype, name, expected
 ):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     device = types.SimpleNamespace(compute_capability=capability)
     monkeypatch.setattr(attention.jax, "devices", lambda: [device])
-    for width in (8, 7):  # cuDNN takes multiples of 8 only
+    for width in (8, 7):  # cuDNN supports multiples of 8 only
         shape = jax.ShapeDtypeStruct((N, L, H, width), jnp.dtype(dtype))
         jax.eval_shape(lambda q: causal_attention(q, q, q, implementation=name), shape)
     assert fused_calls == (expected and [*expected, "xla"])
 
 
-def test_cudnn_s_attention_and_its_gradient_lower_for_cuda(monkeypatch):
-    """Without a GPU: only the check for the library's version needs one."""
+def test_cudnn_attention_and_its_gradient_lower_for_cuda(monkeypatch):
+    """Only the check of the library version would need a GPU; it is replaced."""
     stablehlo = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
     version = types.SimpleNamespace(cudnn_get_version=lambda: 91000)
     monkeypatch.setattr(stablehlo, "cuda_versions", version)
-    monkeypatch.setattr(attention, "_cudnn_takes", lambda q_NLHK: True)
+    monkeypatch.setattr(attention, "_cudnn_supports", lambda q_NLHK: True)
 
     def total(q):
         return causal_attention(q, q, q, implementation="fused").sum()

@@ -1,6 +1,6 @@
-"""Attention that never has all weights at once, beside attention written out.
+"""Attention without all weights in memory, `blocked` and the kernels, beside `xla`.
 
-Block by block, and by the kernels, which are interpreted on a CPU.
+The kernels run in Pallas's interpreter on CPUs.
 """
 
 import functools
@@ -18,7 +18,7 @@ N, H, K = 4, 6, 16
 
 
 def inputs(L: int) -> tuple[list[jax.Array], jax.Array, jax.Array]:
-    """q, k and v; the rows' seeds; how much each result weighs."""
+    """Returns q, k and v, the rows' seeds, and the cotangent of the result."""
     rng = np.random.default_rng(L)
     *qkv, weight = (
         jnp.asarray(rng.standard_normal((N, L, H, K)), jnp.float32) for _ in range(4)
@@ -37,7 +37,7 @@ def by_name(name: str, q, k, v, seed_N2, rate) -> jax.Array:
     return attention.causal_attention(q, k, v, drop, implementation=name)
 
 
-written_out = functools.partial(by_name, "xla")
+reference = functools.partial(by_name, "xla")
 blocked = functools.partial(by_name, "blocked")
 IN_BLOCKS = {"blocked": blocked, "kernels": kernels}
 each = pytest.mark.parametrize("attend", IN_BLOCKS.values(), ids=IN_BLOCKS.keys())
@@ -54,10 +54,10 @@ def value_and_gradients(attend, qkv, seed_N2, weight, rate) -> list[jax.Array]:
 @pytest.mark.parametrize(
     ("L", "rate"), [(5, 0.3), (100, 0.3), (136, 0.99), (256, 0.1), (136, 0.0)]
 )
-def test_values_and_gradients_are_those_of_attention_written_out(attend, L, rate):
+def test_values_and_gradients_equal_the_reference(attend, L, rate):
     qkv, seed_N2, weight = inputs(L)
     found = value_and_gradients(attend, qkv, seed_N2, weight, rate)
-    expected = value_and_gradients(written_out, qkv, seed_N2, weight, rate)
+    expected = value_and_gradients(reference, qkv, seed_N2, weight, rate)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
         assert np.abs(theirs).max() > 0.1
@@ -65,14 +65,14 @@ def test_values_and_gradients_are_those_of_attention_written_out(attend, L, rate
 
 @each
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_in_half_precision_they_are_as_near_to_float32_as_written_out(attend, dtype):
+def test_half_precision_is_as_accurate_as_the_reference(attend, dtype):
     qkv, seed_N2, weight = inputs(136)
     half = [x.astype(dtype) for x in qkv]
     rest = (seed_N2, weight, 0.1)
     exact = [x.astype(jnp.float32) for x in half]
-    exact = value_and_gradients(written_out, exact, *rest)
+    exact = value_and_gradients(reference, exact, *rest)
     ours = value_and_gradients(attend, half, *rest)
-    usual = value_and_gradients(written_out, half, *rest)
+    usual = value_and_gradients(reference, half, *rest)
     for found, plain, expected in zip(ours, usual, exact, strict=True):
         assert found.dtype == dtype
         error, allowed = (
@@ -82,21 +82,21 @@ def test_in_half_precision_they_are_as_near_to_float32_as_written_out(attend, dt
         assert 0 < error < 1.5 * allowed < 0.02
 
 
-def test_in_float64_block_by_block_is_exact():
+def test_blocked_is_exact_in_float64():
     with jax.enable_x64(True):
         qkv, seed_N2, weight = inputs(136)
         qkv = [x.astype(jnp.float64) for x in qkv]
         found = value_and_gradients(blocked, qkv, seed_N2, weight, 0.1)
-        expected = value_and_gradients(written_out, qkv, seed_N2, weight, 0.1)
+        expected = value_and_gradients(reference, qkv, seed_N2, weight, 0.1)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-# Of six heads: one at a time, two, all.
+# Groups of one head, two heads and all six.
 @pytest.mark.parametrize(
     ("max_weights", "heads"), [(1, 1), (N * 128 * 300 * 2, 2), (2**30, H)]
 )
-def test_block_by_block_no_head_has_all_its_weights(monkeypatch, max_weights, heads):
+def test_blocked_never_holds_all_weights_of_a_head(monkeypatch, max_weights, heads):
     monkeypatch.setattr(blocked_attention, "_MAX_WEIGHTS", max_weights)
     L = 300
     *given, weight = inputs(L)
@@ -107,30 +107,30 @@ def test_block_by_block_no_head_has_all_its_weights(monkeypatch, max_weights, he
 
         return jax.jit(jax.grad(total)).lower(*given).compile()
 
-    expected, found = compiled(written_out), compiled(blocked)
+    expected, found = compiled(reference), compiled(blocked)
     assert f"{L},{L}]" in expected.as_text()
     assert f"{L},{L}]" not in found.as_text()
-    # A block of queries has the keys up to its last one.
+    # A block has the keys up to its last query.
     for queries, keys in ((128, 128), (128, 256), (44, 300)):
         assert f"[{N},{heads},{queries},{keys}]" in found.as_text()
     for ours, theirs in zip(found(*given), expected(*given), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_long_texts_have_longer_blocks_not_more():
+def test_long_texts_have_longer_blocks_instead_of_more():
     def products(L: int) -> int:
         q = jax.ShapeDtypeStruct((1, L, 2, 8), jnp.float32)
         attend = functools.partial(blocked, seed_N2=None, rate=0.0)
         return str(jax.make_jaxpr(attend)(q, q, q)).count("dot_general")
 
     assert products(256) == 2 * 2
-    # More places than a row's mask could have: there is none.
+    # A mask of this size would exceed 32-bit indices; without dropout there is none.
     assert products(2**16) == 2 * 8
 
 
 @each
 def test_gradients_pass_through_remat_and_scan(attend):
-    """As in a step that computes anew what it did not keep, a microbatch at a time."""
+    """Training with remat and accumulation differentiates attention like this."""
     qkv, seed_N2, weight = inputs(20)
 
     def gradients(attend):
@@ -145,7 +145,7 @@ def test_gradients_pass_through_remat_and_scan(attend):
 
         return jax.jit(jax.grad(total))(qkv)
 
-    for ours, theirs in zip(gradients(attend), gradients(written_out), strict=True):
+    for ours, theirs in zip(gradients(attend), gradients(reference), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         assert np.abs(theirs).max() > 0.1
 
@@ -158,7 +158,7 @@ def test_extreme_logits_neither_overflow_nor_reach_masked_positions(attend):
     np.testing.assert_allclose(att[:, 0], v[:, 0], rtol=1e-6)
 
 
-def test_each_device_has_its_own_rows_and_no_others():
+def test_devices_exchange_no_rows():
     processes.run_on_devices(__file__, 4)
 
 
@@ -177,7 +177,7 @@ def check_rows_of_devices(attend, L: int) -> None:
     program = compiled.as_text()
     assert "all-gather" not in program
     assert "all-reduce" not in program
-    expected = gradients(written_out, *given)
+    expected = gradients(reference, *given)
     for ours, theirs in zip(compiled(*shared), expected, strict=True):
         assert ours.sharding.is_equivalent_to(mesh.batch_sharding(devices), 4)
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

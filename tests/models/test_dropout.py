@@ -1,4 +1,4 @@
-"""Dropout masks: their statistics, their independence, and what they depend on."""
+"""Dropout masks: their statistics, their independence and their dependences."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ def drop_rows(x, rate, *, key: int, row_N) -> jax.Array:
 
 
 def kept(shape, rate, *, key=0, row_N=None) -> np.ndarray:
-    """Where drop_rows keeps an array of ones."""
+    """Returns where drop_rows keeps the elements of an array."""
     row_N = jnp.arange(shape[0], dtype=jnp.uint32) if row_N is None else row_N
     x = drop_rows(jnp.ones(shape), rate, key=key, row_N=row_N)
     return np.asarray(x) > 0
@@ -69,7 +69,7 @@ def test_masks_of_steps_layers_sites_and_rows_are_uncorrelated():
     masks = np.concatenate(masks)
     assert len(masks) == 81
     r = np.corrcoef(masks)[np.triu_indices(len(masks), 1)] * np.sqrt(size)
-    # 3240 pairs: one beyond 4 sigma is expected in five tries, one beyond 5 in 500.
+    # Of 3240 pairs, one is beyond 4 sigma in every fifth run, beyond 5 in every 500th.
     assert np.abs(r).max() < 5
     assert abs(np.mean(r**2) - 1) < 4 * np.sqrt(2 / len(r))
 
@@ -92,8 +92,8 @@ def test_a_row_keeps_its_mask_however_rows_are_split_into_batches():
         kept((3, 11, 13), 0.3, row_N=rows(3, 4, 5)),
     ]
     np.testing.assert_array_equal(np.concatenate(split), together)
-    dealt = kept((3, 11, 13), 0.3, row_N=rows(5, 1, 3))
-    np.testing.assert_array_equal(dealt, together[[5, 1, 3]])
+    mixed = kept((3, 11, 13), 0.3, row_N=rows(5, 1, 3))
+    np.testing.assert_array_equal(mixed, together[[5, 1, 3]])
 
 
 def test_masks_are_the_same_under_jit():
@@ -104,7 +104,7 @@ def test_masks_are_the_same_under_jit():
     np.testing.assert_array_equal(jax.jit(drop)(*arguments), drop(*arguments))
 
 
-# Of the bits the upper half decides, but once in 65,536 times.
+# The upper half of the bits decides about all but one in 65,536 elements.
 @pytest.mark.parametrize("shift", [16, 24])
 def test_each_byte_of_the_upper_half_is_uniform(shift):
     values = (random_bits(5, 1 << 16) >> shift) & 255
@@ -114,7 +114,7 @@ def test_each_byte_of_the_upper_half_is_uniform(shift):
         assert abs(chi2 / expected - 255) < 4 * np.sqrt(2 * 255)
 
 
-def test_bits_of_neighbouring_places_and_rows_are_uncorrelated():
+def test_bits_of_neighbouring_elements_and_rows_are_uncorrelated():
     bits = random_bits(7, 1 << 16)
     signs = 2.0 * ((bits[..., None] >> np.arange(16, 32, 3)) & 1) - 1
     for distance in (1, 2, 3, 64, 512, 768, 4096):
@@ -127,7 +127,7 @@ def test_bits_of_neighbouring_places_and_rows_are_uncorrelated():
 
 
 def test_masks_of_heads_are_uncorrelated_at_the_paper_s_size():
-    """The same place in two heads is a multiple of 2^18 away: so are their numbers."""
+    """The indices of the same element in two heads differ by a multiple of 2^18."""
     H, L, rate = 12, 512, 0.1
     for row in range(3):
         keep = kept((1, H, L, L), rate, row_N=rows(row))[0]
@@ -140,7 +140,7 @@ def test_masks_of_heads_are_uncorrelated_at_the_paper_s_size():
 
 
 def test_masks_of_many_rows_have_no_correlation_at_any_distance():
-    """Each row has a stride of its own: none may be a bad one."""
+    """Each row has its own stride, and no stride may be a bad one."""
     size, rate = 1 << 14, 0.1
     keep = kept((300, size), rate)
     standard = (keep - (1 - rate)) / np.sqrt(rate * (1 - rate))
@@ -149,19 +149,19 @@ def test_masks_of_many_rows_have_no_correlation_at_any_distance():
     power = np.abs(np.fft.rfft(standard, 2 * size)) ** 2
     distance = np.arange(1, size // 2)
     r = np.fft.irfft(power)[:, distance] / np.sqrt(size - distance)
-    # Of 2.5 million: one beyond 5.5 sigma is expected in ten tries.
+    # Of 2.5 million values, one is beyond 5.5 sigma in every tenth run.
     assert np.abs(r).max() < 6
     assert abs(np.mean(r**2) - 1) < 4 * np.sqrt(2 / r.size)
 
 
 @pytest.mark.parametrize("second", [0, 1 << 31, 2])
-def test_no_seed_gives_a_row_the_same_number_twice(second):
+def test_bits_never_repeat_within_a_row(second):
     seed_N2 = jnp.array([[7, second]], jnp.uint32)
     bits = np.asarray(dropout._random_bits(seed_N2, (1 << 16,)))
     assert len(np.unique(bits)) == 1 << 16
 
 
-def test_runs_of_dropped_neighbours_are_as_frequent_as_chance_makes_them():
+def test_runs_of_dropped_elements_are_as_frequent_as_by_chance():
     dropped = ~kept((5, 1 << 16), 0.25)
     for length in (2, 3, 4):
         windows = np.lib.stride_tricks.sliding_window_view(dropped, length, axis=1)
@@ -181,7 +181,7 @@ def embedding_params() -> dict:
     }
 
 
-def test_embedding_dropout_drops_table_entries_and_touches_nothing_else():
+def test_embedding_dropout_changes_only_the_embedding_tables():
     params, rate = embedding_params(), 0.25
     drop = jax.jit(lambda params, key: dropout.drop_embeddings(params, rate, key))
     dropped = drop(params, jax.random.key(0))
@@ -244,7 +244,7 @@ def test_on_gpus_the_bias_of_a_dense_layer_is_scaled_too(dtype):
     np.testing.assert_allclose(found, expected, atol=atol, rtol=rtol)
 
 
-def test_no_constant_multiplies_what_is_dropped():
+def test_no_constant_multiplies_the_dropped_array():
     """The scale is selected by the mask, so that XLA cannot fold it into a product."""
 
     def dropped(x):

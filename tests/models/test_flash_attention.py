@@ -1,6 +1,6 @@
-"""Which heads the kernels take, and that they lower without a GPU.
+"""The heads that the kernels support, and their lowering without a GPU.
 
-What they compute: test_attention_in_blocks.
+test_attention_in_blocks tests what they compute.
 """
 
 import jax
@@ -21,18 +21,18 @@ from gpt1_jax.models import flash_attention
         ("bfloat16", 48, False),
     ],
 )
-def test_which_heads_the_kernels_take(dtype, width, expected):
+def test_supported_heads(dtype, width, expected):
     assert flash_attention.supports(width, dtype) == expected
 
 
-def test_none_is_taken_where_jax_has_no_triton(monkeypatch):
+def test_no_head_is_supported_without_triton(monkeypatch):
     monkeypatch.setattr(flash_attention, "_triton", lambda: None)
     assert not flash_attention.supports(64, jnp.bfloat16)
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 def test_the_kernels_lower_for_cuda(monkeypatch):
-    try:  # JAX from 0.11 on wants to know which GPU.
+    try:  # From JAX 0.11 on, lowering needs a GPU's properties.
         from jax._src.pallas.triton import gpu_info, pallas_call_registration
     except ImportError:
         pass

@@ -1,4 +1,4 @@
-"""The order of an array on GPUs, seen on CPUs that are taken for GPUs."""
+"""The layout of an array on GPUs, tested on CPUs with a replaced backend name."""
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,17 @@ def total(x_NLD, weight_NLD):
 def lowered(monkeypatch, backend: str) -> str:
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = jax.ShapeDtypeStruct((4, 5, 6), jnp.float32)
-    # A function of its own, as JAX remembers what it has traced.
+    # A new function each time, because JAX caches traces.
     return jax.jit(jax.grad(lambda x, y: total(x, y))).lower(x, x).as_text()
 
 
-def test_only_gpus_are_told_an_order(monkeypatch):
+def test_only_gpus_have_a_layout_constraint(monkeypatch):
     for backend, count in (("gpu", 2), ("cpu", 0), ("tpu", 0)):
-        # Of the values, and of their gradient.
+        # One constrains the values, one their gradient.
         assert lowered(monkeypatch, backend).count("@LayoutConstraint") == count
 
 
-def test_hidden_states_are_in_order_in_training(monkeypatch):
+def test_hidden_states_are_row_major_in_training(monkeypatch):
     cfg = ModelConfig(
         num_layers=1,
         width=16,
@@ -51,7 +51,7 @@ def test_hidden_states_are_in_order_in_training(monkeypatch):
         assert program.count("@LayoutConstraint") == is_train
 
 
-def test_each_device_orders_its_own_rows():
+def test_devices_exchange_no_rows():
     processes.run_on_devices(__file__, 4)
 
 

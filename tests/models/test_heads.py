@@ -1,5 +1,6 @@
-"""The language-modelling loss against one that holds all logits, in float64."""
+"""The language-modelling loss beside a float64 oracle that holds all logits."""
 
+import functools
 import math
 import re
 
@@ -25,7 +26,7 @@ def inputs(N=N, L=L, scale=1.0, dtype=np.float32):
 
 
 def oracle(h_NLD, table_VD, targets_NL, weight_NL):
-    """The sum and its gradients in h and table, a position at a time in float64."""
+    """Returns the sum and its gradients in h and table, a position at a time."""
     h_NLD, table_VD = h_NLD.astype(np.float64), table_VD.astype(np.float64)
     total, d_h_NLD, d_table_VD = 0.0, np.zeros_like(h_NLD), np.zeros_like(table_VD)
     for n, i in np.ndindex(targets_NL.shape):
@@ -50,6 +51,21 @@ def value_and_gradients(arrays, chunk_elements, scale=1.0):
     return value, *gradients
 
 
+def jitted_loss(chunk_elements):
+    loss = functools.partial(heads.nll_sum, chunk_elements=chunk_elements)
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+
+def large_shapes(dtype):
+    N, L, D, V = 2, 64, 8, 1031
+    return (
+        jax.ShapeDtypeStruct((N, L, D), dtype),
+        jax.ShapeDtypeStruct((V, D), np.float32),
+        jax.ShapeDtypeStruct((N, L), np.int32),
+        jax.ShapeDtypeStruct((N, L), np.float32),
+    )
+
+
 # L = 7 is prime: 1 chunk, 3 of which the last is padded, or 7. L = 12 has even splits.
 @pytest.mark.parametrize(
     ("length", "chunk_elements"),
@@ -62,7 +78,7 @@ def test_value_and_gradients_equal_the_oracle(length, chunk_elements):
         found = value_and_gradients(arrays, chunk_elements, scale=0.5)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, 0.5 * theirs, rtol=1e-12, atol=1e-13)
-        # Without a gradient another path computes the sum.
+        # Without a gradient, other code computes the sum.
         total = heads.nll_sum(*arrays, chunk_elements)
         np.testing.assert_allclose(total, expected[0], rtol=1e-12)
 
@@ -102,7 +118,7 @@ def test_extreme_logits_neither_overflow_nor_lose_the_sum(chunk_elements):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
 
 
-def test_in_bfloat16_values_are_exact_and_gradients_as_good_as_their_logits():
+def test_bfloat16_values_are_exact_and_gradients_as_accurate_as_their_logits():
     h_NLD, table_VD, targets_NL, weight_NL = inputs()
     h_NLD, table_VD = jnp.bfloat16(h_NLD), jnp.bfloat16(table_VD)  # exact from here on
     exact = (np.float32(h_NLD), np.float32(table_VD), targets_NL, weight_NL)
@@ -120,21 +136,15 @@ def test_in_bfloat16_values_are_exact_and_gradients_as_good_as_their_logits():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_in_bfloat16_no_product_of_the_training_loss_gives_float32_logits(platform):
-    """StableHLO says of each product what its result is to be."""
-    N, L, D, V = 2, 64, 8, 1031
-    shapes = (
-        jax.ShapeDtypeStruct((N, L, D), jnp.bfloat16),
-        jax.ShapeDtypeStruct((V, D), np.float32),
-        jax.ShapeDtypeStruct((N, L), np.int32),
-        jax.ShapeDtypeStruct((N, L), np.float32),
+    """StableHLO gives the result type of each product."""
+    program = jax.export.export(jitted_loss(ONE_CHUNK), platforms=[platform])(
+        *large_shapes(jnp.bfloat16)
     )
-    loss = jax.value_and_grad(lambda *a: heads.nll_sum(*a, ONE_CHUNK), argnums=(0, 1))
-    program = jax.export.export(jax.jit(loss), platforms=[platform])(*shapes)
     products = re.findall(
         r"stablehlo.dot_general .*-> tensor<([\dx]+)x(\w+)>", program.mlir_module()
     )
     P = 1152  # V padded to whole tiles
-    logits, d_h, d_table = (f"{N}x{L}x{P}", f"{N}x{L}x{D}", f"{D}x{P}")
+    logits, d_h, d_table = f"2x64x{P}", "2x64x8", f"8x{P}"
     expected = {(logits, "bf16"), (d_h, "bf16"), (d_table, "f32")}
     assert set(products) == expected
 
@@ -158,18 +168,9 @@ def test_token_nll_equals_the_oracle():
 
 
 def largest_array(chunk_elements: int) -> int:
-    """Elements of the largest array in the compiled loss and gradient."""
-    N, L, D, V = 2, 64, 8, 1031
-    shapes = (
-        jax.ShapeDtypeStruct((N, L, D), np.float32),
-        jax.ShapeDtypeStruct((V, D), np.float32),
-        jax.ShapeDtypeStruct((N, L), np.int32),
-        jax.ShapeDtypeStruct((N, L), np.float32),
-    )
-    loss = jax.value_and_grad(
-        lambda *arrays: heads.nll_sum(*arrays, chunk_elements), argnums=(0, 1)
-    )
-    program = jax.jit(loss).lower(*shapes).compile().as_text()
+    """Returns the size of the largest array in the compiled loss and gradient."""
+    lowered = jitted_loss(chunk_elements).lower(*large_shapes(np.float32))
+    program = lowered.compile().as_text()
     found = re.findall(r"\b(?:f32|pred|s32)\[([\d,]+)\]", program)
     return max(math.prod(map(int, dims.split(","))) for dims in found)
 

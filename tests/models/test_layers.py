@@ -1,4 +1,4 @@
-"""GELU and layer norm beside what they are in float64, and JAX's gradients of that."""
+"""GELU and layer norm beside plain formulas in float64, differentiated by JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def normal(seed: int, *shape: int) -> jax.Array:
 
 
 def norm_arguments() -> tuple[jax.Array, ...]:
-    """x of a mean beside which its deviation is small; scale; bias."""
+    """Returns x, whose mean is large beside its deviation; scale; bias."""
     return normal(0, N, L, D) + 5.0, normal(1, D) + 2.0, normal(2, D)
 
 
@@ -37,7 +37,7 @@ def value_and_gradients(function, arguments, weight):
     return function(*arguments), *gradients
 
 
-# How far rounding may lead, as a share of the largest number.
+# The allowed rounding error, as a share of the largest value.
 @pytest.mark.parametrize(
     ("dtype", "allowed"), [("float64", 1e-13), ("float32", 2e-6), ("bfloat16", 0.01)]
 )
@@ -48,7 +48,7 @@ def value_and_gradients(function, arguments, weight):
         (layers.layer_norm, layer_norm, norm_arguments),
     ],
 )
-def test_values_and_gradients(ours, exact, make, dtype, allowed):
+def test_values_and_gradients_equal_the_formulas(ours, exact, make, dtype, allowed):
     with jax.enable_x64(True):
         x, *rest = make()
         x, weight = x.astype(dtype), normal(3, N, L, D).astype(dtype)
@@ -64,14 +64,14 @@ def test_values_and_gradients(ours, exact, make, dtype, allowed):
             assert error < allowed * np.abs(number).max()
 
 
-def test_far_from_zero_gelu_is_the_identity_or_nothing():
+def test_gelu_far_from_zero_is_the_identity_or_zero():
     x = jnp.array([-1e18, -1e4, -50.0, 0.0, 50.0, 1e4, 1e18], jnp.float32)
     y, slope = jax.vmap(jax.value_and_grad(layers.gelu))(x)
     np.testing.assert_array_equal(y, jnp.maximum(x, 0))
     np.testing.assert_array_equal(slope, [0, 0, 0, 0.5, 1, 1, 1])
 
 
-def test_in_float32_a_mean_a_thousand_times_the_deviation_costs_little():
+def test_layer_norm_in_float32_is_accurate_with_a_large_mean():
     x, scale, bias = (y.astype(jnp.float32) for y in norm_arguments())
     far = x + 1000.0
     found = layers.layer_norm(far, scale, bias)
@@ -86,13 +86,13 @@ def test_constant_rows_are_normed_to_the_bias_in_bfloat16_too():
     x = jnp.linspace(1e3, 2e3, 64)[:, None, None] * jnp.ones((1, 1, width))
     x = x.astype(jnp.bfloat16)
     wide = x.astype(jnp.float32)
-    # What rounding leaves of the variance is less than nothing for some.
+    # For some rows, rounding makes the variance negative.
     assert ((wide**2).mean(-1) - wide.mean(-1) ** 2).min() < -1e-5
     found = layers.layer_norm(x, jnp.ones(width), jnp.zeros(width))
     assert np.isfinite(found.astype(jnp.float32)).all()
 
 
-def test_what_is_kept_for_the_gradient_is_the_input_and_a_number_a_row():
+def test_residuals_are_the_input_and_two_numbers_per_row():
     x, scale, bias = (y.astype(jnp.bfloat16) for y in norm_arguments())
     _, pull = jax.vjp(layers.gelu, x)
     kept = [y for y in jax.tree.leaves(pull) if hasattr(y, "shape")]

@@ -1,4 +1,4 @@
-"""The LSTM against numpy, gate by gate, and its place where a Transformer may stand."""
+"""The LSTM beside numpy, gate by gate, and its use in place of a Transformer."""
 
 import dataclasses
 
@@ -47,17 +47,17 @@ def sigmoid(x):
 
 
 def oracle(params, text) -> np.ndarray:
-    """The logits after each token of a text, a gate at a time in float64."""
+    """Returns the logits after each token of a text, a gate at a time in float64."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     table, layer = p["embed"]["token"], p["block_00"]
     kernel, bias = layer["input"]["kernel"], layer["input"]["bias"]
     h, c, found = np.zeros(UNITS), np.zeros(UNITS), []
     for token in text:
         gates = {}
-        for place, gate in enumerate("ifgo"):
-            mine = slice(place * UNITS, (place + 1) * UNITS)
-            total = table[token] @ kernel[:, mine] + bias[mine]
-            gates[gate] = total + h @ layer["recurrent"][:, mine]
+        for index, gate in enumerate("ifgo"):
+            part = slice(index * UNITS, (index + 1) * UNITS)
+            total = table[token] @ kernel[:, part] + bias[part]
+            gates[gate] = total + h @ layer["recurrent"][:, part]
         kept = sigmoid(gates["f"]) * c
         c = kept + sigmoid(gates["i"]) * np.tanh(gates["g"])
         h = sigmoid(gates["o"]) * np.tanh(c)
@@ -66,7 +66,7 @@ def oracle(params, text) -> np.ndarray:
     return np.array(found)
 
 
-def test_logits_equal_numpys(model, params):
+def test_logits_equal_the_oracle(model, params):
     texts = tokens(3, 11)
     found = jax.jit(model.apply)({"params": params}, texts)
     for row, text in enumerate(texts):
@@ -83,14 +83,14 @@ def test_parameters_are_a_table_a_layer_and_a_projection(model):
     np.testing.assert_array_equal(fresh["block_00"]["input"]["bias"], bias)
 
 
-def test_the_papers_size():
+def test_paper_config_has_the_expected_number_of_parameters():
     made = backbone.make(ModelConfig(backbone="lstm", compute_dtype="float32"), 40478)
     fresh = jax.eval_shape(lambda: backbone.init_params(made, jax.random.key(0)))
     total = sum(x.size for x in jax.tree.leaves(fresh))
     assert total == 40478 * 768 + 4 * 2048 * (768 + 2048 + 1) + 2049 * 768
 
 
-def test_generation_from_the_memory_equals_reading_all_anew(model, params):
+def test_generation_equals_encoding_the_whole_text_again(model, params):
     decoder = decode.Decoder(model, CONTEXT)
     prompts = [tokens(1, length)[0] for length in (1, 5, 3)]
     found = decoder.generate(params, prompts, 7, decode.Sampling(temperature=0.0))
@@ -128,11 +128,11 @@ def test_dropout_is_on_in_training_only_and_remat_changes_nothing(params):
     )
 
 
-def test_bfloat16_carries_its_sums_in_float32(params):
+def test_bfloat16_keeps_cell_states_in_float32(params):
     cfg = dataclasses.replace(CFG, compute_dtype="bfloat16")
     half = backbone.make(cfg, VOCAB)
-    memory = half.apply({}, 2, CONTEXT, method="init_cache")
-    assert (memory.h.dtype, memory.c.dtype) == (jnp.bfloat16, jnp.float32)
+    state = half.apply({}, 2, CONTEXT, method="init_cache")
+    assert (state.h.dtype, state.c.dtype) == (jnp.bfloat16, jnp.float32)
     texts = tokens(2, 11)
     found = jax.jit(half.apply)({"params": params}, texts)
     exact = np.stack([oracle(params, text) for text in texts])

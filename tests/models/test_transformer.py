@@ -1,4 +1,4 @@
-"""The Transformer against transformers' OpenAIGPT in float64, and its own promises."""
+"""The Transformer beside transformers' OpenAIGPT in float64, and its own contracts."""
 
 import collections
 import dataclasses
@@ -39,7 +39,7 @@ TINY = ModelConfig(
     compute_dtype="float32",
 )
 VOCAB = 23
-# Their names for the parameters of a block, and ours.
+# The names of a block's parameters in transformers and here.
 BLOCK_NAMES = {
     "attn.c_attn.weight": "attention/qkv/kernel",
     "attn.c_attn.bias": "attention/qkv/bias",
@@ -69,7 +69,7 @@ def x64():
 
 
 def names(num_layers: int) -> dict[str, str]:
-    """transformers' parameter names and ours."""
+    """Returns our parameter name for each name in transformers."""
     pairs = {"tokens_embed.weight": "embed/token"}
     pairs["positions_embed.weight"] = "embed/position"
     for layer in range(num_layers):
@@ -118,7 +118,7 @@ def tokens(N: int, L: int, seed: int = 1) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def found(golden) -> dict[str, np.ndarray]:
-    """Our hidden states and logits of the golden ids, and of `greedy` in a last row."""
+    """Returns our hidden states and logits for the golden ids, then `greedy`."""
 
     def compute(params, tokens_NL):
         arrays = {}
@@ -163,7 +163,7 @@ def test_a_choice_equals_that_of_transformers_double_heads(golden, x64):
 
 
 def test_greedy_decoding_equals_transformers(golden, x64):
-    """From a memory, in float64, as the golden continuation was made without one."""
+    """Decodes with a cache in float64; the golden continuation was made without one."""
     decoder = decode.Decoder(Transformer(GOLDEN_CONFIG, 99), 24)
     greedy = decode.Sampling(temperature=0.0)
     params = jax.tree.map(jnp.asarray, golden_tree(golden, "param"))
@@ -188,7 +188,7 @@ def test_loss_and_all_gradients_equal_transformers(golden, x64):
         assert np.abs(gradient - expected[name]).max() < 1e-10, name
 
 
-def test_bfloat16_computes_near_float64_with_float32_parameters_and_logits(golden):
+def test_bfloat16_is_near_float64_with_float32_parameters_and_logits(golden):
     cfg = dataclasses.replace(GOLDEN_CONFIG, compute_dtype="bfloat16")
     model = Transformer(cfg, 99)
     fresh = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
@@ -241,7 +241,7 @@ def test_initial_values_are_normal_zero_and_one():
             n = value.size
             assert abs(np.mean(value)) < 4 * 0.02 / np.sqrt(n), name
             assert abs(np.std(value) / 0.02 - 1) < 4 / np.sqrt(2 * n), name
-            # A normal's share beyond 2 sigma, which truncation would take away.
+            # The share of a normal beyond 2 sigma; a truncated normal has none.
             beyond = np.mean(np.abs(value) > 0.04)
             assert abs(beyond - 0.0455) < 4 * np.sqrt(0.0455 / n), name
 
@@ -272,7 +272,7 @@ def test_padding_never_changes_real_positions(tiny):
     np.testing.assert_allclose(first[:, :7], encode(*tiny, real_NL), atol=1e-5)
 
 
-def test_too_long_rows_are_refused_and_full_ones_are_not(tiny):
+def test_rows_longer_than_the_context_are_refused(tiny):
     with pytest.raises(ValueError, match=r"14 tokens; at most context_length=13; cut"):
         encode(*tiny, tokens(2, 14))
     full = jax.eval_shape(lambda: encode(*tiny, tokens(2, 13)))
@@ -317,7 +317,7 @@ def test_training_without_dropout_equals_not_training(tiny):
     np.testing.assert_array_equal(without, plain)
 
 
-def test_attention_is_jax_s_own_where_its_dropout_is_inactive(monkeypatch, tiny):
+def test_fused_attention_is_used_without_attention_dropout(monkeypatch, tiny):
     model, params = tiny
     calls, real = [], jax.nn.dot_product_attention
 
@@ -369,7 +369,7 @@ def test_every_site_of_every_layer_draws_its_own_mask(monkeypatch, make_params):
         seeds.clear()
         rngs = {"dropout": jax.random.key(0)}
         arguments = {"params": params}, tokens(2, 11), True, row_N
-        with jax.disable_jit():  # a trace would be shared by all layers
+        with jax.disable_jit():  # all layers would share one trace
             model.apply(*arguments, rngs=rngs, method="encode")
         return seeds
 
@@ -381,8 +381,8 @@ def test_every_site_of_every_layer_draws_its_own_mask(monkeypatch, make_params):
     np.testing.assert_array_equal(turned, found[:, ::-1])
 
 
-def test_states_of_next_tokens_are_those_of_the_whole_text(tiny):
-    """Read in parts, rows of other lengths, places beyond the room among them."""
+def test_decoding_with_a_cache_equals_encoding_the_whole_text(tiny):
+    """Rows have different lengths; some positions lie beyond the cache."""
     model, params = tiny
     whole = tokens(3, 11)
     expected = encode(model, params, whole)
@@ -392,23 +392,23 @@ def test_states_of_next_tokens_are_those_of_the_whole_text(tiny):
         return model.apply({"params": params}, *arguments, method="decode_step")
 
     lengths = np.array([5, 2, 4])
-    memory = model.apply({}, 3, 11, method="init_cache")
-    # Rows shorter than the first part have padding, which what follows overwrites.
+    cache = model.apply({}, 3, 11, method="init_cache")
+    # Short rows are padded; later tokens overwrite the padding in the cache.
     padded = np.where(np.arange(5)[None] < lengths[:, None], whole[:, :5], 1)
-    h, memory = decode_step(params, padded, memory, np.zeros(3, np.int32))
+    h, cache = decode_step(params, padded, cache, np.zeros(3, np.int32))
     for row, length in enumerate(lengths):
         np.testing.assert_allclose(h[row, :length], expected[row, :length], atol=1e-4)
     for step in range(9):
-        place = lengths + step
-        there = place < 11
-        new = whole[np.arange(3), np.minimum(place, 10)]
-        h, memory = decode_step(params, new[:, None], memory, place)
+        position = lengths + step
+        is_valid = position < 11
+        new = whole[np.arange(3), np.minimum(position, 10)]
+        h, cache = decode_step(params, new[:, None], cache, position)
         np.testing.assert_allclose(
-            h[there, 0], expected[there, place[there]], atol=1e-4
+            h[is_valid, 0], expected[is_valid, position[is_valid]], atol=1e-4
         )
 
 
-def test_states_from_a_memory_in_bfloat16_are_as_exact_as_others(tiny):
+def test_decoding_with_a_cache_in_bfloat16_is_as_accurate_as_encoding(tiny):
     model, params = tiny
     exact = np.asarray(encode(model, params, tokens(2, 11)))
     half = Transformer(dataclasses.replace(TINY, compute_dtype="bfloat16"), VOCAB)
@@ -416,13 +416,13 @@ def test_states_from_a_memory_in_bfloat16_are_as_exact_as_others(tiny):
 
     @jax.jit
     def one_by_one(params):
-        memory, found = half.apply({}, 2, 11, method="init_cache"), []
-        for place in range(11):
-            h, memory = half.apply(
+        cache, found = half.apply({}, 2, 11, method="init_cache"), []
+        for position in range(11):
+            h, cache = half.apply(
                 {"params": params},
-                tokens(2, 11)[:, place : place + 1],
-                memory,
-                np.full(2, place),
+                tokens(2, 11)[:, position : position + 1],
+                cache,
+                np.full(2, position),
                 method="decode_step",
             )
             found.append(h[:, 0])
@@ -434,7 +434,7 @@ def test_states_from_a_memory_in_bfloat16_are_as_exact_as_others(tiny):
     assert np.abs(cached - exact).max() < 2 * error
 
 
-def test_rows_are_numbered_from_zero_unless_said_otherwise(tiny):
+def test_rows_are_numbered_from_zero_by_default(tiny):
     model, params = tiny
 
     @jax.jit
@@ -445,8 +445,8 @@ def test_rows_are_numbered_from_zero_unless_said_otherwise(tiny):
         )
 
     unnumbered = encode(model, params, tokens(2, 11), True, jax.random.key(0))
-    constrain_row_major, reversed_order = (
+    in_order, reversed_order = (
         encode_rows(jnp.array(row_N, jnp.uint32)) for row_N in ((0, 1), (1, 0))
     )
-    np.testing.assert_allclose(unnumbered, constrain_row_major, atol=1e-5)
-    assert np.abs(reversed_order - constrain_row_major).max() > 0.1
+    np.testing.assert_allclose(unnumbered, in_order, atol=1e-5)
+    assert np.abs(reversed_order - in_order).max() > 0.1

@@ -1,4 +1,4 @@
-"""What the tests of whole processes share: a cache, and a run that nothing broke."""
+"""Fixtures for tests of whole processes: a cache, and an uninterrupted run."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ def assert_bit_equal(found, expected) -> None:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    """A checkpoints directory with the steps 3 and 6, as a run saves them."""
+    """Returns a checkpoints directory with the steps 3 and 6 of a run."""
     directory = tmp_path_factory.mktemp("saved") / "checkpoints"
     with Checkpoints(directory) as checkpoints:
         for step in (3, 6):
@@ -51,12 +51,12 @@ def saved(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def directory(saved, tmp_path) -> Path:
-    """A copy of it, in another place."""
+    """Returns a copy of it in another place."""
     return shutil.copytree(saved, tmp_path / "checkpoints")
 
 
 def restored(directory: Path) -> TrainState:
-    """What a resume goes on from."""
+    """Returns the state that a resume starts from."""
     with Checkpoints(directory) as checkpoints:
         step = checkpoints.latest_step()
         return checkpoints.restore(step, like(), FACTS)
@@ -64,7 +64,7 @@ def restored(directory: Path) -> TrainState:
 
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_file_is_named_and_the_step_before_is_used(how, saved, tmp_path):
-    """All files of a checkpoint in turn, those that hold no number of it among them."""
+    """Each file of a checkpoint is damaged in turn, also those without arrays."""
     rng = random.Random(7)
     found_out = 0
     for number, original in enumerate(files_of(saved / "6")):
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_named_and_the_step_before_is_used(how, saved, tmp_pat
             "_CHECKPOINT_METADATA",
             "commit_success.txt",
         ), name
-        # Either it is passed over, or what was damaged has no part in what is restored.
+        # Either the step is passed over, or nothing restored depends on the file.
         assert_bit_equal(restored(directory), state_at(3 if problem else 6))
     assert found_out >= 15
 
@@ -126,7 +126,7 @@ def test_a_half_copied_directory_is_passed_over(directory):
 
 
 def test_a_model_needs_its_own_files_only(directory, capsys):
-    """The optimizer's may be gone; of the good steps the best is used."""
+    """Those of the optimizer may be missing; the best of the good steps is used."""
     shutil.rmtree(directory / "6" / "rest")
     with Checkpoints(directory, create=False) as checkpoints:
         assert checkpoints.model_step() == 6
@@ -135,18 +135,13 @@ def test_a_model_needs_its_own_files_only(directory, capsys):
     assert "6 is damaged: metrics/metrics has" in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_a_version_without_checksums_is_used_with_a_warning(
-    directory, capsys
-):
-    facts = directory / "6" / "fingerprint" / "metadata"
+def test_a_checkpoint_without_checksums_is_passed_over(directory, capsys):
     (directory / "6" / checksums.MANIFEST_FILE).unlink()
-    assert checksums.problem(directory / "6") == "manifest.json is missing"
-    facts.write_text(json.dumps(FACTS))
-    assert_bit_equal(restored(directory), state_at(6))
-    assert "6 has no checksums, as an older version" in capsys.readouterr().out
+    assert_bit_equal(restored(directory), state_at(3))
+    assert "6 is damaged: manifest.json is missing" in capsys.readouterr().out
 
 
-def test_a_manifest_leads_to_no_file_outside(directory):
+def test_a_manifest_never_makes_a_file_outside_be_read(directory):
     outside = directory / "secret"
     outside.write_text("x")
     path = directory / "6" / checksums.MANIFEST_FILE

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: what was there stays, and the path is told."""
+"""Disks that are full or read-only: existing files stay, and errors name the path."""
 
 import contextlib
 import errno
@@ -13,12 +13,12 @@ from gpt1_jax import files
 from gpt1_jax.data.text import preparation, recipes
 from gpt1_jax.workdirs import checksums
 from gpt1_jax.workdirs.metrics_log import MetricsLog
-from gpt1_jax.workdirs.tensorboard import Board
+from gpt1_jax.workdirs.tensorboard import EventFile
 
 
 @contextlib.contextmanager
 def small_disk(path: Path, size: str, *options: str):
-    """A file system in memory at `path`; skips where mounting is not allowed."""
+    """Mounts a file system in memory; skips the test where that is not allowed."""
     path.mkdir(parents=True, exist_ok=True)
     arguments = ["-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs"]
     mounted = subprocess.run(
@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_while_training_stops_the_run_which_goes_on_later(
 
 
 class FullFile:
-    """A file on a disk that is full: its writes fail without naming it."""
+    """A file on a full disk, whose errors do not name it."""
 
     def write(self, data) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -83,7 +83,7 @@ def no_space(*_, **__) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_an_error_that_names_no_path_is_given_it(tmp_path, monkeypatch):
+def test_an_error_without_a_path_gets_one(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     path.write_text("old")
     monkeypatch.setattr(os, "fsync", no_space)
@@ -95,7 +95,7 @@ def test_an_error_that_names_no_path_is_given_it(tmp_path, monkeypatch):
 
 
 def test_a_log_on_a_full_disk_fails_and_does_not_hang(tmp_path):
-    """tensorboardX's own writer would wait for ever for its dead thread."""
+    """tensorboardX's own writer would wait without end for its dead thread."""
     log = MetricsLog(tmp_path, 0)
     log.write(1, {"train/loss": 1.0})
     log._file.close()
@@ -103,17 +103,17 @@ def test_a_log_on_a_full_disk_fails_and_does_not_hang(tmp_path):
     with pytest.raises(OSError, match="No space left") as info:
         log.write(2, {"train/loss": 1.0})
     assert info.value.__notes__ == [f"while writing {tmp_path}/metrics.jsonl"]
-    log._board.close()
+    log._events.close()
 
-    board = Board(tmp_path, 1)
-    board._events._py_recordio_writer._writer.close()
-    board._events._py_recordio_writer._writer = FullFile()
+    events = EventFile(tmp_path, 1)
+    events._events._py_recordio_writer._writer.close()
+    events._events._py_recordio_writer._writer = FullFile()
     with pytest.raises(OSError, match="No space left") as info:
-        board.add_scalar("train/loss", 1.0, 3)
+        events.add_scalars({"train/loss": 1.0}, 3)
     assert info.value.__notes__ == [f"while writing {tmp_path}"]
 
 
-def test_a_store_that_does_not_fit_leaves_nothing_half_done(
+def test_a_store_that_does_not_fit_leaves_no_partial_files(
     make_config, tmp_path, monkeypatch
 ):
     recipe = recipes.make_recipe(make_config().data)

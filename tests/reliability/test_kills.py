@@ -1,4 +1,4 @@
-"""Runs killed where it hurts most: repeated, they end as if nothing had happened."""
+"""Runs killed at the worst moments end like uninterrupted ones when repeated."""
 
 import csv
 from pathlib import Path
@@ -48,7 +48,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(
     assert (workdir / "result.json").is_file()
 
 
-def test_a_killed_sweep_goes_on_with_what_is_left(cache_dir, unbroken, tmp_path):
+def test_a_killed_sweep_continues_with_the_unfinished_runs(
+    cache_dir, unbroken, tmp_path
+):
     sweep = {"module": "gpt1_jax.sweep", "train__max_steps": 4}
     axis = "--axis=seed=0,1"
     finished, killed = tmp_path / "finished", tmp_path / "killed"

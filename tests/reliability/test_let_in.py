@@ -1,4 +1,4 @@
-"""Nothing let in: no module reads what may run code, or leaves its directory."""
+"""Security: no input runs code, and no input makes a file elsewhere be read."""
 
 import ast
 import inspect
@@ -40,13 +40,13 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
-    """All calls with the dotted name that is called."""
+    """Returns all calls with their dotted names."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [(ast.unparse(node.func), node) for node in found]
 
 
 def offences(source: str) -> list[str]:
-    """What a module does that it must not."""
+    """Returns the forbidden calls of a module."""
     tree = ast.parse(source)
     found = sorted(imported(tree) & FORBIDDEN_MODULES)
     for name, call in calls(tree):
@@ -67,7 +67,7 @@ def offences(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_no_module_reads_what_may_run_code(path):
+def test_no_module_reads_formats_that_can_run_code(path):
     assert offences(path.read_text()) == IMPORTERS.get(path.name, [])
 
 
@@ -85,7 +85,7 @@ def test_no_module_reads_what_may_run_code(path):
         "importlib.import_module(name)",
     ],
 )
-def test_the_scan_finds_what_it_is_for(source):
+def test_the_scan_finds_forbidden_calls(source):
     assert len(offences(source)) == 1
 
 
@@ -102,7 +102,7 @@ def test_the_modules_that_import_by_name_do_so_by_a_job_of_the_list():
 
 
 def test_names_in_an_index_of_shards_lead_to_no_other_directory(tmp_path):
-    """Only the last part of a name counts, so that a file outside is never opened."""
+    """Only the last part of a name is used, so that no file outside is opened."""
     inside, secret = tmp_path / "model", tmp_path / "secret.safetensors"
     inside.mkdir()
     safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, secret)
@@ -133,7 +133,7 @@ def test_pickled_arrays_are_refused_and_not_run(tmp_path, monkeypatch):
 
 
 def test_code_beside_data_is_not_run(tmp_path, monkeypatch):
-    """A module in the directory of a tokenizer, as models elsewhere bring code."""
+    """Other projects load a module from the directory of a tokenizer."""
     for name in ("tokenizer.py", "modeling.py", "__init__.py", "conftest.py"):
         (tmp_path / name).write_text("import pathlib; pathlib.Path('it_ran').touch()")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Signals to whole processes: what was finished is saved, nothing waits for long."""
+"""Signals to whole processes: finished steps are saved, and the stop is quick."""
 
 import signal
 import time

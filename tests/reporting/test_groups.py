@@ -1,9 +1,15 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from gpt1_jax import config as config_lib
-from gpt1_jax.config import RunConfig
-from gpt1_jax.reporting import groups, paper, runs
+from gpt1_jax.config import InitConfig, Role, RunConfig
+from gpt1_jax.reporting import paper, runs, words
+from gpt1_jax.reporting import scores as scores_lib
 from gpt1_jax.reporting.groups import Cell
+from gpt1_jax.reporting.runs import Run
+from gpt1_jax.reporting.scores import Scored
 from tests.reporting.workdirs import (
     LSTM,
     NO_AUXILIARY,
@@ -19,21 +25,21 @@ from tests.reporting.workdirs import (
     [
         ({}, paper.FULL),
         ({"init.num_layers": 12}, paper.FULL),  # of 12
-        ({"init.num_layers": 11}, ""),
-        ({"init.num_layers": 0}, ""),
+        ({"init.num_layers": 11}, "11 of 12 layers"),
+        ({"init.num_layers": 0}, "0 of 12 layers"),
         (NOTHING, paper.NO_PRETRAINING),
         ({"init.path": "none"}, paper.NO_PRETRAINING),
         (NO_AUXILIARY, paper.NO_AUXILIARY),
-        (NO_AUXILIARY | NOTHING, ""),
+        (NO_AUXILIARY | NOTHING, "no pre-training, no auxiliary LM"),
         (LSTM, paper.LSTM),
-        (LSTM | NOTHING, ""),
-        (LSTM | NO_AUXILIARY, ""),
+        (LSTM | NOTHING, "LSTM, no pre-training"),
+        (LSTM | NO_AUXILIARY, "LSTM, no auxiliary LM"),
     ],
 )
 def test_the_config_says_which_row_of_table_5_a_run_is(fields, expected):
     config_dict = config_lib.to_config_dict(RunConfig(job="finetune"))
     config_dict.update_from_flattened_dict({"init.path": "runs/pretrain"} | fields)
-    assert groups.variant(config_lib.from_mapping(config_dict)) == expected
+    assert scores_lib.variant(config_lib.from_mapping(config_dict)) == expected
 
 
 def test_a_cell_is_over_seeds_and_counts_what_has_not_finished(tmp_path):
@@ -49,7 +55,7 @@ def test_a_cell_is_over_seeds_and_counts_what_has_not_finished(tmp_path):
     assert sorted(cell.values) == [0.5, 0.53, 0.75]
     assert cell.median == 0.53
     assert cell.num_unfinished == 1
-    assert (group.label, group.differs) == ("", "")
+    assert (group.label, group.details) == ("", "")
     assert group.cell(paper.FULL, "rte", "f1") == Cell((), 2)
     assert group.cell(paper.FULL, "cola", "matthews") == Cell()
     assert group.cell(paper.NO_AUXILIARY, "rte", "accuracy") == Cell()
@@ -72,12 +78,11 @@ def test_runs_that_differ_in_more_than_the_seed_never_share_a_cell(tmp_path):
     put_finetuned(tmp_path, "c", "rte", {"accuracy": 0.9}, fields=fields)
     found = grouped(tmp_path)
     cells = {g.label: g.cell(paper.FULL, "rte", "accuracy").values for g in found}
-    assert cells == {"A": (0.5,), "B": (0.7,), "C": (0.9,)}
-    assert [group.differs for group in found] == [
-        "train.max_steps=0, init.path=runs/pretrain",
-        "train.max_steps=0, init.path=runs/other",
-        "train.max_steps=128, init.path=runs/pretrain",
-    ]
+    assert cells == {
+        "no step limit, from runs/pretrain": (0.5,),
+        "no step limit, from runs/other": (0.7,),
+        "128 steps, from runs/pretrain": (0.9,),
+    }
 
 
 def test_another_task_may_have_other_settings_but_no_other_model(tmp_path):
@@ -85,7 +90,7 @@ def test_another_task_may_have_other_settings_but_no_other_model(tmp_path):
     fields = {"train.max_steps": 128}
     put_finetuned(tmp_path, "b", "sst2", {"accuracy": 0.7}, fields=fields)
     (group,) = grouped(tmp_path)
-    assert group.differs == "train.max_steps 0 (RTE), 128 (SST-2)"
+    assert group.details == "no step limit (RTE), 128 steps (SST-2)"
     fields = {"init.path": "runs/other"}
     put_finetuned(tmp_path, "c", "cola", {"matthews": 0.9}, fields=fields)
     assert [len(group.members) for group in grouped(tmp_path)] == [2, 1]
@@ -114,9 +119,7 @@ def test_an_lstm_joins_the_group_of_its_tasks_and_the_largest_is_first(tmp_path)
         ["b", "c", "d"],
         ["a"],
     ]
-    assert found[0].differs == (
-        "train.max_steps=0, init.path=runs/pretrain; LSTM: init.path=runs/pretrain-lstm"
-    )
+    assert found[0].label == "no step limit, from runs/pretrain"
 
 
 def test_an_evaluation_scores_the_model_that_it_names(tmp_path):
@@ -128,7 +131,7 @@ def test_an_evaluation_scores_the_model_that_it_names(tmp_path):
     fields = {"job": "evaluate", "init.path": "gone", "task.name": "rte"}
     put(tmp_path, "lost", {"eval/accuracy": 0.2}, fields=fields)
     found, _, _ = runs.read([tmp_path])
-    scored, warnings = groups.scored(found)
+    scored, warnings = scores_lib.scored(found)
     assert [(one.split, dict(one.scores)) for one in scored] == [
         ("dev", {}),
         ("dev", {"matched/accuracy": 0.7}),
@@ -136,29 +139,81 @@ def test_an_evaluation_scores_the_model_that_it_names(tmp_path):
     ]
     assert {one.trained.seed for one in scored} == {5}
     assert len(warnings) == 1
-    assert "lost scores a model that is not here any more, gone" in warnings[0]
-
-
-def test_a_users_own_task_is_in_no_table(tmp_path):
-    tuned = put_finetuned(tmp_path, "tuned", "tone", {"accuracy": 0.5})
-    fields = {"job": "evaluate", "init.path": str(tuned), "task.split": "dev"}
-    put(tmp_path, "evaluated", {"eval/accuracy": 0.5}, fields=fields)
-    said = "tone: in none of the paper's tables; their runs are under run facts only"
-    for given in (tmp_path, tmp_path / "evaluated"):  # its model lies outside
-        found, _, _ = runs.read([given])
-        assert groups.scored(found) == ([], [said])
+    assert "lost is left out of the tables: its model gone does not" in warnings[0]
 
 
 def test_a_checkpoint_that_was_chosen_by_hand_is_another_group(tmp_path):
     tuned = put_finetuned(tmp_path, "tuned", "rte", {"accuracy": 0.5})
     fields = {"job": "evaluate", "init.path": f"{tuned}/checkpoints/7"}
     put(tmp_path, "a", {"eval/accuracy": 0.7}, fields=fields)
-    assert [group.differs for group in grouped(tmp_path)] == [
-        "checkpoint scored=the best",
-        "checkpoint scored=7",
-    ]
+    labels = [group.label for group in grouped(tmp_path)]
+    assert labels == ["best checkpoint", "checkpoint 7"]
 
 
-def test_labels_do_not_end_at_z():
-    labels = groups.labels()
-    assert [next(labels) for _ in range(28)][-3:] == ["Z", "AA", "AB"]
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("train.epochs", 4, "4 epochs"),
+        ("train.epochs", "1", "1 epoch"),
+        ("model.num_layers", 3, "3 layers"),
+        ("optim.peak_learning_rate", 0.0001, "peak learning rate 1e-4"),
+        ("optim.weight_decay", 0.25, "weight decay 0.25"),
+        ("optim.name", "adamw", "optimizer adamw"),
+        ("task.lm_coef", 0.0, "no auxiliary LM"),
+        ("train.remat", False, "no remat"),
+        ("init.path", "runs/a", "from runs/a"),
+        ("init.path", "none", "from scratch"),
+        ("size", "very_small", "very small"),
+        ("size", "7", "size 7"),
+    ],
+)
+def test_fields_and_axes_are_named_in_words(name, value, text):
+    assert words.in_words(name, value) == text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"small": 0.001, "large": 0.5}, {"small", "large"}),
+        # These labels do not tell the groups apart: fields do.
+        ({"small": 0.001, "small ": 0.5}, {"peak learning rate 1e-3", "... 0.5"}),
+    ],
+)
+def test_a_sweeps_labels_name_the_groups_if_they_suffice(tmp_path, sizes, expected):
+    for seed in (0, 1):
+        for size, rate in sizes.items():
+            fields = {"optim.peak_learning_rate": rate, "seed": seed}
+            score = {"accuracy": 0.5}
+            name = f"{rate}-{seed}"
+            workdir = put_finetuned(tmp_path, name, "rte", score, fields=fields)
+            labels = {"size": size.strip(), "seed": str(seed), "task.name": "rte"}
+            (workdir / "labels.json").write_text(json.dumps(labels))
+    expected = {text.replace("...", "peak learning rate") for text in expected}
+    assert {group.label for group in grouped(tmp_path)} == expected
+
+
+def test_every_field_that_changes_numbers_tells_groups_apart():
+    """A new field needs no change here: its role decides."""
+    base = RunConfig(job="finetune", init=InitConfig(path="runs/pretrain"))
+    flat = config_lib.flatten(base)
+    run = Run(Path("a"), "a", base, {}, [])
+    spread = {"job", "seed", "task.name", "init.num_layers"}
+    for path, value in flat.items():
+        other = {bool: True, int: 7, float: 0.07, str: "b", tuple: (7,)}[type(value)]
+        changed = config_lib.replace(base, {path: other})
+        facts = [Scored(run, one, "rte", "dev", {}).facts for one in (base, changed)]
+        role = config_lib.role(path)
+        is_free = role in config_lib.FREE_ROLES or path in spread
+        if role != Role.DATA:
+            assert (facts[0] == facts[1]) == is_free, path
+
+
+def test_runs_with_another_weight_of_the_auxiliary_loss_never_share_a_cell(tmp_path):
+    for weight in (0.0, 0.25, 0.5):
+        fields = {"task.lm_coef": weight}
+        put_finetuned(tmp_path, str(weight), "rte", {"accuracy": weight}, fields=fields)
+    first, second = grouped(tmp_path)
+    cells = [one.cell(paper.FULL, "rte", "accuracy") for one in (first, second)]
+    assert cells == [Cell((0.25,)), Cell((0.5,))]
+    assert first.has(paper.NO_AUXILIARY)
+    assert first.label == "auxiliary weight 0.25"

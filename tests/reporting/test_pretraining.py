@@ -26,7 +26,7 @@ def a_tokenizer(monkeypatch):
 
 def table(root, **more):
     found, _, _ = runs.read([root])
-    return pretraining.table(found, is_synthetic=False)
+    return pretraining.table(found)
 
 
 def test_the_papers_run_is_beside_ours(tmp_path, a_tokenizer):
@@ -56,6 +56,7 @@ def test_an_unfinished_run_and_one_without_a_tokenizer_say_so(tmp_path):
     assert row["perplexity"] == "not finished"
 
 
-def test_without_runs_ours_is_not_run():
-    row = row_of(pretraining.table([], is_synthetic=False), "ours")
-    assert set(row.values()) == {"ours", "not run"}
+def test_without_runs_the_papers_is_collapsed():
+    found = pretraining.table([])
+    assert not found.was_run
+    assert [row[0] for row in found.missing] == ["the paper"]

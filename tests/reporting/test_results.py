@@ -1,10 +1,16 @@
 """Tables 1 to 5; the paper's numbers written out here once more, from the paper."""
 
+from pathlib import Path
+
 import pytest
 
+from gpt1_jax.config import InitConfig, RunConfig
 from gpt1_jax.data.tasks.rows import TASKS
-from gpt1_jax.reporting import paper, results
-from gpt1_jax.reporting.groups import Cell, Group
+from gpt1_jax.reporting import ablations, curves, paper, results, runs
+from gpt1_jax.reporting import scores as scores_lib
+from gpt1_jax.reporting.groups import Cell, Group, Half
+from gpt1_jax.reporting.runs import Run
+from gpt1_jax.reporting.scores import Scored
 from tests.reporting.workdirs import (
     LSTM,
     NO_AUXILIARY,
@@ -24,7 +30,7 @@ def table(number: int, groups, **more):
 
 def test_every_result_of_the_papers_model_is_in_its_table_beside_the_best_earlier():
     shown = {
-        number: [tuple(row[:3]) for row in table(number, []).rows]
+        number: [tuple(row[:3]) for row in table(number, []).missing]
         for number in (2, 3, 4)
     }
     assert shown == {
@@ -51,8 +57,9 @@ def test_every_result_of_the_papers_model_is_in_its_table_beside_the_best_earlie
             ("GLUE score", "68.9 Multi-task BiLSTM + ELMo + Attn", "72.8"),
         ],
     }
-    ours = {row[3] for number in (2, 3, 4) for row in table(number, []).rows}
+    ours = {row[3] for number in (2, 3, 4) for row in table(number, []).missing}
     assert ours == {"not run"}
+    assert not any(table(number, []).was_run for number in (2, 3, 4))
 
 
 def test_the_glue_formula_gives_the_papers_score_of_the_papers_numbers():
@@ -63,7 +70,15 @@ def test_the_glue_formula_gives_the_papers_score_of_the_papers_numbers():
     assert percents["mrpc"] == [82.3, 75.7]
     assert percents["mnli"] == [82.1, 81.4]
     assert len(percents) == 9
-    assert results.glue_score(percents.values()) == pytest.approx(72.82, abs=0.005)
+    members = []
+    for task, own in percents.items():
+        scores = {s.metric: s.percent / 100 for s in TASKS[task].paper}
+        config = RunConfig(job="finetune", init=InitConfig(path="runs/pretrain"))
+        run = Run(Path(task), task, config, {"job": "finetune"}, [])
+        members.append(Scored(run, config, task, "dev", scores))
+        assert len(own) == len(scores)
+    cell = results.glue_cell(Group(tuple(members)))
+    assert 100 * cell.median == pytest.approx(72.82, abs=0.005)
 
 
 def test_averages_of_table_5_are_the_papers_the_last_cut_off():
@@ -117,31 +132,29 @@ def test_ours_stands_beside_the_papers_with_difference_split_and_seeds(tmp_path)
     assert found.rows[1][:3] == ["", "", ""]
     assert row_of(found, "MNLI mismatched, accuracy")["ours"] == "67.0"
     assert row_of(found, "QNLI, accuracy")["ours"] == "not finished"
-    assert row_of(found, "SNLI, accuracy")["ours"] == "not run"
+    assert [row[0] for row in found.missing] == ["SNLI, accuracy", "SciTail, accuracy"]
 
 
 def test_only_the_papers_own_model_is_in_tables_2_to_4(tmp_path):
     for name, fields in {"a": NOTHING, "b": NO_AUXILIARY, "c": LSTM}.items():
         put_finetuned(tmp_path, name, "rte", {"accuracy": 0.5}, fields=fields)
-    assert row_of(table(2, grouped(tmp_path)), "RTE, accuracy")["ours"] == "not run"
+    assert not table(2, grouped(tmp_path)).was_run
 
 
-def test_groups_have_rows_of_their_own_and_a_legend(tmp_path):
+def test_groups_have_rows_of_their_own_and_names_in_words(tmp_path):
     put_finetuned(tmp_path, "a", "rte", {"accuracy": 0.5})
     fields = {"train.max_steps": 128}
     put_finetuned(tmp_path, "b", "rte", {"accuracy": 0.7}, fields=fields)
     found = table(2, grouped(tmp_path))
     assert [row[3:] for row in found.rows[-2:]] == [
-        ["50.0", "−6.0", "dev", "1", "A"],
-        ["70.0", "+14.0", "dev", "1", "B"],
+        ["50.0", "−6.0", "dev", "1", "no step limit"],
+        ["70.0", "+14.0", "dev", "1", "128 steps"],
     ]
-    assert found.notes[-2:] == ("A: train.max_steps=0", "B: train.max_steps=128")
 
 
 def test_synthetic_scores_are_marked_and_not_compared(tmp_path):
     put_finetuned(tmp_path, "a", "rte", {"accuracy": 0.5}, fields=STORYWORLD)
     found = table(2, grouped(tmp_path), is_synthetic=True)
-    assert found.is_synthetic
     assert "difference" not in found.columns
     assert row_of(found, "RTE, accuracy")["ours"] == "50.0"
     assert "can't be compared with the paper's" in found.notes[0]
@@ -165,7 +178,7 @@ def test_the_glue_score_is_there_once_all_nine_tasks_are(tmp_path):
         if task != "wnli":
             put_finetuned(tmp_path, task, task, scores)
     found = table(4, grouped(tmp_path))
-    assert row_of(found, "GLUE score")["ours"] == "not run"
+    assert found.missing[-1][0] == "GLUE score"
     assert found.notes[-1] == "The GLUE score is not run: it lacks WNLI."
     put_finetuned(tmp_path, "wnli", "wnli", GLUE_SCORES["wnli"])
     found = table(4, grouped(tmp_path))
@@ -190,9 +203,9 @@ def test_table_5_averages_ours_over_the_tasks_of_all_its_rows(tmp_path):
     }
     for name, (task, scores, fields) in cells.items():
         put_finetuned(tmp_path, name, task, scores, fields=fields)
-    (found,) = results.ablations_tables(grouped(tmp_path), is_synthetic=False)
+    (found,) = ablations.ablations_tables(grouped(tmp_path), is_synthetic=False)
     assert found.columns[2:4] == ("average", "average of 2")
-    full, lstm = found.rows[1], found.rows[7]
+    full, lstm = found.rows[1], found.rows[3]
     cola, mnli, rte = (found.columns.index(name) for name in ("CoLA", "MNLI", "RTE"))
     assert [full[n] for n in (1, 2, 3, cola, mnli, rte)] == [
         *("ours", "–", "40.0"),
@@ -205,21 +218,21 @@ def test_table_5_averages_ours_over_the_tasks_of_all_its_rows(tmp_path):
         "not run",
     ]
     # The paper's over the same two: (45.4 + 81.8) / 2, (30.3 + 73.7) / 2.
-    assert (found.rows[0][2:4], found.rows[6][2:4]) == (
+    assert (found.rows[0][2:4], found.rows[2][2:4]) == (
         ["74.7", "63.6"],
         ["69.1", "52.0"],
     )
-    assert set(found.rows[3][2:]) == {"not run"}
-    assert found.emphasised == {1, 7}
-    assert "In all rows of ours were run 2 of the tasks: CoLA, MNLI." in found.notes[0]
+    assert found.missing_names == "without pre-training; without the auxiliary LM"
+    assert set(found.emphasised) == {1, 3}
+    assert "All of our rows have these tasks: CoLA, MNLI." in found.notes[0]
 
 
 def test_table_5_has_one_average_where_all_eight_tasks_were_run(tmp_path):
     for task, scores in GLUE_SCORES.items():
         put_finetuned(tmp_path, task, task, scores)
-    (found,) = results.ablations_tables(grouped(tmp_path), is_synthetic=False)
+    (found,) = ablations.ablations_tables(grouped(tmp_path), is_synthetic=False)
     # (.1 + .9 + .8 + .5 + .2 + .6 + .55 + .65) / 8
-    assert found.columns[:4] == ("model", "", "average", "CoLA")
+    assert found.columns[:4] == ["model", "", "average", "CoLA"]
     assert found.rows[1][2:5] == ["53.8", "10.0", "90.0"]
 
 
@@ -231,21 +244,47 @@ def test_each_group_with_an_ablation_has_its_own_table_5(tmp_path):
         if steps < 300:
             fields |= NOTHING
             put_finetuned(tmp_path, f"n{steps}", "rte", scores, fields=fields)
-    found = results.ablations_tables(grouped(tmp_path), is_synthetic=False)
+    found = ablations.ablations_tables(grouped(tmp_path), is_synthetic=False)
     assert [one.title for one in found] == [
-        "Table 5: ablations, group A",
-        "Table 5: ablations, group B",
+        "Table 5: ablations, 100 steps",
+        "Table 5: ablations, 200 steps",
     ]
     assert [one.rows[1][3] for one in found] == ["10.0", "20.0"]
 
 
 def test_without_runs_table_5_says_so():
-    (found,) = results.ablations_tables([], is_synthetic=False)
-    assert [row[0] for row in found.rows[::2]] == [
+    (found,) = ablations.ablations_tables([], is_synthetic=False)
+    assert [row[0] for row in found.missing] == [
         "Transformer, full",
         "without pre-training",
         "without the auxiliary LM",
         "LSTM, full",
     ]
-    assert all(set(row[2:]) == {"not run"} for row in found.rows[1::2])
-    assert results.ablation_cell(Group(()), paper.FULL, "mnli") == Cell()
+    assert not found.was_run
+    assert ablations.cell(Group(()), paper.FULL, "mnli") == Cell()
+
+
+def test_own_tasks_have_a_table_with_their_variants_and_splits(tmp_path):
+    for seed, score in enumerate((0.5, 0.75)):
+        scores = {"accuracy": score, "f1": 0.25}
+        fields = {"seed": seed}
+        rows = [{"step": 3, "eval/accuracy": score, "eval/f1": 0.25}]
+        tuned = put_finetuned(tmp_path, f"s{seed}", "tone", scores, rows, fields=fields)
+    put_finetuned(tmp_path, "n", "tone", {"accuracy": 0.3}, fields=NOTHING)
+    put_finetuned(tmp_path, "m", "mood")
+    fields = {"job": "evaluate", "init.path": str(tuned), "task.split": "test"}
+    put(tmp_path, "e", {"eval/accuracy": 0.125}, fields=fields)
+    found, _, _ = runs.read([tmp_path])
+    scored, warnings = scores_lib.scored(found)
+    (own,) = results.own_blocks(Half(found, scored, False))
+    assert own.rows == [
+        ["mood", "full", "not finished", "dev", "1 not finished"],
+        ["tone, accuracy", "full", "62.5 (50.0 to 75.0)", "dev", "2"],
+        ["tone, F1", "full", "25.0", "dev", "2"],
+        ["tone, accuracy", "full", "12.5", "test", "1"],
+        ["tone, accuracy", "no pre-training", "30.0", "dev", "1"],
+    ]
+    assert warnings == []
+    series = curves._panels(Half(found, scored, False), is_loss=False)
+    assert series == {"tone": {("full", ""): [([3], [0.5]), ([3], [0.75])]}}
+    assert results.own_blocks(Half([], [], False)) == []

@@ -21,7 +21,7 @@ def test_what_most_runs_of_a_job_share_is_told_once(tmp_path):
     pretrain, finetune = tables(tmp_path)
     assert finetune.title == "finetune: 2 of 3 finished, 2m02s in all"
     assert finetune.notes == (
-        "Where a row says nothing else: train.max_steps=300, task.name=rte; all other "
+        "Unless a row says otherwise: train.max_steps=300, task.name=rte. All other "
         "fields have their defaults.",
     )
     assert row_of(finetune, "a") == {

@@ -120,3 +120,17 @@ def test_a_converted_model_is_no_pretraining(tmp_path):
     (workdir / "result.json").write_text(json.dumps(result))
     (run,), _, warnings = runs.read([workdir])
     assert (run.job, run.metrics, warnings) == ("convert", {}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"), [('{"seed": "3"}', {"seed": "3"}), ("{", {}), ('["a"]', {})]
+)
+def test_labels_of_a_sweep_are_read_and_damaged_ones_are_warned_of(
+    tmp_path, text, labels
+):
+    workdir = put(tmp_path, "run", {})
+    (workdir / "labels.json").write_text(text)
+    (run,), _, warnings = runs.read([workdir])
+    assert run.labels == labels
+    said = f"{workdir}/labels.json is damaged; the run is named by its config instead"
+    assert warnings == ([] if labels else [said])

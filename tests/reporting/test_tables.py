@@ -1,7 +1,8 @@
 import pytest
 
-from gpt1_jax.reporting import tables
+from gpt1_jax.reporting import page, tables
 from gpt1_jax.reporting.groups import Cell
+from gpt1_jax.reporting.page import Page, Section
 from gpt1_jax.reporting.tables import Table
 
 
@@ -50,8 +51,9 @@ def test_markdown_shows_text_as_it_is():
         is_synthetic=True,
         emphasised=frozenset({1}),
     )
-    assert table.to_markdown() == (
+    markdown = page.to_markdown(Page("t", [], [], [], [Section("s", "s", [table])]))
+    assert markdown.endswith(
         "**a &lt;b&gt; (synthetic data (storyworld))**\n\n"
         "| x\\|y | z |\n| :-- | --: |\n| \\`1\\`\\|\\*2\\* | 3 |\n|  | **4** |\n\n"
-        "a\\_b"
+        "a\\_b\n"
     )

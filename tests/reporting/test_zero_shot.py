@@ -3,7 +3,7 @@ import dataclasses
 from matplotlib.figure import Figure
 
 from gpt1_jax.evaluation import zeroshot
-from gpt1_jax.reporting import drawings, runs, zero_shot
+from gpt1_jax.reporting import runs, zero_shot
 from tests.reporting.workdirs import put
 
 FIELDS = {
@@ -32,8 +32,8 @@ def test_a_curve_has_a_point_for_each_checkpoint(tmp_path):
     transformer, other = found_in(tmp_path)
     assert transformer.tasks() == ["sst2"]
     assert transformer.curve("sst2") == ([10, 300], [0.0, 0.25])
-    assert (transformer.backbone, other.backbone) == ("transformer", "lstm")
-    assert (transformer.label, other.label) == ("", "")
+    assert (transformer.is_lstm, other.is_lstm) == (False, True)
+    assert (transformer.model, other.model) == ("Transformer", "LSTM")
 
 
 def test_two_models_of_one_backbone_are_told_apart(tmp_path):
@@ -41,13 +41,12 @@ def test_two_models_of_one_backbone_are_told_apart(tmp_path):
         fields = FIELDS | {"init.path": f"runs/{name}"}
         put(tmp_path, name, METRICS, ROWS, fields=fields)
     first, second = found_in(tmp_path)
-    assert (first.label, first.differs) == ("A", "run=a, init.path=runs/a")
-    assert (second.label, second.differs) == ("B", "run=b, init.path=runs/b")
+    assert (first.model, second.model) == ("Transformer, a", "Transformer, b")
 
 
 def test_the_table_has_raw_scores_of_the_last_checkpoint(tmp_path):
     put(tmp_path, "a", METRICS, ROWS, fields=FIELDS)
-    found = zero_shot.table(found_in(tmp_path), is_synthetic=False)
+    found = zero_shot.table(found_in(tmp_path))
     assert found.rows == [
         [
             *("sentiment (SST-2)", "Transformer", "300"),
@@ -57,9 +56,10 @@ def test_the_table_has_raw_scores_of_the_last_checkpoint(tmp_path):
 
 
 def test_without_runs_the_papers_ends_are_shown():
-    found = zero_shot.table([], is_synthetic=False)
-    assert [row[-1] for row in found.rows] == ["0.68", "0.55", "0.43", "0.25"]
-    assert {cell for row in found.rows for cell in row[1:-1]} == {"not run"}
+    found = zero_shot.table([])
+    assert [row[-1] for row in found.missing] == ["0.68", "0.55", "0.43", "0.25"]
+    assert {cell for row in found.missing for cell in row[1:-1]} == {"not run"}
+    assert not found.was_run
 
 
 def test_a_fifth_heuristic_is_one_row(tmp_path, monkeypatch):
@@ -70,9 +70,9 @@ def test_a_fifth_heuristic_is_one_row(tmp_path, monkeypatch):
     rows = [{"step": 3, "eval/rte/accuracy": 0.608, "eval/rte/normalised": 0.25}]
     put(tmp_path, "a", {}, rows, fields=FIELDS)
     found = found_in(tmp_path)
-    (row,) = zero_shot.table(found, is_synthetic=False).rows
+    (row,) = zero_shot.table(found).rows
     assert (row[0], row[3], row[-1]) == ("fifth", "60.8", "–")
     figure = Figure()
-    drawings.zero_shot(figure, found)
+    zero_shot.draw(figure, found)
     labels = [line.get_label() for line in figure.axes[0].lines]
     assert "fifth, Transformer" in labels

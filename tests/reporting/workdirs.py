@@ -7,6 +7,7 @@ from pathlib import Path
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import RunConfig
 from gpt1_jax.reporting import groups, runs
+from gpt1_jax.reporting import scores as scores_lib
 
 REAL = {"data.task_dir": "/data/glue"}
 STORYWORLD = {"data.task_dir": "storyworld", "data.corpus": "storyworld"}
@@ -44,7 +45,7 @@ def put_finetuned(root: Path, name: str, task: str, scores=None, rows=(), **fiel
 def grouped(root: Path) -> list[groups.Group]:
     """The groups of all fine-tuned scores under `root`."""
     found, _, _ = runs.read([root])
-    scored, _ = groups.scored(found)
+    scored, _ = scores_lib.scored(found)
     return groups.group(member for member in scored if member.variant)
 
 

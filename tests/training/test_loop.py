@@ -14,7 +14,7 @@ from gpt1_jax.config import TrainConfig
 from gpt1_jax.distributed import preemption
 from gpt1_jax.training import loop
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs.skips import Skips
+from gpt1_jax.workdirs.metrics_log import MetricsLog
 
 CONFIG = TrainConfig(
     log_every_steps=3,
@@ -66,7 +66,7 @@ class Record:
 
     def _evaluate(self, params: int) -> dict[str, float]:
         batches = self._hooks.get("batches", lambda step: ())
-        for batch in preemption.leaving(batches(params)):
+        for batch in preemption.interruptible(batches(params)):
             assert batch
         self._note("evaluate", params)
         return {"eval/loss": self._hooks.get("eval_loss", float)(params)}
@@ -75,9 +75,6 @@ class Record:
         assert step not in self.rows
         self._note("row", step)
         self.rows[step] = values
-
-    def lacks_scores(self, step: int) -> bool:
-        return self.last_row.get("step") == step
 
     def replace_last(self, row: dict[str, float]) -> None:
         self._note("completed", int(row["step"]))
@@ -377,9 +374,18 @@ class Skipping(Record):
     def __init__(self, workdir, bad_steps, resumed_step: int = 0, **kwargs):
         super().__init__(**kwargs)
         self._bad = bad_steps
-        self.skips = Skips(workdir, resumed_step, writes=True)
+        self._log = MetricsLog(workdir, resumed_step)
+        self.add_skipped = self._log.add_skipped
         contents = {"contents": lambda step: {"examples": [step * 3, step * 5]}}
         self.job = dataclasses.replace(self.job, **contents)
+
+    def fit(self, first: int = 0) -> TrainState:
+        with self._log:
+            return super().fit(first)
+
+    @property
+    def skipped_steps(self) -> list[int]:
+        return self._log.skipped_steps
 
     def _train_step(self, state: TrainState, batch: int):
         state, sums = super()._train_step(state, batch)
@@ -406,7 +412,7 @@ def test_skipped_steps_are_counted_and_their_contents_are_written(tmp_path, caps
     assert rows[1]["examples"] == [15, 25]
     assert (rows[1]["train/loss"], rows[1]["train/param_norm"]) == ("nan", "-inf")
     said = capsys.readouterr().out
-    assert f"step 6: train/loss is nan; it is skipped; {tmp_path}/skipped" in said
+    assert f"step 6: train/loss is nan; the step is skipped; {tmp_path}/skipped" in said
 
 
 def test_a_resumed_run_continues_the_count_of_the_steps_that_it_keeps(tmp_path):

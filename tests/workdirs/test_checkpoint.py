@@ -1,4 +1,4 @@
-"""Checkpoints: exact, kept as asked, and refused under other data."""
+"""Checkpoints: exact restoring, which steps are kept, and refusal of other data."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ ON_DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def state_at(step: int) -> TrainState:
-    """A state whose numbers no rounding survives, in several dtypes."""
+    """Returns a state in several dtypes, in which any rounding would show."""
     rng = np.random.default_rng(step)
     params = {
         "embed": {"token": jnp.asarray(rng.standard_normal((5, 3)), jnp.float32)},
@@ -49,7 +49,7 @@ def save(directory, steps, **kwargs) -> None:
             checkpoints.save(state_at(step), FINGERPRINT)
 
 
-def test_a_restored_state_has_the_very_bits(tmp_path):
+def test_a_restored_state_is_bit_equal(tmp_path):
     save(tmp_path / "checkpoints", [7])
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == 7
@@ -96,12 +96,12 @@ def test_other_data_is_refused_by_name(tmp_path, name):
     save(tmp_path, [3])
     with Checkpoints(tmp_path) as checkpoints:
         other = FINGERPRINT | {name: "x9"}
-        message = f"3 was saved with another {name}; it is of use with its own only"
+        message = f"3 was saved with another {name}; it can only be used with"
         with pytest.raises(ValueError, match=message):
             checkpoints.restore(3, like(), other)
 
 
-def test_all_that_differs_is_named(tmp_path):
+def test_every_difference_is_named(tmp_path):
     save(tmp_path, [3])
     other = dict.fromkeys(FINGERPRINT, "x")
     message = f"saved with another {' and '.join(FINGERPRINT)}; .* name another workdir"
@@ -109,14 +109,14 @@ def test_all_that_differs_is_named(tmp_path):
         checkpoints.restore(3, like(), other)
 
 
-def test_a_fact_that_was_not_saved_is_no_difference(tmp_path):
-    """As that of a tokenizer which a converted workdir got later."""
+def test_a_fact_that_was_not_saved_may_have_any_value(tmp_path):
+    """A converted workdir may get its tokenizer later."""
     save(tmp_path, [3])
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.check(3, FINGERPRINT | {"weather": "w0"})
 
 
-def test_a_state_that_changes_after_saving_began_is_saved_as_it_was(tmp_path):
+def test_a_state_that_changes_during_saving_is_saved_unchanged(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         state = state_at(3)
         checkpoints.save(state, FINGERPRINT)
@@ -125,7 +125,7 @@ def test_a_state_that_changes_after_saving_began_is_saved_as_it_was(tmp_path):
         assert_bit_equal(checkpoints.restore(3, like(), FINGERPRINT), state_at(3))
 
 
-def test_the_step_of_highest_score_is_kept_and_of_equals_the_earliest(tmp_path):
+def test_the_earliest_step_of_the_highest_score_is_kept(tmp_path):
     scores = {1: 0.5, 2: 0.75, 3: 0.75, 4: None, 5: 0.25, 6: 0.625}
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.best_step() is None
@@ -146,10 +146,10 @@ def test_shapes_and_dtypes_of_parameters_are_known_without_reading_them(tmp_path
     assert found == expected
 
 
-def test_a_save_that_fails_after_another_error_is_told_in_one_line(
+def test_a_save_that_fails_after_another_error_gives_one_line(
     tmp_path, monkeypatch, caplog
 ):
-    """orbax logs what it raises, and with it the frames of the error before."""
+    """orbax logs its errors with the traceback of the error before."""
 
     def close():
         try:

@@ -17,13 +17,13 @@ def write(workdir, resumed_step: int, *steps: int) -> None:
 
 
 def steps_of(workdir) -> list[int]:
-    """What any reader of JSON lines finds."""
+    """Returns the rows that any reader of JSON lines finds."""
     text = (workdir / "metrics.jsonl").read_text()
     assert text.endswith("\n")
     return [json.loads(line)["step"] for line in text.splitlines()]
 
 
-def test_a_row_is_one_line_that_is_on_disk_once_written(tmp_path):
+def test_a_row_is_one_line_and_on_disk_after_its_write(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
         log.write(3, {"train/loss": 1 / 3, "eval/loss": 2.5})
         text = (tmp_path / "metrics.jsonl").read_text()
@@ -35,7 +35,7 @@ def test_a_row_is_one_line_that_is_on_disk_once_written(tmp_path):
 @pytest.mark.parametrize(
     ("resumed_step", "kept"), [(0, []), (2, [2]), (5, [2, 4]), (6, [2, 4, 6])]
 )
-def test_rows_behind_the_resumed_step_are_forgotten(tmp_path, resumed_step, kept):
+def test_rows_after_the_resumed_step_are_dropped(tmp_path, resumed_step, kept):
     write(tmp_path, 0, 2, 4, 6)
     rows = metrics_log.read(tmp_path / "metrics.jsonl")
     write(tmp_path, resumed_step)
@@ -45,7 +45,7 @@ def test_rows_behind_the_resumed_step_are_forgotten(tmp_path, resumed_step, kept
     assert steps_of(tmp_path) == [*kept, 7, 8]
 
 
-def test_a_resume_that_forgets_nothing_leaves_the_file_as_it_is(tmp_path):
+def test_a_resume_that_drops_nothing_leaves_the_file_unchanged(tmp_path):
     write(tmp_path, 0, 2, 4)
     path = tmp_path / "metrics.jsonl"
     before = path.read_bytes(), path.stat().st_ino
@@ -57,10 +57,10 @@ def test_a_resume_that_forgets_nothing_leaves_the_file_as_it_is(tmp_path):
     ("resumed_step", "steps", "forgotten_from"),
     [(0, (), 0), (0, (2, 4), 0), (2, (2, 4), 3), (1, (2, 4), 2), (0, (0,), 1)],
 )
-def test_tensorboard_forgets_what_a_run_does_anew(
+def test_tensorboard_drops_the_steps_that_a_resume_repeats(
     tmp_path, resumed_step, steps, forgotten_from
 ):
-    """All of it, the config's text at step 0 too, where the run begins anew."""
+    """A run that starts again drops all steps, also the config's text at step 0."""
     write(tmp_path, 0, *steps)
     for path in tmp_path.glob("events.*"):  # named by the second
         path.unlink()
@@ -76,7 +76,7 @@ def test_tensorboard_forgets_what_a_run_does_anew(
 @pytest.mark.parametrize(
     "torn", [b"{", b'{"step": 6', b'{"step": 6, "train/loss": 0.', b"\xe2\x82"]
 )
-def test_a_torn_last_line_is_mended(tmp_path, torn):
+def test_a_torn_last_line_is_removed(tmp_path, torn):
     write(tmp_path, 0, 2, 4)
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes() + torn)
@@ -94,13 +94,13 @@ def test_a_last_line_that_lacks_only_its_end_is_completed(tmp_path):
     assert steps_of(tmp_path) == [2, 4, 6]
 
 
-def test_a_line_that_no_kill_has_torn_is_not_forgotten_unseen(tmp_path):
-    """The rows before it can be read; a resume would forget those after it."""
+def test_a_damaged_line_before_the_last_is_an_error_on_resume(tmp_path):
+    """The rows before it can be read; a resume would lose those after it."""
     write(tmp_path, 0, 2, 4, 6)
     path = tmp_path / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     for damaged in (b"17\n", lines[1].replace(b"step", b"stap"), b"\xff\n"):
         path.write_bytes(lines[0] + damaged + lines[2])
         assert [row["step"] for row in metrics_log.read(path)] == [2]
-        with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is no row of a s"):
+        with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not the row"):
             MetricsLog(tmp_path, 6)

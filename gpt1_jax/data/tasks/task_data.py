@@ -53,7 +53,7 @@ def is_storyworld(config: DataConfig) -> bool:
 
 
 # The fields that name task data.
-_LOCATION_FIELDS = ("task_dir", "source", "tfds_dir")
+LOCATION_FIELDS = ("task_dir", "source", "tfds_dir")
 
 
 def select_data(own: DataConfig, given: DataConfig) -> DataConfig:
@@ -63,7 +63,7 @@ def select_data(own: DataConfig, given: DataConfig) -> DataConfig:
     pre-trained on storyworld is evaluated on the tasks of storyworld.
     """
     default = DataConfig()
-    if any(getattr(given, f) != getattr(default, f) for f in _LOCATION_FIELDS):
+    if any(getattr(given, f) != getattr(default, f) for f in LOCATION_FIELDS):
         return given
     if own.corpus == STORYWORLD and not own.task_dir:
         own = dataclasses.replace(own, task_dir=STORYWORLD)
