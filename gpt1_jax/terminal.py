@@ -5,6 +5,7 @@ The record of a run is metrics.jsonl, not this output.
 """
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -20,9 +21,18 @@ _PLAIN_LINE_EVERY_SECONDS = 10.0
 
 _Item = TypeVar("_Item")
 
+
+class _Console(rich.console.Console):
+    """A console whose reader may go away."""
+
+    def on_broken_pipe(self) -> None:
+        """Continues without output, where rich would end the process."""
+        _discard(self.file)
+
+
 # A notebook's output says that it is a terminal, but shows every frame of a bar. With
 # its Jupyter support rich would make a separate output of each line.
-_console = rich.console.Console(
+_console = _Console(
     highlight=False,
     emoji=False,
     soft_wrap=True,
@@ -65,6 +75,8 @@ def write_result(text: str) -> None:
     Raises: RunFailed: standard output is closed or full.
     """
     try:
+        if sys.stdout is None:  # closed before the process began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         sys.stdout.write(_encodable(text, sys.stdout))
         sys.stdout.flush()
     except OSError as error:
@@ -75,11 +87,13 @@ def write_result(text: str) -> None:
         ) from None
 
 
-def _discard(file: IO[str]) -> None:
+def _discard(file: IO[str] | None) -> None:
     """Sends what is still written to `file` nowhere, as it is closed or full.
 
     Otherwise Python would fail again when it flushes the file at its end.
     """
+    if file is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
@@ -178,6 +192,7 @@ def flush() -> None:
     """Writes what the streams still hold, before the process ends abruptly."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if stream:
+                stream.flush()
         except OSError:
             _discard(stream)

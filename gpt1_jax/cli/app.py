@@ -67,10 +67,10 @@ def run(
     # SIGTERM acts as Ctrl-C, except in a training loop, which handles it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "--version" in sys.argv[1:]:
-        print(f"gpt1_jax {__version__}")
+        terminal.say(f"gpt1_jax {__version__}")
         sys.exit(errors.DONE)
     if {"-h", "--help", "-help", "--helpfull"} & set(sys.argv[1:]):
-        print(_help(inspect.getmodule(main), flag_values))
+        terminal.say(_help(inspect.getmodule(main), flag_values))
         sys.exit(errors.DONE)
     try:
         code, arguments = _parse_flags(flag_values, positionals)
