@@ -6,26 +6,37 @@ import sys
 
 import pytest
 
-_TALKATIVE = """
-import sys
+_MESSAGES = """
 from gpt1_jax import terminal
 for number in range(10_000):
     terminal.say(f"line {number}, café")
+"""
+_RESULT = """
+from gpt1_jax import terminal
 terminal.write_result("café")
 """
 
 
-@pytest.mark.parametrize("kind", ["pipe", "full"])
-def test_messages_are_no_reason_to_stop_but_a_lost_result_is(kind):
+def lose_output(kind: str, script: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs `script` with a standard output that is closed, or full."""
     if kind == "pipe":
         reader, output = os.pipe()
         os.close(reader)
     else:
         output = os.open("/dev/full", os.O_WRONLY)
-    ran = subprocess.run(
-        [sys.executable, "-c", _TALKATIVE], stdout=output, stderr=subprocess.PIPE
-    )
-    os.close(output)
+    try:
+        argv = [sys.executable, "-c", script]
+        return subprocess.run(argv, stdout=output, stderr=subprocess.PIPE)
+    finally:
+        os.close(output)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "full"])
+def test_lost_messages_stop_nothing_but_a_lost_result_does(kind):
+    ran = lose_output(kind, _MESSAGES)
+    assert ran.returncode == 0
+    assert not ran.stderr
+    ran = lose_output(kind, _RESULT)
     *_, last = ran.stderr.decode().splitlines()
     assert last.startswith("gpt1_jax.errors.RunFailed: standard output: ")
     assert last.endswith("; keep its reader open, or write it to another file")
@@ -34,7 +45,7 @@ def test_messages_are_no_reason_to_stop_but_a_lost_result_is(kind):
 
 def test_output_that_is_not_utf8_shows_other_characters_by_number():
     ran = subprocess.run(
-        [sys.executable, "-c", _TALKATIVE],
+        [sys.executable, "-c", _MESSAGES + _RESULT],
         capture_output=True,
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         check=True,
