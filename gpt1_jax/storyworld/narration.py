@@ -28,18 +28,6 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "s": lexicon.plural,
     "t": str.title,
 }
-_POOLS = {
-    "fruit": lexicon.HYPERNYMS["fruit"],
-    "vegetable": lexicon.HYPERNYMS["vegetable"],
-    "flower": lexicon.HYPERNYMS["flower"],
-    "tree": lexicon.HYPERNYMS["tree"],
-    "fish": lexicon.HYPERNYMS["fish"],
-    "tool": lexicon.HYPERNYMS["tool"],
-    "wild": lexicon.WILD,
-    "stray": lexicon.STRAYS,
-    "colour": lexicon.COLOURS,
-    "number": lexicon.NUMBERS,
-}
 _SENTENCE_START = re.compile(r'(?:^|(?<=[.!?] )|(?<=^")|(?<= "))[a-z]')
 
 
@@ -54,8 +42,8 @@ class Cast(dict[str, Any]):
         self.world, self.dice = world, dice
 
     def __missing__(self, role: str) -> Any:
-        if role in _POOLS:
-            self[role] = self.dice.pick(_POOLS[role])
+        if role in lexicon.POOLS:
+            self[role] = self.dice.pick(lexicon.POOLS[role])
         elif role in ("neighbour", "neighbour_trait"):
             people = self.world.residents(self["spot"].village)
             self._draw_person("neighbour", people)
@@ -66,7 +54,7 @@ class Cast(dict[str, Any]):
         elif role in ("meaning", "same", "opposite", "opposite_same"):
             self._draw_meanings()
         else:
-            return self.dice.pick(self.world.lexicon.alike(role))
+            return self.dice.pick(lexicon.alike(role))
         return self[role]
 
     def with_roles(self, **roles: object) -> "Cast":
@@ -79,23 +67,22 @@ class Cast(dict[str, Any]):
         strangers = [person for person in people if person.name not in known]
         person = self.dice.pick(strangers)
         self[role] = person
-        alike = self.world.lexicon.alike(person.trait)
+        alike = lexicon.alike(person.trait)
         self[f"{role}_trait"] = self.dice.pick(alike)
 
     def _draw_kinds(self) -> None:
-        kinds = dict(self.world.lexicon.hypernyms)
+        kinds = lexicon.KINDS
         kind, stranger_kind = self.dice.pick(_disjoint_kinds())
         self["class_"], self["stranger_class"] = kind, stranger_kind
         self["word"], self["sibling"] = self.dice.shuffled(kinds[kind])[:2]
         self["stranger"] = self.dice.pick(kinds[stranger_kind])
 
     def _draw_meanings(self) -> None:
-        words = self.world.lexicon
-        pair = self.dice.shuffled(self.dice.pick(words.opposites))
+        pair = self.dice.shuffled(self.dice.pick(lexicon.OPPOSITES))
         for (role, same), head in zip(
             (("meaning", "same"), ("opposite", "opposite_same")), pair, strict=True
         ):
-            self[role], self[same] = self.dice.shuffled(words.alike(head))[:2]
+            self[role], self[same] = self.dice.shuffled(lexicon.alike(head))[:2]
 
 
 def narrate(template: str, cast: Cast) -> list[str]:
@@ -153,7 +140,7 @@ def _fields(template: str) -> tuple[tuple[str, str, str, str], ...]:
 @functools.cache
 def _disjoint_kinds() -> tuple[tuple[str, str], ...]:
     """Pairs of kinds such that no word of the second is of the first."""
-    kinds = lexicon.HYPERNYMS
+    kinds = lexicon.KINDS
     edible = ("fruit", "vegetable")  # botanically plants, so never said not to be
     return tuple(
         (kind, other)

@@ -20,9 +20,6 @@ from gpt1_jax.storyworld.tasks import (
 from gpt1_jax.storyworld.tasks.draws import Row, Task, make_splits
 from gpt1_jax.storyworld.world import make_world
 
-# Grows whenever the same seed comes to give other bytes: caches carry it.
-TASKS_VERSION = 1
-
 _TASKS_STREAM = 2  # the first entropy word apart from the world's and the books'
 _COUNTS = (512, 240, 160)  # rows of train, dev, test
 _AX_COUNT = 120
@@ -95,6 +92,3 @@ def _joined(stories: dict[str, list[Row]]) -> list[Row]:
     permutation = np.random.RandomState(_STORY_CLOZE_SPLIT_SEED).permutation(len(rows))
     placed = dict(zip(permutation.tolist(), rows, strict=True))
     return [placed[i] for i in range(len(rows))]
-
-
-__all__ = ["TASKS_VERSION", "write_tasks"]

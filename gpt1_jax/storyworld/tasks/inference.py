@@ -1,5 +1,6 @@
 """Tasks about a premise and what follows from it, or a question and its answer."""
 
+from gpt1_jax.storyworld import lexicon
 from gpt1_jax.storyworld.tasks.draws import Cast, Label, MakeTexts, Task
 from gpt1_jax.storyworld.tasks.meaning import OPPOSITES, alike, is_usual, tell, thing
 
@@ -135,7 +136,7 @@ def _meaning(cast: Cast, label: Label) -> tuple[str, ...]:
     """What a word means, usually a good one, and what its opposite is or is not."""
     pair = cast.dice.any(_MEANINGS)
     head, opposite = pair if is_usual(cast) else pair[::-1]
-    one, same = cast.dice.two(cast.world.lexicon.alike(head))
+    one, same = cast.dice.two(lexicon.alike(head))
     other = alike(cast, opposite if label == "entails" else head)
     frames = cast.dice.any(_SAME), cast.dice.any(_OPPOSITE)
     return tell(cast, *frames, one=one, same=same, other=other)

@@ -14,9 +14,9 @@ OPPOSITES = (("happy", "sad"), ("brave", "afraid"), ("calm", "angry"))
 _VERBS = ("saw",)  # a tool, but mostly what somebody did
 _KINDS = ("fish", "bird", "insect", "fruit", "vegetable", "tree", "flower", "tool")
 KINDS = {
-    kind: tuple(word for word in lexicon.HYPERNYMS[kind] if word not in _VERBS)
+    kind: tuple(word for word in lexicon.KINDS[kind] if word not in _VERBS)
     for kind in _KINDS
-} | {"stray": lexicon.STRAYS}
+} | {"stray": lexicon.POOLS["stray"]}
 
 _UNUSUAL_EVERY = 6
 
@@ -28,7 +28,7 @@ def is_usual(cast: Cast) -> bool:
 
 def alike(cast: Cast, *heads: str) -> str:
     """A word that means the same as one of `heads`."""
-    return cast.dice.pick(cast.world.lexicon.alike(cast.dice.any(heads)))
+    return cast.dice.pick(lexicon.alike(cast.dice.any(heads)))
 
 
 def thing(cast: Cast, *kinds: str) -> str:

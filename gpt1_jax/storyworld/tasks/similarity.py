@@ -1,5 +1,6 @@
 """Tasks about two texts: do they mean the same, and how nearly."""
 
+from gpt1_jax.storyworld import lexicon
 from gpt1_jax.storyworld.narration import sentence
 from gpt1_jax.storyworld.tasks.draws import Cast, Label, Task
 from gpt1_jax.storyworld.tasks.meaning import (
@@ -24,7 +25,7 @@ def _paraphrase(cast: Cast, label: Label) -> tuple[str, ...]:
     """The same moment told twice: by a word that means the same, or by an opposite."""
     good, bad = cast.dice.any(OPPOSITES)
     first, opposite = (good, bad) if is_usual(cast) else (bad, good)
-    one, same = cast.dice.two(cast.world.lexicon.alike(first))
+    one, same = cast.dice.two(lexicon.alike(first))
     moment = cast.dice.any(_MOMENTS)
     return tell(
         cast,
