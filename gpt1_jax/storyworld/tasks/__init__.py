@@ -9,15 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpt1_jax.storyworld.tasks import (
-    choice,
-    inference,
-    layouts,
-    pronouns,
-    similarity,
-    single,
-)
-from gpt1_jax.storyworld.tasks.draws import Row, Task, make_splits
+from gpt1_jax.storyworld.tasks import choice, layouts, pairs, sentences
+from gpt1_jax.storyworld.tasks.rows import Row, Task, make_splits
 from gpt1_jax.storyworld.world import make_world
 
 _TASKS_STREAM = 2  # the first entropy word apart from the world's and the books'
@@ -29,21 +22,21 @@ _STORY_CLOZE_COUNTS = (1497, 374, 200)
 _STORY_CLOZE_SPLIT_SEED = 3535999445
 
 _GLUE = {
-    "CoLA": single.COLA,
-    "SST-2": single.SST2,
-    "MRPC": similarity.MRPC,
-    "QQP": similarity.QQP,
-    "STS-B": similarity.STSB,
-    "QNLI": inference.QNLI,
-    "RTE": inference.RTE,
-    "WNLI": pronouns.WNLI,
+    "CoLA": sentences.COLA,
+    "SST-2": sentences.SST2,
+    "MRPC": pairs.MRPC,
+    "QQP": pairs.QQP,
+    "STS-B": pairs.STSB,
+    "QNLI": pairs.QNLI,
+    "RTE": pairs.RTE,
+    "WNLI": pairs.WNLI,
 }
 _MNLI = {
-    "train": (inference.MNLI, 512),
-    "dev_matched": (inference.MNLI, 240),
-    "dev_mismatched": (inference.MNLI_MISMATCHED, 240),
-    "test_matched": (inference.MNLI, 160),
-    "test_mismatched": (inference.MNLI_MISMATCHED, 160),
+    "train": (pairs.MNLI, 512),
+    "dev_matched": (pairs.MNLI, 240),
+    "dev_mismatched": (pairs.MNLI_MISMATCHED, 240),
+    "test_matched": (pairs.MNLI, 160),
+    "test_mismatched": (pairs.MNLI_MISMATCHED, 160),
 }
 
 
@@ -63,16 +56,16 @@ def write_tasks(directory: pathlib.Path, *, seed: int) -> None:
     for stream, (folder, task) in enumerate(_GLUE.items()):
         layouts.write_glue(directory, folder, splits(stream, _plan(task)))
     layouts.write_mnli(directory, splits(20, _MNLI))
-    ax = splits(21, {"train": (inference.SNLI, 0), "ax": (inference.SNLI, _AX_COUNT)})
+    ax = splits(21, {"train": (pairs.SNLI, 0), "ax": (pairs.SNLI, _AX_COUNT)})
     layouts.write_ax(directory, ax["ax"])
-    layouts.write_snli(directory, splits(22, _plan(inference.SNLI)))
-    layouts.write_scitail(directory, splits(23, _plan(inference.SCITAIL)))
+    layouts.write_snli(directory, splits(22, _plan(pairs.SNLI)))
+    layouts.write_scitail(directory, splits(23, _plan(pairs.SCITAIL)))
     layouts.write_race(directory, splits(24, _plan(choice.RACE)))
     stories = splits(25, _plan(choice.STORY_CLOZE, _STORY_CLOZE_COUNTS))
     layouts.write_story_cloze(
         directory, validation=_joined(stories), test=stories["test"]
     )
-    layouts.write_dpr(directory, splits(26, _plan(pronouns.DPR)))
+    layouts.write_dpr(directory, splits(26, _plan(choice.DPR)))
 
 
 def _plan(task: Task, counts: Sequence[int] = _COUNTS) -> dict[str, tuple[Task, int]]:

@@ -9,7 +9,7 @@ import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gpt1_jax.storyworld.tasks.draws import Row
+from gpt1_jax.storyworld.tasks.rows import Row
 
 Splits = Mapping[str, Sequence[Row]]
 Columns = tuple[object, ...]

@@ -1,7 +1,7 @@
 """Labelled rows by the number, with words that training never shows.
 
 Each task parts the words that decide its labels in two: the seen ones, and the held
-ones, which only rows of dev and test hold. What a task says is elsewhere.
+ones, which only rows of dev and test have. What a task says is elsewhere.
 """
 
 import dataclasses
@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from gpt1_jax.storyworld import narration
+from gpt1_jax.storyworld import lexicon, narration
 from gpt1_jax.storyworld.dice import Dice
 from gpt1_jax.storyworld.world import World
 
 T = TypeVar("T")
 Label = str | int | float
 _NUM_TRIES = 1000
+_UNUSUAL_EVERY = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +40,25 @@ class Draws(Dice):
         self._sides: dict[str | int, bool] = {}  # is it a held one
 
     def any(self, options: Sequence[T]) -> T:
-        """One of `options`, seen in training or not."""
+        """Returns one of `options`, seen in training or not."""
         return super().pick(options)
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the side's options; any where the side has none."""
+        """Returns one of the side's options; any where the side has none."""
         return super().pick(self._own(options) or options)
 
     def two(self, options: Sequence[T]) -> tuple[T, T]:
-        """Two of the side's options, different ones if it has two."""
+        """Returns two of the side's options, different ones if it has two."""
         deck = self.shuffled(self._own(options) or options)
         return deck[0], deck[-1]
+
+    def is_usual(self) -> bool:
+        """Returns True five times in six.
+
+        Of two words, one is usually of one class: as in real data, and so that a small
+        model learns the relation from a few hundred rows.
+        """
+        return self.below(_UNUSUAL_EVERY) > 0
 
     def _own(self, options: Sequence[T]) -> list[T]:
         """The side's options; new ones go to the side that has fewer of all these."""
@@ -73,26 +82,45 @@ class Cast(narration.Cast):
 
     dice: Draws
 
+    def alike(self, *heads: str) -> str:
+        """Draws a word that means the same as one of `heads`."""
+        return self.dice.pick(lexicon.alike(self.dice.any(heads)))
 
-# The texts of one row with the label given; the cast has `hero` and `friend`.
-MakeTexts = Callable[[Cast, Label], tuple[str, ...]]
+    def thing(self, *kinds: str) -> str:
+        """Draws a noun of one of the kinds."""
+        return self.dice.pick(lexicon.POOLS[self.dice.any(kinds)])
+
+    def tell(self, *frames: str, **roles: object) -> tuple[str, ...]:
+        """Returns each frame as a sentence of one scene."""
+        scene = self.with_roles(**roles)
+        return tuple(narration.sentence(frame, scene) for frame in frames)
+
+
+# The texts of a row with the label given.
+TextsOf = Callable[[Label], tuple[str, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """How to make rows; equally many with each entry of `labels`."""
+    """A way to make rows in groups, one row with each of `labels`.
+
+    `begin` draws what the rows of a group have in common, for a cast with `hero`,
+    `friend` and `spot`. A text that they share tells nothing about the label: neither
+    by how frequent its words are, nor by anything else. So it is with the answers that
+    a choice is between, and with the second text of most pairs.
+    """
 
     labels: tuple[Label, ...]
-    make: MakeTexts
+    begin: Callable[[Cast], TextsOf]
 
 
 def make_splits(
     plan: Mapping[str, tuple[Task, int]], world: World, *, entropy: Sequence[int]
 ) -> dict[str, list[Row]]:
-    """As many rows as planned for each split, all of them different.
+    """Returns as many rows as planned for each split, all of them different.
 
-    The first split of the plan is what is trained on. Three of four rows of the others
-    are about held words: each has one that is in no row of the first.
+    The first split of the plan is what is trained on. Three of four groups of the
+    others are about held words: each row has one that is in no row of the first.
     """
     draws = Draws(*entropy)
     taken: set[tuple[str, ...]] = set()
@@ -100,11 +128,13 @@ def make_splits(
     splits: dict[str, list[Row]] = {}
     for split, (task, count) in plan.items():
         is_train = not splits
-        rows = []
-        for i in range(count):
-            number, which = divmod(i, len(task.labels))
+        rows: list[Row] = []
+        number = 0
+        while len(rows) < count:
             draws.is_held = not is_train and number % 4 != 0
-            rows.append(_new_row(task, task.labels[which], world, draws, taken, shown))
+            rows += _new_group(task, world, draws, taken, shown)
+            number += 1
+        del rows[count:]
         if is_train:
             shown = {word for row in rows for word in words(row)}
         splits[split] = draws.shuffled(rows)
@@ -112,26 +142,28 @@ def make_splits(
 
 
 def words(row: Row) -> set[str]:
-    """The words of all texts of a row, in lower case."""
+    """Returns the words of all texts of a row, in lower case."""
     return set(re.findall(r"[a-z]+", " ".join(row.texts).lower()))
 
 
-def _new_row(
+def _new_group(
     task: Task,
-    label: Label,
     world: World,
     draws: Draws,
     taken: set[tuple[str, ...]],
     shown: set[str],
-) -> Row:
-    """A row unlike those taken; where words are held, with one not in `shown`."""
+) -> list[Row]:
+    """Rows unlike those taken; where words are held, each with one not in `shown`."""
     for _ in range(_NUM_TRIES):
-        row = Row(task.make(_cast(world, draws), label), label)
-        key = tuple(sorted(row.texts))
-        if key not in taken and (not draws.is_held or words(row) - shown):
-            taken.add(key)
-            return row
-    raise AssertionError(f"{task.make.__name__} has no further rows")
+        texts_of = task.begin(_cast(world, draws))
+        rows = [Row(texts_of(label), label) for label in task.labels]
+        keys = {tuple(sorted(row.texts)) for row in rows}
+        if len(keys) < len(rows) or keys & taken:
+            continue
+        if not draws.is_held or all(words(row) - shown for row in rows):
+            taken |= keys
+            return rows
+    raise AssertionError(f"{task.begin.__name__} has no further rows")
 
 
 def _cast(world: World, draws: Draws) -> Cast:
