@@ -13,7 +13,7 @@ NUM_BOOKS = 12
 # This generator's own output. New bytes change every corpus, checkpoint fingerprint
 # and number measured on it: change them on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "fa4e7f2371ebd547e89022348cd7f7b105fc1a97651525af6e3b16f7db465449",
+    3: "df56040fbf42abe7e32df615fab31cf6f18e24f1968d6985c0370978800ed4dc",
 }
 
 

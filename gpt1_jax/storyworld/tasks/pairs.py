@@ -1,7 +1,7 @@
 """Tasks about two texts: paraphrase, entailment, and whether an answer is one.
 
-The rows of a group share their second text, so that the hypothesis or the answer alone
-tells nothing; those of WNLI share the first one.
+The rows of a group share their second text, so that a hypothesis alone tells nothing;
+those of QNLI and WNLI share the question or the sentence before it.
 """
 
 from collections.abc import Callable
@@ -138,17 +138,16 @@ MNLI_MISMATCHED = Task(_THREE_WAY, _feeling(_TASKS["mnli"]["talk"]))
 
 
 def _question(cast: Cast) -> TextsOf:
-    """A sentence that names a person, usually, or a village: answers who, or where."""
-    names_person = cast.dice.is_usual()
+    """Usually who it was, else where: answered by a person, by a village."""
+    asks_who = cast.dice.is_usual()
     frames = _TASKS["qnli"]
+    question = cast.tell(cast.dice.any(frames["who" if asks_who else "where"]))
     villages = sorted({person.village for person in cast.world.people})
-    answer = cast["friend"].name if names_person else cast.dice.pick(villages)
-    sentence = cast.tell(cast.dice.any(frames["thoughts"]), answer=answer)
 
     def pair(label: Label) -> tuple[str, ...]:
-        asks_who = names_person == (label == "entailment")
-        question = cast.dice.any(frames["who" if asks_who else "where"])
-        return *cast.tell(question), *sentence
+        names_person = asks_who == (label == "entailment")
+        answer = cast["friend"].name if names_person else cast.dice.pick(villages)
+        return *question, *cast.tell(cast.dice.any(frames["thoughts"]), answer=answer)
 
     return pair
 
