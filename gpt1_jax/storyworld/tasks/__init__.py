@@ -41,7 +41,7 @@ _MNLI = {
 
 
 def write_tasks(directory: pathlib.Path, *, seed: int) -> None:
-    """The tasks about the world of `seed` in `directory`, a folder for each data set.
+    """Writes the tasks about the world of `seed`, a folder for each data set.
 
     Files, headers and columns are those of the official releases, so that readers of
     these read them. A pure function of the seed, file by file.
@@ -77,9 +77,9 @@ def _plan(task: Task, counts: Sequence[int] = _COUNTS) -> dict[str, tuple[Task, 
 
 
 def _joined(stories: dict[str, list[Row]]) -> list[Row]:
-    """Train and dev in the order that the released code takes apart again.
+    """Joins train and dev in an order that the released code parts as they were.
 
-    What scikit-learn's train_test_split does: the first of a permutation are dev.
+    Its train_test_split of scikit-learn takes the first of a permutation as dev.
     """
     rows = stories["dev"] + stories["train"]
     permutation = np.random.RandomState(_STORY_CLOZE_SPLIT_SEED).permutation(len(rows))

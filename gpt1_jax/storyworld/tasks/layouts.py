@@ -154,12 +154,6 @@ def _values(i: int, row: Row) -> dict[str, object]:
     label = row.label
     values: dict[str, object] = {
         "index": i,
-        "id": i,
-        "qid1": 2 * i + 1,
-        "qid2": 2 * i + 2,
-        "#1 ID": 2 * i + 1,
-        "#2 ID": 2 * i + 2,
-        "promptID": i,
         "pairID": f"{i}n",
         "source": "sw",
         "mark": "" if label else "*",
@@ -173,6 +167,9 @@ def _values(i: int, row: Row) -> dict[str, object]:
         "question": first,
         "score": f"{label:.3f}" if isinstance(label, float) else "",
     }
+    values |= dict.fromkeys(("id", "promptID"), i)
+    values |= dict.fromkeys(("qid1", "#1 ID"), 2 * i + 1)
+    values |= dict.fromkeys(("qid2", "#2 ID"), 2 * i + 2)
     values |= dict.fromkeys(("sentence1", "question1", "#1 String"), first)
     values |= dict.fromkeys(("sentence2", "question2", "#2 String"), second)
     values |= dict.fromkeys(("label", "Quality", "is_duplicate", "gold_label"), label)

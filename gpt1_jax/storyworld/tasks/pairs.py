@@ -37,13 +37,13 @@ def _duplicate(cast: Cast) -> TextsOf:
     """A question about a thing asked again, usually about an animal: was it one?"""
     asks_for_animal = cast.dice.is_usual()
     first, second = cast.dice.any(_TASKS["qqp"]["questions"])
-    kinds = _NOUNS["animal"], _NOUNS["not_animal"]
+    right, wrong = _NOUNS["animal"], _NOUNS["not_animal"]
     if not asks_for_animal:
-        kinds = _NOUNS["plant"], _NOUNS["animal"]
+        right, wrong = _NOUNS["plant"], _NOUNS["animal"]
     what = "an animal" if asks_for_animal else "a plant"
 
     def pair(label: Label) -> tuple[str, ...]:
-        thing = cast.thing(*kinds[0 if label else 1])
+        thing = cast.thing(*(right if label else wrong))
         return cast.tell(first, second, thing=thing, what=what)
 
     return pair
@@ -55,25 +55,21 @@ QQP = Task((1, 0, 0, 1, 0, 0, 1, 0), _duplicate)
 
 def _graded(cast: Cast) -> TextsOf:
     """Sights of an animal and it (5), its kind (4), another (3), a plant (1), else."""
-    dice = cast.dice
+    dice, sights = cast.dice, _TASKS["stsb"]["sights"]
 
     def pair(label: Label) -> tuple[str, ...]:
         kind, other_kind = dice.shuffled(_NOUNS["animal"])[:2]
         one, alike_one = dice.two(lexicon.POOLS[kind])
         grade = round(float(label))
-        other = {
-            5: lambda: one,
-            4: lambda: alike_one,
-            3: lambda: cast.thing(other_kind),
-            1: lambda: cast.thing(*_NOUNS["plant"]),
-            0: lambda: cast.thing("tool", *_NOUNS["food"]),
-        }[grade]()
-        things = dice.shuffled((one, other))
-        first, second = (
-            cast.tell(dice.any(_TASKS["stsb"]["sights"]), thing=thing)
-            for thing in things
+        other = {5: one, 4: alike_one}.get(grade)
+        if other is None:
+            kinds = {3: [other_kind], 1: _NOUNS["plant"], 0: _NOUNS["tool_or_food"]}
+            other = cast.thing(*kinds[grade])
+        first, second = dice.shuffled((one, other))
+        return (
+            *cast.tell(dice.any(sights), thing=first),
+            *cast.tell(dice.any(sights), thing=second),
         )
-        return *first, *second
 
     return pair
 
@@ -84,22 +80,18 @@ STSB = Task((5.0, 0.0, 4.0, 0.2, 3.8, 1.0, 3.2, 0.4, 2.8, 1.2), _graded)
 def _sight(cast: Cast) -> TextsOf:
     """What was seen is an animal, usually, or not, or one cannot tell what it was."""
     asks_for_animal = cast.dice.is_usual()
-    kinds = {
-        "entailment": _NOUNS["animal"] + _NOUNS["young_animal"],
-        "contradiction": _NOUNS["not_animal"],
-    }
+    animals = _NOUNS["animal"] + _NOUNS["young_animal"]
+    right, wrong = animals, _NOUNS["not_animal"]
     if not asks_for_animal:
-        kinds = {
-            "entailment": _NOUNS["plant"],
-            "contradiction": kinds["entailment"],
-        }
+        right, wrong = _NOUNS["plant"], animals
     hypothesis = f"It was {'an animal' if asks_for_animal else 'a plant'}."
 
     def pair(label: Label) -> tuple[str, ...]:
         if label == "neutral":
             what = f"something {cast.alike(*_TASKS['adjectives']['looks'])}"
         else:
-            what = lexicon.with_article(cast.thing(*kinds[str(label)]))
+            kinds = right if label == "entailment" else wrong
+            what = lexicon.with_article(cast.thing(*kinds))
         frame = cast.dice.any(_TASKS["snli"]["sights"])
         return cast.tell(frame, hypothesis, what=what)
 

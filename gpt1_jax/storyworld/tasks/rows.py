@@ -1,7 +1,7 @@
-"""Labelled rows by the number, with words that training never shows.
+"""Labelled rows in any number, with words that training never shows.
 
-Each task parts the words that decide its labels in two: the seen ones, and the held
-ones, which only rows of dev and test have. What a task says is elsewhere.
+Each task splits the words that decide its labels in two: seen words, and held words,
+which only rows of dev and test have. The sentences of the tasks are elsewhere.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class Row:
 class Draws(Dice):
     """Dice whose `pick` keeps to the seen options or, where `is_held`, to the others.
 
-    Options are parted at their first mention, half and half within each list that they
+    Options are split at their first mention, half and half within each list that they
     are picked from. `any` picks from all of them.
     """
 
