@@ -13,7 +13,7 @@ NUM_BOOKS = 12
 # This generator's own output. New bytes change every corpus, checkpoint fingerprint
 # and number measured on it: change them on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "df56040fbf42abe7e32df615fab31cf6f18e24f1968d6985c0370978800ed4dc",
+    3: "1b5e023917adb358b82a5445919d052881084aadf0b316695e3dbd485d1f9763",
 }
 
 

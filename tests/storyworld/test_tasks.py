@@ -15,7 +15,7 @@ from gpt1_jax.storyworld.world import make_world
 # This generator's own output. New bytes change every score measured on it: change them
 # on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "4a01f8c1e5f340920da4c1aabeab5a2d763e81986d0c107d324acb26d1ace2db",
+    3: "fd8114374a094340f036df1d000c5731fca04d2a36474a4d7e1249e01526d413",
 }
 MAX_WORDS = {"race": 55, "storycloze": 45}  # of one sequence of the model
 COUNTS = {"storycloze": {"train": 1497, "dev": 374, "test": 200}}

@@ -12,7 +12,7 @@ _NOUNS = _TASKS["nouns"]
 
 
 def _reading(cast: Cast) -> TextsOf:
-    """An article of four sentences, a question, and four answers of as many sorts.
+    """An article, a sentence about it to complete, and four answers of four sorts.
 
     The right answer stands at A, B, C or D; all answers but one are in the article.
     """
