@@ -15,7 +15,7 @@ from gpt1_jax.storyworld.world import make_world
 # This generator's own output. New bytes change every score measured on it: change them
 # on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "fd8114374a094340f036df1d000c5731fca04d2a36474a4d7e1249e01526d413",
+    3: "c53fc06598ade8d846cba0cc5d3df80175f9c366646834ada32eb563ef5bb817",
 }
 MAX_WORDS = {"race": 55, "storycloze": 45}  # of one sequence of the model
 COUNTS = {"storycloze": {"train": 1497, "dev": 374, "test": 200}}

@@ -4,34 +4,28 @@ The rows of a group have the same answers in the same order, and each of them is
 once: who sees the answers alone cannot tell the right one.
 """
 
-from gpt1_jax.storyworld import lexicon, texts
+from gpt1_jax.storyworld import texts
 from gpt1_jax.storyworld.tasks.rows import Cast, Label, Task, TextsOf
 
 _TASKS = texts.load("tasks")
-_NOUNS = _TASKS["nouns"]
+_NOUNS, _STORIES = _TASKS["nouns"], _TASKS["stories"]
 
 
 def _reading(cast: Cast) -> TextsOf:
-    """An article, a sentence about it to complete, and four answers of four sorts.
+    """An article of four sentences, a question, and four feelings to answer it.
 
-    The right answer stands at A, B, C or D; all answers but one are in the article.
+    The right answer stands at A, B, C or D.
     """
     dice, frames = cast.dice, _TASKS["race"]
-    questions = dice.shuffled(frames["questions"])
-    kinds = [dice.any(frames["questions"][question]) for question in questions]
-    things = [cast.thing(kind) for kind in kinds]
+    moods = dice.shuffled(_STORIES)
+    answers = [cast.alike(mood) for mood in moods]
 
     def row(label: Label) -> tuple[str, ...]:
-        right = "ABCD".index(str(label))
-        wrong = dice.shuffled(i for i in range(4) if i != right)
-        article = cast.tell(
-            dice.any(frames["openings"]), weather=dice.any(frames["weather"])
-        )
-        for i in dice.shuffled((right, *wrong[:2])):
-            frame = dice.any(frames["sentences"][kinds[i]])
-            article += cast.tell(frame, thing=things[i])
-        answers = map(lexicon.with_article, things)
-        return " ".join(article), questions[right], *answers
+        story = dice.any(_STORIES[moods["ABCD".index(str(label))]])
+        told = dice.any(frames["openings"]), *map(dice.any, story)
+        article = cast.tell(*told, weather=dice.any(frames["weather"]))
+        question = cast.tell(dice.any(frames["questions"]))
+        return " ".join(article), *question, *answers
 
     return row
 
@@ -47,7 +41,7 @@ def _story(cast: Cast) -> TextsOf:
     ends = [cast.tell(ending, feeling=cast.alike(mood))[0] for mood in moods]
 
     def row(label: Label) -> tuple[str, ...]:
-        story = dice.any(frames[moods[int(label) - 1]])
+        story = dice.any(_STORIES[moods[int(label) - 1]])
         told = dice.any(frames["beginnings"]), *map(dice.any, story)
         return *cast.tell(*told), *ends
 
