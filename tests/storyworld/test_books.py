@@ -13,7 +13,7 @@ NUM_BOOKS = 12
 # This generator's own output. New bytes change every corpus, checkpoint fingerprint
 # and number measured on it: change them on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "1b5e023917adb358b82a5445919d052881084aadf0b316695e3dbd485d1f9763",
+    3: "8d298abb4158799c55a91ebcb4d94042799b8dceb4aa4bc155361f855f39238b",
 }
 
 

@@ -15,10 +15,13 @@ from gpt1_jax.storyworld.world import make_world
 # This generator's own output. New bytes change every score measured on it: change them
 # on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "c53fc06598ade8d846cba0cc5d3df80175f9c366646834ada32eb563ef5bb817",
+    3: "281f1a46d89f9a2cca0f3e3683ac93e994e8565e231bedb564ed42db987b35c8",
 }
 MAX_WORDS = {"race": 55, "storycloze": 45}  # of one sequence of the model
-COUNTS = {"storycloze": {"train": 1497, "dev": 374, "test": 200}}
+COUNTS = {
+    "race": {"train": 1536, "dev": 240, "test": 160},
+    "storycloze": {"train": 1497, "dev": 374, "test": 200},
+}
 LABELLED = tuple(name for name, task in TASKS.items() if task.train)
 
 PAIR = "index sentence1 sentence2"
