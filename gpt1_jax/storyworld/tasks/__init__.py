@@ -57,24 +57,20 @@ def write_tasks(directory: pathlib.Path, *, seed: int) -> None:
     for stream, (folder, task) in enumerate(_GLUE.items()):
         layouts.write_glue(directory, folder, splits(stream, _plan(task)))
     layouts.write_mnli(directory, splits(20, _MNLI))
-    ax = splits(21, {"train": (pairs.SNLI, 0), "ax": (pairs.SNLI, _AX_COUNT)})
-    layouts.write_ax(directory, ax["ax"])
+    ax = splits(21, {"train": (pairs.SNLI, 0), "AX": (pairs.SNLI, _AX_COUNT)})
+    layouts.write_glue(directory, "AX", {"AX": ax["AX"]})
     layouts.write_snli(directory, splits(22, _plan(pairs.SNLI)))
     layouts.write_scitail(directory, splits(23, _plan(pairs.SCITAIL)))
     layouts.write_race(directory, splits(24, _plan(choice.RACE, _RACE_COUNTS)))
     stories = splits(25, _plan(choice.STORY_CLOZE, _STORY_CLOZE_COUNTS))
-    layouts.write_story_cloze(
-        directory, validation=_joined(stories), test=stories["test"]
-    )
+    layouts.write_story_cloze(directory, _joined(stories), stories["test"])
     layouts.write_dpr(directory, splits(26, _plan(choice.DPR)))
 
 
 def _plan(task: Task, counts: Sequence[int] = _COUNTS) -> dict[str, tuple[Task, int]]:
     """The three usual splits."""
-    return {
-        split: (task, count)
-        for split, count in zip(("train", "dev", "test"), counts, strict=True)
-    }
+    names = ("train", "dev", "test")
+    return {name: (task, n) for name, n in zip(names, counts, strict=True)}
 
 
 def _joined(stories: dict[str, list[Row]]) -> list[Row]:

@@ -33,22 +33,19 @@ _GLUE = {
     "QNLI": ("index,question,sentence,label", "index,question,sentence"),
     "RTE": (f"{_PAIR},label", _PAIR),
     "WNLI": (f"{_PAIR},label", _PAIR),
+    "AX": ("", _PAIR),
 }
 
 
 def write_glue(directory: pathlib.Path, folder: str, splits: Splits) -> None:
-    """Writes `folder`/train.tsv, dev.tsv and, without labels, test.tsv."""
+    """Writes `folder`/train.tsv, dev.tsv and, without labels, test.tsv or AX.tsv."""
     labelled, unlabelled = _GLUE[folder]
     for split, rows in splits.items():
-        columns = unlabelled if split == "test" else labelled
-        has_header = folder != "CoLA" or split == "test"
+        is_labelled = split in ("train", "dev")
+        columns = labelled if is_labelled else unlabelled
+        has_header = folder != "CoLA" or not is_labelled
         path = directory / folder / f"{split}.tsv"
         _write_tsv(path, columns, rows, has_header=has_header)
-
-
-def write_ax(directory: pathlib.Path, rows: Sequence[Row]) -> None:
-    """Writes AX/AX.tsv, without labels."""
-    _write_tsv(directory / "AX" / "AX.tsv", _PAIR, rows)
 
 
 def write_mnli(directory: pathlib.Path, splits: Splits) -> None:
@@ -124,7 +121,7 @@ _STORY_CLOZE = [
 
 
 def write_story_cloze(
-    directory: pathlib.Path, *, validation: Sequence[Row], test: Sequence[Row]
+    directory: pathlib.Path, validation: Sequence[Row], test: Sequence[Row]
 ) -> None:
     """Writes StoryCloze/: the two files of spring 2016, under their released names."""
     folder = directory / "StoryCloze"

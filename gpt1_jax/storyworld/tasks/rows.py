@@ -155,7 +155,9 @@ def _new_group(
 ) -> list[Row]:
     """Rows unlike those taken; where words are held, each with one not in `shown`."""
     for _ in range(_NUM_TRIES):
-        texts_of = task.begin(_cast(world, draws))
+        hero, friend = draws.two(world.people)
+        spot = draws.any(world.spots)
+        texts_of = task.begin(Cast(world, draws, hero=hero, friend=friend, spot=spot))
         rows = [Row(texts_of(label), label) for label in task.labels]
         keys = {tuple(sorted(row.texts)) for row in rows}
         if len(keys) < len(rows) or keys & taken:
@@ -164,9 +166,3 @@ def _new_group(
             taken |= keys
             return rows
     raise AssertionError(f"{task.begin.__name__} has no further rows")
-
-
-def _cast(world: World, draws: Draws) -> Cast:
-    """Two people of the side and a place."""
-    hero, friend = draws.two(world.people)
-    return Cast(world, draws, hero=hero, friend=friend, spot=draws.any(world.spots))
