@@ -13,7 +13,7 @@ NUM_BOOKS = 12
 # This generator's own output. New bytes change every corpus, checkpoint fingerprint
 # and number measured on it: change them on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "8d298abb4158799c55a91ebcb4d94042799b8dceb4aa4bc155361f855f39238b",
+    3: "25ccdca0a9e78a6cb926f6fa5a1b347e8ceec22b74378139f5a1af93f8d8c14f",
 }
 
 

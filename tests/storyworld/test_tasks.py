@@ -15,7 +15,7 @@ from gpt1_jax.storyworld.world import make_world
 # This generator's own output. New bytes change every score measured on it: change them
 # on purpose, and VERSION with them.
 GOLDEN_SHA256 = {
-    3: "281f1a46d89f9a2cca0f3e3683ac93e994e8565e231bedb564ed42db987b35c8",
+    3: "966aefbcefab0cf023b5af0744979723a8da4aa67d22238752b0b822ebe21edb",
 }
 MAX_WORDS = {"race": 55, "storycloze": 45}  # of one sequence of the model
 COUNTS = {

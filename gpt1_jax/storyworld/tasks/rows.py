@@ -87,8 +87,9 @@ class Cast(narration.Cast):
         return self.dice.pick(lexicon.alike(self.dice.any(heads)))
 
     def thing(self, *kinds: str) -> str:
-        """Draws a noun of one of the kinds."""
-        return self.dice.pick(lexicon.POOLS[self.dice.any(kinds)])
+        """Draws a noun of one of the kinds, one that is not mostly a verb."""
+        nouns = lexicon.POOLS[self.dice.any(kinds)]
+        return self.dice.pick([noun for noun in nouns if noun != "saw"])
 
     def tell(self, *frames: str, **roles: object) -> tuple[str, ...]:
         """Returns each frame as a sentence of one scene."""
