@@ -36,7 +36,7 @@ def storyworld_tasks(config: DataConfig) -> Path:
     seed = config.storyworld_seed
     return _written(
         config,
-        f"storyworld/v{storyworld.TASKS_VERSION}-seed{seed}/tasks",
+        f"storyworld/v{storyworld.VERSION}-seed{seed}/tasks",
         "storyworld: writing synthetic tasks",
         lambda part: storyworld.write_tasks(part, seed=seed),
     )

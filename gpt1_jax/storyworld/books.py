@@ -3,17 +3,12 @@
 import math
 import pathlib
 import re
+from typing import Any
 
-from gpt1_jax.storyworld import days
+from gpt1_jax.storyworld import texts
 from gpt1_jax.storyworld.dice import Dice
-from gpt1_jax.storyworld.events import EVENTS
-from gpt1_jax.storyworld.lessons import LESSONS
 from gpt1_jax.storyworld.narration import Cast, fill, narrate, sentence
-from gpt1_jax.storyworld.pastimes import PASTIMES
 from gpt1_jax.storyworld.world import World, make_world
-
-# Grows whenever the same arguments come to give other bytes: caches carry it.
-VERSION = 2
 
 _BOOK_STREAM = 1  # the first entropy word apart from the world's
 _MIN_MEGABYTES = 0.001
@@ -21,15 +16,20 @@ _BOOK_BYTES = (26_000, 34_000)
 _NUM_EVENTS, _NUM_LESSONS = 3, 3  # a chapter
 _SENTENCE_END = re.compile(r'(?<!\d)[.!?]"?(?=\s)')  # not that of "Chapter 1."
 
+_DAYS = texts.load("days")
+_THREADS = texts.load("threads")["threads"]
+_EVENTS = texts.load("events")["scenes"] + texts.load("pastimes")["scenes"]
+_LESSONS = texts.load("lessons")["scenes"]
+
 
 def book_text(world: World, seed: int, index: int) -> str:
-    """Book `index` of the endless shelf of `seed`, a story about `world`.
+    """Returns book `index` of the endless shelf of `seed`, a story about `world`.
 
     Title, then chapters of paragraphs; each stands on one line, with a blank line
     between. Between 20 and 40 KB.
     """
     dice = Dice(_BOOK_STREAM, seed, index)
-    thread = dice.pick(days.THREADS)
+    thread = dice.pick(_THREADS)
     hero = dice.pick(world.people)
     best_friend = world.by_name[hero.friend]
     book = Cast(world, dice, hero=hero, dear=best_friend)
@@ -43,29 +43,29 @@ def book_text(world: World, seed: int, index: int) -> str:
         and person.hobby != hero.hobby
     ]
     frame = {"friend": best_friend, "spot": dice.pick(spots), "bond": "best friend"}
-    blocks = [fill(thread.title, book), "Chapter 1. How It Began"]
-    blocks += narrate(thread.first, book.with_roles(**frame))
+    blocks = [fill(thread["title"], book), "Chapter 1. How It Began"]
+    blocks += narrate(thread["first"], book.with_roles(**frame))
     size, goal = 0, _BOOK_BYTES[0] + dice.below(_BOOK_BYTES[1] - _BOOK_BYTES[0])
     number = 1
     while size < goal:
         number += 1
-        walks = thread.with_best_friend and dice.below(2)
+        walks = thread["with_best_friend"] and dice.below(2)
         friend = best_friend if walks else dice.pick(walkers)
         roles = {
             "friend": friend,
             "bond": "best friend" if walks else "good friend",
             "spot": dice.pick([s for s in spots if s.village != friend.village]),
         }
-        title, *chapter = _chapter(thread, book.with_roles(**roles))
+        title, *chapter = _chapter(thread["daily"], book.with_roles(**roles))
         blocks += [f"Chapter {number}. {title}", *chapter]
         size += sum(map(len, chapter))
     blocks.append(f"Chapter {number + 1}. How It Ended")
-    blocks += narrate(thread.last, book.with_roles(**frame))
+    blocks += narrate(thread["last"], book.with_roles(**frame))
     return "\n\n".join(blocks) + "\n"
 
 
 def write_books(directory: pathlib.Path, *, seed: int, megabytes: float) -> None:
-    """`book_0000.txt`, `book_0001.txt`, ... in `directory`, `megabytes` in total.
+    """Writes `book_0000.txt`, `book_0001.txt`, ..., `megabytes` in total.
 
     Book k is `book_text(make_world(seed), seed, k)`, however many there are; only the
     last one may end early, at the end of a sentence.
@@ -98,28 +98,28 @@ def write_books(directory: pathlib.Path, *, seed: int, megabytes: float) -> None
         )
 
 
-def _chapter(thread: days.Thread, cast: Cast) -> list[str]:
-    """Title and paragraphs of one day."""
-    dice, spot = cast.dice, cast["spot"].name
-    here = [
-        event
-        for event in (*EVENTS, *PASTIMES)
-        if not event.where or spot in event.where
-    ]
-    events = dice.shuffled(here)[:_NUM_EVENTS]
-    lessons = dice.shuffled(LESSONS)[:_NUM_LESSONS]
-    weather, (sky, later) = dice.pick(list(days.WEATHER.items()))
+def _chapter(daily: str, cast: Cast) -> list[str]:
+    """Title and paragraphs of one day; `daily` continues the thread of the book."""
+    dice = cast.dice
+    events = dice.shuffled(_scenes_at(cast["spot"].name))[:_NUM_EVENTS]
+    lessons = dice.shuffled(_LESSONS)[:_NUM_LESSONS]
+    weather, (sky, later) = dice.pick(list(_DAYS["weather"].items()))
     day = cast.with_roles(weather=weather, sky=sky, later=later)
-    paragraphs = narrate(days.MORNING, day) + narrate(days.WAY_OUT, day)
-    paragraphs += narrate(thread.daily, cast.with_roles())
+    paragraphs = narrate(_DAYS["morning"], day) + narrate(_DAYS["way_out"], day)
+    paragraphs += narrate(daily, cast.with_roles())
     memories, titles = [], []
     for event in dice.shuffled(events + lessons):
         scene = cast.with_roles()
-        paragraphs += narrate(event.template, scene)
-        memories.append(fill(event.memory, scene))
-        titles.append(sentence(event.title, scene))
+        paragraphs += narrate(event["template"], scene)
+        memories.append(fill(event["memory"], scene))
+        titles.append(sentence(event["title"], scene))
     day.update(first_memory=memories[0], last_memory=memories[-1])
-    return [dice.pick(titles), *paragraphs, *narrate(days.EVENING, day)]
+    return [dice.pick(titles), *paragraphs, *narrate(_DAYS["evening"], day)]
+
+
+def _scenes_at(spot: str) -> list[dict[str, Any]]:
+    """The events that can happen at `spot`; without `where`, anywhere."""
+    return [event for event in _EVENTS if spot in event.get("where", [spot])]
 
 
 def _cut(text: str, num_bytes: int) -> str:

@@ -21,17 +21,17 @@ class Dice:
         self._drawn: list[int] = []
 
     def below(self, n: int) -> int:
-        """An integer in [0, n)."""
+        """Returns an integer in [0, n)."""
         if not self._drawn:
             self._drawn = (self._bits.random_raw(_BLOCK) >> np.uint64(32)).tolist()
         return (self._drawn.pop() * n) >> 32
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of `options`."""
+        """Returns one of `options`."""
         return options[self.below(len(options))]
 
     def shuffled(self, options: Iterable[T]) -> list[T]:
-        """All of `options` in random order (Fisher-Yates)."""
+        """Returns all of `options` in random order (Fisher-Yates)."""
         deck = list(options)
         for i in range(len(deck) - 1, 0, -1):
             j = self.below(i + 1)

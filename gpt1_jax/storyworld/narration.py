@@ -28,18 +28,6 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "s": lexicon.plural,
     "t": str.title,
 }
-_POOLS = {
-    "fruit": lexicon.HYPERNYMS["fruit"],
-    "vegetable": lexicon.HYPERNYMS["vegetable"],
-    "flower": lexicon.HYPERNYMS["flower"],
-    "tree": lexicon.HYPERNYMS["tree"],
-    "fish": lexicon.HYPERNYMS["fish"],
-    "tool": lexicon.HYPERNYMS["tool"],
-    "wild": lexicon.WILD,
-    "stray": lexicon.STRAYS,
-    "colour": lexicon.COLOURS,
-    "number": lexicon.NUMBERS,
-}
 _SENTENCE_START = re.compile(r'(?:^|(?<=[.!?] )|(?<=^")|(?<= "))[a-z]')
 
 
@@ -54,8 +42,8 @@ class Cast(dict[str, Any]):
         self.world, self.dice = world, dice
 
     def __missing__(self, role: str) -> Any:
-        if role in _POOLS:
-            self[role] = self.dice.pick(_POOLS[role])
+        if role in lexicon.POOLS:
+            self[role] = self.dice.pick(lexicon.POOLS[role])
         elif role in ("neighbour", "neighbour_trait"):
             people = self.world.residents(self["spot"].village)
             self._draw_person("neighbour", people)
@@ -66,40 +54,36 @@ class Cast(dict[str, Any]):
         elif role in ("meaning", "same", "opposite", "opposite_same"):
             self._draw_meanings()
         else:
-            return self.dice.pick(self.world.lexicon.alike(role))
+            return self.dice.pick(lexicon.alike(role))
         return self[role]
 
     def with_roles(self, **roles: object) -> "Cast":
-        """The same cast with `roles` added, for a scene of its own."""
+        """Returns the same cast with `roles` added, for a scene of its own."""
         return Cast(self.world, self.dice, **(self | roles))
 
     def _draw_person(self, role: str, people: tuple[Person, ...]) -> None:
         present = [self["hero"], self["friend"]]
         known = {name for p in present for name in (p.name, p.friend)}
         strangers = [person for person in people if person.name not in known]
-        person = self.dice.pick(strangers)
-        self[role] = person
-        alike = self.world.lexicon.alike(person.trait)
-        self[f"{role}_trait"] = self.dice.pick(alike)
+        self[role] = self.dice.pick(strangers)
+        self[f"{role}_trait"] = self.dice.pick(lexicon.alike(self[role].trait))
 
     def _draw_kinds(self) -> None:
-        kinds = dict(self.world.lexicon.hypernyms)
+        kinds = lexicon.KINDS
         kind, stranger_kind = self.dice.pick(_disjoint_kinds())
         self["class_"], self["stranger_class"] = kind, stranger_kind
         self["word"], self["sibling"] = self.dice.shuffled(kinds[kind])[:2]
         self["stranger"] = self.dice.pick(kinds[stranger_kind])
 
     def _draw_meanings(self) -> None:
-        words = self.world.lexicon
-        pair = self.dice.shuffled(self.dice.pick(words.opposites))
-        for (role, same), head in zip(
-            (("meaning", "same"), ("opposite", "opposite_same")), pair, strict=True
-        ):
-            self[role], self[same] = self.dice.shuffled(words.alike(head))[:2]
+        one, other = self.dice.shuffled(self.dice.pick(lexicon.OPPOSITES))
+        alike, unlike = lexicon.alike(one), lexicon.alike(other)
+        self["meaning"], self["same"] = self.dice.shuffled(alike)[:2]
+        self["opposite"], self["opposite_same"] = self.dice.shuffled(unlike)[:2]
 
 
 def narrate(template: str, cast: Cast) -> list[str]:
-    """The paragraphs that `template` becomes."""
+    """Returns the paragraphs that `template` becomes."""
     paragraphs = []
     for paragraph in _parse(template):
         chosen = [cast.dice.pick(ways) for ways in paragraph]
@@ -108,12 +92,12 @@ def narrate(template: str, cast: Cast) -> list[str]:
 
 
 def sentence(template: str, cast: Cast) -> str:
-    """`template` with its fields filled and its capitals set."""
+    """Returns `template` with its fields filled and its capitals set."""
     return _SENTENCE_START.sub(lambda m: m[0].upper(), fill(template, cast))
 
 
 def fill(template: str, cast: Cast) -> str:
-    """`template` with its fields filled."""
+    """Returns `template` with its fields filled."""
     parts = []
     for literal, role, fact, form in _fields(template):
         parts.append(literal)
@@ -125,7 +109,7 @@ def fill(template: str, cast: Cast) -> str:
 
 @functools.cache
 def _parse(template: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """Paragraphs of sentences of ways to say them."""
+    """Returns paragraphs of sentences; each sentence is a tuple of alternatives."""
     paragraphs = []
     for block in template.strip("\n").split("\n\n"):
         sentences: list[list[str]] = []
@@ -142,7 +126,7 @@ def _parse(template: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
 
 @functools.cache
 def _fields(template: str) -> tuple[tuple[str, str, str, str], ...]:
-    """(text before, role, fact, form) of each field of `template`."""
+    """Returns (text before, role, fact, form) of each field of `template`."""
     fields = []
     for literal, name, form, _ in string.Formatter().parse(template):
         role, _, fact = (name or "").partition(".")
@@ -153,7 +137,7 @@ def _fields(template: str) -> tuple[tuple[str, str, str, str], ...]:
 @functools.cache
 def _disjoint_kinds() -> tuple[tuple[str, str], ...]:
     """Pairs of kinds such that no word of the second is of the first."""
-    kinds = lexicon.HYPERNYMS
+    kinds = lexicon.KINDS
     edible = ("fruit", "vegetable")  # botanically plants, so never said not to be
     return tuple(
         (kind, other)

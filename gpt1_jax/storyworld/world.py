@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
-from gpt1_jax.storyworld import lexicon
 from gpt1_jax.storyworld.dice import Dice
+from gpt1_jax.storyworld.lexicon import WORDS
 
-NUM_PEOPLE = 40  # even, so that everybody has one friend
-NUM_VILLAGES = 10
+_NUM_PEOPLE = 40  # even, so that everybody has one friend
+_NUM_VILLAGES = 10
 _WORLD_STREAM = 0  # the first entropy word apart from the books'
 
 
@@ -45,18 +46,14 @@ class Person:
         return "her" if self.is_female else "him"
 
     @property
-    def herself(self) -> str:
-        return "herself" if self.is_female else "himself"
-
-    @property
     def work(self) -> str:
-        """What the job is, as in `to bake bread`."""
-        return lexicon.JOBS[self.job]
+        """The work of the job, as in `to bake bread`."""
+        return WORDS["jobs"][self.job]
 
     @property
     def portion(self) -> str:
         """What the liked dish is served in."""
-        return lexicon.DISHES[self.likes]
+        return WORDS["dishes"][self.likes]
 
     def __str__(self) -> str:
         return self.name
@@ -80,38 +77,22 @@ class Spot:
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """People, places and the lexicon; everything that the books may assert."""
+    """People and places; everything that the books may assert."""
 
-    seed: int
     people: tuple[Person, ...]
     spots: tuple[Spot, ...]
-    lexicon: lexicon.Lexicon
 
     @functools.cached_property
     def by_name(self) -> dict[str, Person]:
         return {person.name: person for person in self.people}
 
     def residents(self, village: str) -> tuple[Person, ...]:
-        """Who lives in `village`."""
+        """Returns the people who live in `village`."""
         return tuple(person for person in self.people if person.village == village)
 
 
-_SPOTS = (
-    ("the river", "by"),
-    ("the lake", "by"),
-    ("the pond", "by"),
-    ("the forest", "in"),
-    ("the meadow", "in"),
-    ("the orchard", "in"),
-    ("the hill", "on"),
-    ("the market", "at"),
-    ("the old bridge", "at"),
-    ("the windmill", "at"),
-)
-
-
 def make_world(seed: int) -> World:
-    """The world of `seed`.
+    """Returns the world of `seed`.
 
     Args:    seed: an integer of at least 0.
     Raises:  ValueError for a negative seed.
@@ -119,29 +100,29 @@ def make_world(seed: int) -> World:
     if seed < 0:
         raise ValueError(f"seed {seed}; an integer >= 0 is allowed; choose another")
     dice = Dice(_WORLD_STREAM, seed)
-    women = dice.shuffled(lexicon.WOMEN)[: NUM_PEOPLE // 2]
-    men = dice.shuffled(lexicon.MEN)[: NUM_PEOPLE // 2]
+    women = dice.shuffled(WORDS["women"])[: _NUM_PEOPLE // 2]
+    men = dice.shuffled(WORDS["men"])[: _NUM_PEOPLE // 2]
     names = dice.shuffled(women + men)
-    villages = dice.shuffled(lexicon.VILLAGES)[:NUM_VILLAGES]
-    pet_names = dice.shuffled(lexicon.PET_NAMES)
-    homes = _around(dice, lexicon.HOMES)
-    jobs = _around(dice, tuple(lexicon.JOBS))
-    treasures = _around(dice, lexicon.TREASURES)
-    hobbies = _around(dice, lexicon.HOBBIES)
-    likes = _around(dice, tuple(lexicon.DISHES))
+    villages = dice.shuffled(WORDS["villages"])[:_NUM_VILLAGES]
+    pet_names = dice.shuffled(WORDS["pet_names"])
+    homes = _around(dice, WORDS["homes"])
+    jobs = _around(dice, WORDS["jobs"])
+    treasures = _around(dice, WORDS["treasures"])
+    hobbies = _around(dice, WORDS["hobbies"])
+    likes = _around(dice, WORDS["dishes"])
     people = tuple(
         Person(
             name=name,
-            is_female=name in lexicon.WOMEN,
-            village=villages[i % NUM_VILLAGES],
+            is_female=name in women,
+            village=villages[i % _NUM_VILLAGES],
             home=homes[i],
             job=jobs[i],
             hobby=hobbies[i],
-            trait=dice.pick(lexicon.TRAITS),
+            trait=dice.pick(WORDS["traits"]),
             likes=likes[i],
-            dislikes=dice.pick([dish for dish in lexicon.DISHES if dish != likes[i]]),
-            fears=dice.pick(lexicon.FEARED),
-            pet=dice.pick(lexicon.PETS),
+            dislikes=dice.pick([dish for dish in WORDS["dishes"] if dish != likes[i]]),
+            fears=dice.pick(WORDS["feared"]),
+            pet=dice.pick(WORDS["pets"]),
             pet_name=pet_names[i],
             treasure=treasures[i],
             friend=names[i ^ 1],
@@ -150,12 +131,16 @@ def make_world(seed: int) -> World:
     )
     spots = tuple(
         Spot(name, preposition, village)
-        for (name, preposition), village in zip(_SPOTS, villages, strict=True)
+        for (name, preposition), village in zip(
+            WORDS["spots"].items(), villages, strict=True
+        )
     )
-    return World(seed, people, spots, lexicon.Lexicon())
+    return World(people, spots)
 
 
-def _around(dice: Dice, options: tuple[str, ...]) -> list[str]:
-    """NUM_PEOPLE of an even number of options; two friends never share one."""
-    rounds = -(-NUM_PEOPLE // len(options))
-    return [option for _ in range(rounds) for option in dice.shuffled(options)]
+def _around(dice: Dice, options: Iterable[str]) -> list[str]:
+    """Deals an even number of options round; two friends never share one."""
+    dealt: list[str] = []
+    while len(dealt) < _NUM_PEOPLE:
+        dealt += dice.shuffled(options)
+    return dealt

@@ -1,177 +1,98 @@
-"""Rows as the files in which the official data sets come (FACTS: one per task).
+"""Rows as the files in which the official data sets come.
 
-Knows columns, headers and file names, not what the texts say.
+Columns, headers and file names are decided here, not what the texts say.
 """
 
 import csv
-import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from gpt1_jax.storyworld.tasks.draws import Row
+from gpt1_jax.storyworld.tasks.rows import Row
 
 Splits = Mapping[str, Sequence[Row]]
-Columns = tuple[object, ...]
 
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    """A header, or none, and the columns of the row with an index."""
-
-    header: str
-    columns: Callable[[int, Row], Columns]
-
-    def write(self, path: pathlib.Path, rows: Iterable[Row]) -> None:
-        lines = [self.header] if self.header else []
-        for i, row in enumerate(rows):
-            lines.append("\t".join(map(str, self.columns(i, row))))
-        _write(path, "\n".join(lines) + "\n")
-
-
-def _tabs(names: str) -> str:
-    return names.replace(" ", "\t")
-
-
-def _ids(i: int) -> tuple[int, int]:
-    """Two ids as of a collection of sentences."""
-    return 2 * i + 1, 2 * i + 2
-
-
-_PAIR_TEST = _Table(_tabs("index sentence1 sentence2"), lambda i, r: (i, *r.texts))
-_PAIR = _Table(
-    _tabs("index sentence1 sentence2 label"), lambda i, r: (i, *r.texts, r.label)
-)
 _UNDECIDED_EVERY = 40
-_MRPC_IDS = "#1 ID\t#2 ID\t#1 String\t#2 String"
-_STSB = "index genre filename year old_index source1 source2 sentence1 sentence2"
-
-
-def _stsb_columns(i: int, row: Row) -> Columns:
-    source = ("main-storyworld", "storyworld", "2018train", f"{i:04d}", "none", "none")
-    return i, *source, *row.texts
-
-
-# folder -> the table of train and dev, that of test
+_PAIR = "index,sentence1,sentence2"
+_MRPC = "#1 ID,#2 ID,#1 String,#2 String"
+_STSB = "index,genre,filename,year,old_index,source1,source2,sentence1,sentence2"
+_MNLI = (
+    "index,promptID,pairID,genre,sentence1_binary_parse,sentence2_binary_parse,"
+    "sentence1_parse,sentence2_parse,sentence1,sentence2"
+)
+# folder -> the columns of train and dev, those of test
 _GLUE = {
-    "CoLA": (
-        _Table("", lambda i, r: ("sw", r.label, "" if r.label else "*", *r.texts)),
-        _Table(_tabs("index sentence"), lambda i, r: (i, *r.texts)),
-    ),
-    "SST-2": (
-        _Table(_tabs("sentence label"), lambda i, r: (*r.texts, r.label)),
-        _Table(_tabs("index sentence"), lambda i, r: (i, *r.texts)),
-    ),
-    "MRPC": (
-        _Table(f"Quality\t{_MRPC_IDS}", lambda i, r: (r.label, *_ids(i), *r.texts)),
-        _Table(f"index\t{_MRPC_IDS}", lambda i, r: (i, *_ids(i), *r.texts)),
-    ),
+    "CoLA": ("source,label,mark,sentence", "index,sentence"),
+    "SST-2": ("sentence,label", "index,sentence"),
+    "MRPC": (f"Quality,{_MRPC}", f"index,{_MRPC}"),
     "QQP": (
-        _Table(
-            _tabs("id qid1 qid2 question1 question2 is_duplicate"),
-            lambda i, r: (i, *_ids(i), *r.texts, r.label),
-        ),
-        _Table(_tabs("id question1 question2"), lambda i, r: (i, *r.texts)),
+        "id,qid1,qid2,question1,question2,is_duplicate",
+        "id,question1,question2",
     ),
-    "STS-B": (
-        _Table(
-            _tabs(f"{_STSB} score"),
-            lambda i, r: (*_stsb_columns(i, r), f"{r.label:.3f}"),
-        ),
-        _Table(_tabs(_STSB), _stsb_columns),
-    ),
-    "QNLI": (
-        _Table(
-            _tabs("index question sentence label"),
-            lambda i, r: (i, *r.texts, r.label),
-        ),
-        _Table(_tabs("index question sentence"), lambda i, r: (i, *r.texts)),
-    ),
-    "RTE": (_PAIR, _PAIR_TEST),
-    "WNLI": (_PAIR, _PAIR_TEST),
+    "STS-B": (f"{_STSB},score", _STSB),
+    "QNLI": ("index,question,sentence,label", "index,question,sentence"),
+    "RTE": (f"{_PAIR},label", _PAIR),
+    "WNLI": (f"{_PAIR},label", _PAIR),
+    "AX": ("", _PAIR),
 }
 
 
 def write_glue(directory: pathlib.Path, folder: str, splits: Splits) -> None:
-    """`folder`/train.tsv, dev.tsv and, without labels, test.tsv."""
+    """Writes `folder`/train.tsv, dev.tsv and, without labels, test.tsv or AX.tsv."""
     labelled, unlabelled = _GLUE[folder]
     for split, rows in splits.items():
-        table = unlabelled if split == "test" else labelled
-        table.write(directory / folder / f"{split}.tsv", rows)
-
-
-def write_ax(directory: pathlib.Path, rows: Sequence[Row]) -> None:
-    """AX/AX.tsv, without labels."""
-    _PAIR_TEST.write(directory / "AX" / "AX.tsv", rows)
-
-
-_MNLI = (
-    "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
-    "sentence1_parse sentence2_parse sentence1 sentence2"
-)
+        is_labelled = split in ("train", "dev")
+        columns = labelled if is_labelled else unlabelled
+        has_header = folder != "CoLA" or not is_labelled
+        path = directory / folder / f"{split}.tsv"
+        _write_tsv(path, columns, rows, has_header=has_header)
 
 
 def write_mnli(directory: pathlib.Path, splits: Splits) -> None:
-    """MNLI/train.tsv (12 columns), dev_matched, dev_mismatched (16), test_* (10)."""
+    """Writes MNLI/train.tsv (12 columns), dev_matched ... (16), test_matched ... (10).
+
+    A split has as many labels as annotators and the gold one; test has none.
+    """
     for split, rows in splits.items():
-        genre = "talk" if split.endswith("_mismatched") else "story"
         num_annotators = {"train": 1, "dev": 5, "test": 0}[split.partition("_")[0]]
-        table = _mnli_table(genre, num_annotators)
-        table.write(directory / "MNLI" / f"{split}.tsv", rows)
+        labels = [f"label{k + 1}" for k in range(num_annotators)]
+        columns = ",".join([_MNLI, *labels, *["gold_label"][:num_annotators]])
+        genre = "talk" if split.endswith("_mismatched") else "story"
+        _write_tsv(directory / "MNLI" / f"{split}.tsv", columns, rows, genre=genre)
 
 
-def _mnli_table(genre: str, num_annotators: int) -> _Table:
-    """As many labels as annotators and the gold one; none at all without them."""
-    names = [f"label{k + 1}" for k in range(num_annotators)]
-    names += ["gold_label"] if num_annotators else []
-
-    def columns(i: int, row: Row) -> Columns:
-        parses = [_parse(text, bare) for bare in (True, False) for text in row.texts]
-        return i, i, f"{i}n", genre, *parses, *row.texts, *[row.label] * len(names)
-
-    return _Table(_tabs(" ".join([_MNLI, *names])), columns)
-
-
-def _parse(text: str, is_bare: bool) -> str:
-    """A flat tree in place of a parser's, so that the columns are no empty ones."""
-    return f"( {text} )" if is_bare else f"(ROOT {text})"
+def write_scitail(directory: pathlib.Path, splits: Splits) -> None:
+    """Writes SciTailV1.1/tsv_format/scitail_1.0_*.tsv: premise, hypothesis, label."""
+    for split, rows in splits.items():
+        folder = directory / "SciTailV1.1" / "tsv_format"
+        path = folder / f"scitail_1.0_{split}.tsv"
+        _write_tsv(path, "sentence1,sentence2,label", rows, has_header=False)
 
 
 def write_snli(directory: pathlib.Path, splits: Splits) -> None:
-    """snli_1.0/snli_1.0_*.jsonl; now and then the annotators do not agree: `-`."""
+    """Writes snli_1.0/snli_1.0_*.jsonl; some rows have no gold label: `-`."""
     for split, rows in splits.items():
         lines = []
         for i, row in enumerate(rows):
-            one, other = row.texts
             is_decided = i % _UNDECIDED_EVERY != _UNDECIDED_EVERY - 1
             label = row.label if is_decided else "-"
-            votes = [label] * 3 if is_decided else ["neutral", "entailment"]
-            entry = {
-                "annotator_labels": votes,
+            entry: dict[str, object] = {
+                "annotator_labels": (
+                    [label] * 3 if is_decided else ["neutral", "entailment"]
+                ),
                 "captionID": f"{i}.jpg#0",
                 "gold_label": label,
                 "pairID": f"{i}.jpg#0r1",
-                "sentence1": one,
-                "sentence1_binary_parse": _parse(one, True),
-                "sentence1_parse": _parse(one, False),
-                "sentence2": other,
-                "sentence2_binary_parse": _parse(other, True),
-                "sentence2_parse": _parse(other, False),
             }
+            names = [name for name in _MNLI.split(",") if name.startswith("sentence")]
+            values = _values(i, row)
+            entry |= {name: values[name] for name in sorted(names)}
             lines.append(json.dumps(entry) + "\n")
         _write(directory / "snli_1.0" / f"snli_1.0_{split}.jsonl", "".join(lines))
 
 
-def write_scitail(directory: pathlib.Path, splits: Splits) -> None:
-    """SciTailV1.1/tsv_format/scitail_1.0_*.tsv: premise, hypothesis, label."""
-    table = _Table("", lambda i, r: (*r.texts, r.label))
-    for split, rows in splits.items():
-        name = f"scitail_1.0_{split}.tsv"
-        table.write(directory / "SciTailV1.1" / "tsv_format" / name, rows)
-
-
 def write_race(directory: pathlib.Path, splits: Splits) -> None:
-    """RACE/<split>/<middle or high>/<n>.txt: one article a file, one question each."""
+    """Writes RACE/<split>/<middle or high>/<n>.txt: an article and its question."""
     for split, rows in splits.items():
         for i, row in enumerate(rows):
             article, question, *options = row.texts
@@ -200,9 +121,9 @@ _STORY_CLOZE = [
 
 
 def write_story_cloze(
-    directory: pathlib.Path, *, validation: Sequence[Row], test: Sequence[Row]
+    directory: pathlib.Path, validation: Sequence[Row], test: Sequence[Row]
 ) -> None:
-    """StoryCloze/: the two files of spring 2016, under the names of their release."""
+    """Writes StoryCloze/: the two files of spring 2016, under their released names."""
     folder = directory / "StoryCloze"
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("val", validation), ("test", test)):
@@ -215,10 +136,62 @@ def write_story_cloze(
 
 
 def write_dpr(directory: pathlib.Path, splits: Splits) -> None:
-    """DPR/train.c.txt, test.c.txt: sentence, pronoun, candidates, answer, a blank."""
+    """Writes DPR/*.c.txt: sentence, pronoun, candidates, answer, a blank line."""
     for split in ("train", "test"):
         text = "".join("\n".join(row.texts) + "\n\n" for row in splits[split])
         _write(directory / "DPR" / f"{split}.c.txt", text)
+
+
+def _values(i: int, row: Row) -> dict[str, object]:
+    """The value of each column, by its name, in the row with index `i`.
+
+    A flat tree stands in place of a parser's.
+    """
+    first, second = row.texts[0], row.texts[-1]
+    label = row.label
+    values: dict[str, object] = {
+        "index": i,
+        "pairID": f"{i}n",
+        "source": "sw",
+        "mark": "" if label else "*",
+        "genre": "main-storyworld",
+        "filename": "storyworld",
+        "year": "2018train",
+        "old_index": f"{i:04d}",
+        "source1": "none",
+        "source2": "none",
+        "sentence": second,
+        "question": first,
+        "score": f"{label:.3f}" if isinstance(label, float) else "",
+    }
+    values |= dict.fromkeys(("id", "promptID"), i)
+    values |= dict.fromkeys(("qid1", "#1 ID"), 2 * i + 1)
+    values |= dict.fromkeys(("qid2", "#2 ID"), 2 * i + 2)
+    values |= dict.fromkeys(("sentence1", "question1", "#1 String"), first)
+    values |= dict.fromkeys(("sentence2", "question2", "#2 String"), second)
+    values |= dict.fromkeys(("label", "Quality", "is_duplicate", "gold_label"), label)
+    values |= {f"label{k}": label for k in range(1, 6)}
+    for k, text in enumerate((first, second), 1):
+        values[f"sentence{k}_binary_parse"] = f"( {text} )"
+        values[f"sentence{k}_parse"] = f"(ROOT {text})"
+    return values
+
+
+def _write_tsv(
+    path: pathlib.Path,
+    columns: str,
+    rows: Iterable[Row],
+    *,
+    has_header: bool = True,
+    **extra: str,
+) -> None:
+    """Writes the columns of `rows`; `extra` is the same in all rows."""
+    names = columns.split(",")
+    lines = [names] if has_header else []
+    for i, row in enumerate(rows):
+        values = _values(i, row) | extra
+        lines.append([str(values[name]) for name in names])
+    _write(path, "".join("\t".join(line) + "\n" for line in lines))
 
 
 def _write(path: pathlib.Path, text: str) -> None:
