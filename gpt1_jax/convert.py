@@ -40,7 +40,7 @@ def main() -> None:
             f"--from={_FROM.value} and --to={_TO.value}; one of them, "
             f"{' or '.join(_FORMATS)}, is expected; name one"
         )
-    given, output = (Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
+    given, output = (files.expand(flag.value) for flag in (_INPUT, _OUTPUT))
     if not given.is_dir():
         raise NotFound(f"no directory {given}; check --input")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -59,6 +59,18 @@ def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator
         part.unlink(missing_ok=True)
 
 
+def check_writable(directory: Path, remedy: str) -> None:
+    """Checks that files can be made in `directory`, which may not exist yet.
+
+    Raises: UserError: they cannot; `remedy` says what to do.
+    """
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{directory} cannot be written; a directory that can is expected; {remedy}"
+        )
+
+
 def is_special(path: Path) -> bool:
     """Returns whether `path` is a device, a pipe or a socket."""
     try:

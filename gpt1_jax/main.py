@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment
 
 _FLAGS = experiment.ExperimentFlags()
@@ -41,7 +41,7 @@ def main() -> None:
         return
     job = importlib.import_module(f"gpt1_jax.jobs.{config.job}")
     workdir = Path(_WORKDIR.value or experiment.default_workdir(_FLAGS))
-    job.run(config, workdir.expanduser())
+    job.run(config, files.expand(workdir))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ names another. If the command is stopped, running it again continues the work.
 """
 
 import time
-from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.text import preparation, recipes
@@ -86,7 +85,7 @@ def main() -> None:
         tfds_dir=_TFDS_DIR.value,
     )
     recipe = recipes.make_recipe(config)
-    output = Path(_OUTPUT.value).expanduser().resolve()
+    output = files.expand(_OUTPUT.value).resolve()
     store = preparation.prepare(recipe, output, _WORKERS.value, dask=_DASK.value)
     terminal.say(preparation.describe(store))
     megabytes = sum(book.num_bytes for book in recipe.books) / 1e6

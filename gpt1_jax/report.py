@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.cli import app
 from gpt1_jax.errors import UserError
 from gpt1_jax.reporting import contents, page
@@ -26,7 +26,7 @@ _OUTPUT = flags.DEFINE_string(
 
 def main(workdirs: list[str]) -> None:
     """Runs the command."""
-    output = Path(_OUTPUT.value).expanduser()
+    output = files.expand(_OUTPUT.value)
     if output.exists() and not output.is_dir():
         raise UserError(
             f"--output={output} is a file; a directory is expected; name another"

@@ -93,7 +93,8 @@ def _read(path: Path, column: str) -> list[str]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise formats.not_utf8(path, f"line {line}", raw, error) from None
+        byte = f"line {line}: byte 0x{raw[error.start]:02x}"
+        raise formats.not_utf8(path, byte, raw) from None
     return text.removesuffix("\n").split("\n") if text else []
 
 

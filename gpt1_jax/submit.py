@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, outputs
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import registry, task_data
@@ -36,7 +36,7 @@ def main(workdirs: list[str]) -> None:
     _OUTPUT.check()
     terminal.say(f"reading {', '.join(workdirs)}")
     runs: dict[str, tuple[Path, RunConfig]] = {}
-    for workdir in (Path(given).expanduser() for given in workdirs):
+    for workdir in (files.expand(given) for given in workdirs):
         config = _read_finished(workdir)
         if config.task.name in runs:
             first, _ = runs[config.task.name]

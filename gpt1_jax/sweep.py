@@ -59,7 +59,7 @@ def main() -> None:
     for cell, config in zip(cells, configs, strict=True):
         experiment.check(config, {*_FLAGS.overrides, *cell.fields})
     name = experiment.default_workdir(_FLAGS).replace("runs/", "runs/sweep-", 1)
-    root = Path(_WORKDIR.value or name).expanduser()
+    root = files.expand(_WORKDIR.value or name)
     mine = grid.share(len(cells), _ONLY.value)
     terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
     failures = {}

@@ -14,7 +14,7 @@ import ml_collections
 from absl import flags
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.config import FIELDS, RunConfig
 from gpt1_jax.errors import NotFound, UserError
 
@@ -244,7 +244,7 @@ def _own_names() -> list[str]:
 def _given(flag_values: ExperimentFlags) -> tuple[Path, str]:
     """Returns the file and the words of --config FILE:words, as given."""
     file, _, words = str(flag_values["config"].value).partition(":")
-    return Path(file).expanduser(), words
+    return files.expand(file), words
 
 
 def _file_and_words(flag_values: ExperimentFlags) -> tuple[Path, str]:

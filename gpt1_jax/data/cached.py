@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gpt1_jax import storyworld, terminal
+from gpt1_jax import files, storyworld, terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.tasks import tfds
 from gpt1_jax.errors import UserError
@@ -17,6 +17,7 @@ _BOOK_CHARACTERS = 50_000
 # Shorter texts share files of about this size.
 _FILE_CHARACTERS = 4_000_000
 # The first of these splits that a TFDS corpus has is held out.
+CACHE_REMEDY = "set --config.data.cache_dir=DIR"
 _HELD_OUT_SPLITS = ("validation", "test")
 
 
@@ -107,7 +108,10 @@ def _written(
     config: DataConfig, name: str, message: str, write: Callable[[Path], None]
 ) -> Path:
     """Returns the directory `name` of the cache; one process writes it, once."""
-    directory = Path(config.cache_dir).expanduser() / name
+    directory = files.expand(config.cache_dir) / name
+    if directory.is_dir():  # complete, perhaps in a cache that others wrote
+        return directory
+    files.check_writable(directory.parent, CACHE_REMEDY)
     with exclusive(directory.with_name(f".{directory.name}.lock")):
         if not directory.is_dir():
             terminal.say(message)

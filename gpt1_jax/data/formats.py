@@ -194,12 +194,10 @@ def _renamed(path: Path, kind: str) -> str:
     return f"{path.stem}{suffix}{tail}"
 
 
-def not_utf8(
-    path: Path, where: str, raw: bytes, error: UnicodeDecodeError
-) -> UserError:
+def not_utf8(path: Path, where: str, raw: bytes) -> UserError:
     """Returns the error for bytes of `path` that are not UTF-8.
 
-    Args: where: the place in the file, as "line 3". raw: what could not be decoded.
+    Args: where: place and value, as "line 3: byte 0xe9". raw: what is not UTF-8.
     """
     try:
         raw.decode("cp1252")
@@ -207,8 +205,8 @@ def not_utf8(
     except UnicodeDecodeError:
         encoding = "ISO-8859-1"
     return UserError(
-        f"{path}: {where}: byte 0x{error.object[error.start]:02x} is not UTF-8; UTF-8 "
-        f"is expected; convert it, perhaps with {iconv(path, encoding)}"
+        f"{path}: {where} is not UTF-8; UTF-8 is expected; convert it, perhaps with "
+        f"{iconv(path, encoding)}"
     )
 
 

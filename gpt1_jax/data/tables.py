@@ -46,7 +46,8 @@ def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, 
             try:
                 line = raw.decode()
             except UnicodeDecodeError as error:
-                raise formats.not_utf8(path, f"line {number}", raw, error) from None
+                byte = f"line {number}: byte 0x{raw[error.start]:02x}"
+                raise formats.not_utf8(path, byte, raw) from None
             if number == 1:
                 line = line.removeprefix("\ufeff")
             line = line.removesuffix("\n").removesuffix("\r")

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import jax
 
+from gpt1_jax import files, terminal
 from gpt1_jax.config import DataConfig, MeshConfig
 from gpt1_jax.distributed import multihost
+from gpt1_jax.errors import UserError
 
 # From glibc's malloc.h. A C library without mallopt, such as musl, is left as it is.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -34,11 +36,17 @@ def keep_compiled_programs(cache_dir: str) -> None:
 
     Compiling is most of what a short run does. A directory that is already set, for
     example by JAX_COMPILATION_CACHE_DIR, is kept. Machines that share a home directory
-    but have other processor instructions keep their programs apart.
+    but have other processor instructions keep their programs apart. A directory that
+    cannot be written is left out with a warning.
     """
     # mypy does not see the attributes that JAX adds to its config when it starts.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        directory = Path(cache_dir).expanduser() / "compiled" / _processor()
+        try:
+            directory = files.expand(cache_dir) / "compiled" / _processor()
+            files.check_writable(directory, "set JAX_COMPILATION_CACHE_DIR=DIR")
+        except UserError as error:
+            terminal.warn(f"compiled programs are not kept: {error}")
+            return
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

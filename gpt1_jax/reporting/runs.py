@@ -127,7 +127,7 @@ def source(run: Run, others: Iterable[Run]) -> RunConfig | None:
 def _workdirs(given: Iterable[Path]) -> list[Path]:
     """Returns the workdirs at and below the paths, each once, in order of path."""
     found: dict[Path, Path] = {}
-    given = [path.expanduser() for path in given]
+    given = [files.expand(path) for path in given]
     for path in given:
         if not path.is_dir():
             raise NotFound(

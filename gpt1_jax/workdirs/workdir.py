@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt1_jax import config as config_lib
+from gpt1_jax import files
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text.tokenizers import Tokenizer
 from gpt1_jax.errors import NotFound, UserError
@@ -109,7 +110,7 @@ def read_config(workdir: Path) -> RunConfig:
 
 def is_finished(workdir: str | Path) -> bool:
     """Returns whether a run in `workdir` has come to its end."""
-    return (Path(workdir).expanduser() / _RESULT_FILE).is_file()
+    return (files.expand(workdir) / _RESULT_FILE).is_file()
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:

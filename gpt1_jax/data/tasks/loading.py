@@ -7,6 +7,7 @@ import collections
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gpt1_jax import files
 from gpt1_jax.config import SOURCES
 from gpt1_jax.data.tasks import tfds, validation
 from gpt1_jax.data.tasks.examples import Example, Split
@@ -43,10 +44,10 @@ def load(
     skipped: collections.Counter[str] = collections.Counter()
     notes = []
     if source == "files":
-        path, read = _find(task, split, Path(task_dir).expanduser())
+        path, read = _find(task, split, files.expand(task_dir))
         examples = tuple(read(path, skipped))
     else:
-        path = Path(tfds_dir).expanduser()
+        path = files.expand(tfds_dir)
         examples = tuple(
             tfds.read(task.tfds, split, tfds_dir, classes=task.classes, skipped=skipped)
         )

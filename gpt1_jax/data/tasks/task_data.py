@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from gpt1_jax import files
 from gpt1_jax.config import STORYWORLD, DataConfig
 from gpt1_jax.data import cached
 from gpt1_jax.data.tasks import loading
@@ -78,14 +79,14 @@ def open_data(config: DataConfig) -> TaskData:
     if is_storyworld(config):
         return TaskData(config, cached.storyworld_tasks(config))
     if config.source == "tfds":
-        return TaskData(config, Path(config.tfds_dir).expanduser())
+        return TaskData(config, files.expand(config.tfds_dir))
     if not config.task_dir:
         raise UserError(
             "config.data.task_dir is empty; the root of the official folders (CoLA, "
             "RTE, snli_1.0, ...) or storyworld is expected; set it, as in "
             "--config.data.task_dir=/data/glue_data"
         )
-    directory = Path(config.task_dir).expanduser()
+    directory = files.expand(config.task_dir)
     if not directory.is_dir():
         raise NotFound(
             f"config.data.task_dir={config.task_dir!r} is not a directory; the root of "

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt1_jax import files
 from gpt1_jax.data.tasks import official_readers
 from gpt1_jax.data.tasks.examples import Column, Columns, Example
 from gpt1_jax.errors import NotFound, UserError
@@ -175,7 +176,7 @@ def _open(name: str, tfds_dir: str) -> tuple[Any, str]:
             f"{name} is expected; set it, as in --config.data.tfds_dir="
             "~/tensorflow_datasets"
         )
-    directory = _newest_version(Path(tfds_dir).expanduser() / name)
+    directory = _newest_version(files.expand(tfds_dir) / name)
     if directory is None:
         raise NotFound(
             f"{tfds_dir} has no prepared {name}; {name}/VERSION/dataset_info.json is "

@@ -6,13 +6,15 @@ Source: Radford et al. 2018, Sec. 4.1; finetune-transformer-lm text_utils.py.
 
 import codecs
 import hashlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import ftfy
 
-from gpt1_jax.errors import UserError
+from gpt1_jax.data import formats
 
 # Spaces are put around a run of one of these characters. The released pattern also
 # lists the backslash, but its string is not raw, so it never matches a backslash.
@@ -74,11 +76,9 @@ def scan(path: Path) -> tuple[str, int, bool]:
                 decoded = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 byte = size - pending + error.start
-                raise UserError(
-                    f"{path}: byte {byte} (0x{error.object[error.start]:02x}) is not "
-                    "UTF-8; books must be UTF-8 text; convert it with `iconv -t UTF-8` "
-                    "or remove it"
-                ) from None
+                value = error.object[error.start]
+                place = f"byte {byte} (0x{value:02x})"
+                raise formats.not_utf8(path, place, block) from None
             if not block:
                 return digest.hexdigest(), size, is_blank
             is_blank = is_blank and not decoded.strip("\ufeff").strip()
@@ -86,17 +86,37 @@ def scan(path: Path) -> tuple[str, int, bool]:
             size += len(block)
 
 
+class _HashedFile(io.RawIOBase):
+    """The bytes of a file, hashed as they are read."""
+
+    def __init__(self, file: BinaryIO, digest: Any):
+        self._file, self._digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read(len(buffer))
+        if self._digest:
+            self._digest.update(block)
+        buffer[: len(block)] = block
+        return len(block)
+
+
 def read_pieces(
-    path: Path, piece_chars: int = _BLOCK_BYTES
+    path: Path, piece_chars: int = _BLOCK_BYTES, *, digest: Any = None
 ) -> Iterator[tuple[str, bool]]:
     """Yields the text of a file in pieces that can be standardized one by one.
 
     A piece ends at a newline; without one, at a space; without either, when it is full.
     Line ends become `\\n`; a byte-order mark is dropped.
+    Args:   digest: of hashlib, or None; it is updated with the bytes of the file.
     Yields: (piece, whether a newline separates it from the next piece).
     """
     rest = ""
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open("rb", buffering=0) as raw:
+        hashed = io.BufferedReader(_HashedFile(raw, digest), _BLOCK_BYTES)
+        file = io.TextIOWrapper(hashed, encoding="utf-8-sig")
         while block := file.read(piece_chars):
             rest += block
             if len(block) < piece_chars:

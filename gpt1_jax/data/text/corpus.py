@@ -6,24 +6,26 @@ tokenizer. `preparation` writes stores; this module only reads them. The windows
 step are a pure function of (seed, step).
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpt1_jax.data import shuffle
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import parse_json
+from gpt1_jax.files import parse_json, write_atomically
 
 _PHASE, _ORDER = range(2)  # streams of random bits
 
 TOKENS_FILE, META_FILE, TOKENIZER_DIR = "tokens.bin", "meta.json", "tokenizer"
+_VERIFIED_FILE = ".verified"
 
 
 class LMBatch(NamedTuple):
@@ -57,8 +59,18 @@ class TokenStore:
 
     @functools.cached_property
     def tokenizer(self) -> tokenizers.Tokenizer:
-        """The tokenizer that made the tokens."""
-        return tokenizers.load(self.directory / TOKENIZER_DIR)
+        """The tokenizer that made the tokens.
+
+        Raises: UserError, NotFound: its files are damaged, or those of another.
+        """
+        found = tokenizers.load(self.directory / TOKENIZER_DIR)
+        if found.fingerprint != self.meta["tokenizer_sha256"]:
+            raise UserError(
+                f"{self.directory / TOKENIZER_DIR} is not the tokenizer that made the "
+                f"tokens; that is expected; restore it, or delete {self.directory} and "
+                "prepare the books again"
+            )
+        return found
 
 
 def is_store(directory: Path) -> bool:
@@ -79,6 +91,7 @@ def open_store(directory: Path) -> TokenStore:
     try:
         meta = parse_json((directory / META_FILE).read_text(encoding="utf-8"))
         books, dtype = meta["books"], np.dtype(meta["dtype"])
+        _check_meta(meta)
         total = sum(book["tokens"] for book in books)
         train = sum(book["tokens"] for book in books if book["split"] == "train")
         spans = [
@@ -98,9 +111,44 @@ def open_store(directory: Path) -> TokenStore:
             f"{path} has {found} bytes; {META_FILE} says {total * dtype.itemsize}; "
             f"delete {directory} and prepare the books again"
         )
+    _check_tokens(path, meta["tokens_sha256"])
     tokens = np.memmap(path, dtype, mode="r")
     held_out = tuple(tokens[span] for span in spans)
     return TokenStore(directory, meta, tokens[:train], held_out)
+
+
+def _check_meta(meta: dict[str, Any]) -> None:
+    """Raises ValueError or KeyError for facts that contradict each other."""
+    end = 0
+    for book in meta["books"]:
+        if book["offset"] != end or type(book["tokens"]) is not int:
+            raise ValueError(f"book {book['name']!r} does not begin at token {end}")
+        end += book["tokens"]
+    for key in ("key", "tokens_sha256", "tokenizer_sha256", "vocab_size"):
+        meta[key]
+
+
+def _check_tokens(path: Path, sha256: str) -> None:
+    """Raises a UserError if the file of tokens has another sha256 than meta.json says.
+
+    A file is read once for each state that it has (size, time, inode), which a small
+    file beside it remembers.
+    """
+    status = path.stat()
+    state = [sha256, status.st_size, status.st_mtime_ns, status.st_ino]
+    remembered = path.with_name(_VERIFIED_FILE)
+    with contextlib.suppress(OSError, ValueError):
+        if parse_json(remembered.read_text(encoding="utf-8")) == state:
+            return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"{path} has other bytes than {META_FILE} says; a store that nothing "
+            f"changed is expected; delete {path.parent} and prepare the books again"
+        )
+    with contextlib.suppress(OSError):  # a store may be read-only
+        write_atomically(remembered, json.dumps(state))
 
 
 def windows_per_epoch(num_tokens: int, context_length: int) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt1_jax.data import shuffle
+from gpt1_jax import terminal
+from gpt1_jax.data import formats, shuffle
 from gpt1_jax.data.text import clean
 from gpt1_jax.errors import NotFound, UserError
 
@@ -90,11 +91,25 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
         for name in glob.glob(expanded, recursive=True)
         if Path(name).is_file()
     )
+    leftovers = [path for path in paths if formats.is_leftover(path)]
+    if leftovers:
+        terminal.warn(
+            f"{pattern}: {len(leftovers):,} files that a system or an editor left are "
+            f"not read, such as {leftovers[0]}"
+        )
+        paths = [path for path in paths if path not in leftovers]
     if not paths:
         raise NotFound(
             f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a "
             "file, is expected; quote it, and check the path"
         )
+    for path in paths:
+        found = formats.detect(path)
+        if found != formats.Format(formats.TEXT, ""):
+            raise UserError(
+                f"{path} is {found}; books are plain text; convert it to a .txt file, "
+                "or leave it out"
+            )
     with concurrent.futures.ThreadPoolExecutor() as pool:
         scans = list(pool.map(clean.scan, paths))
     books = [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]

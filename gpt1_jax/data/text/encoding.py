@@ -5,6 +5,7 @@ parts do not depend on it. A part that is complete is not encoded again.
 """
 
 import concurrent.futures
+import hashlib
 import json
 import time
 import uuid
@@ -16,6 +17,7 @@ import numpy as np
 from gpt1_jax import terminal
 from gpt1_jax.data.text import clean, executors, tokenizers
 from gpt1_jax.data.text.documents import Book
+from gpt1_jax.errors import UserError
 from gpt1_jax.files import naming, write_atomically
 
 _GROUP_BYTES = 4 << 20
@@ -95,7 +97,7 @@ def _encode_groups(
     futures = {
         pool.submit(
             encode_group,
-            [book.path.absolute() for book in group],
+            [(book.path.absolute(), book.sha256) for book in group],
             tokenizer_dir.absolute(),
             dtype,
             _part(parts, number, "bin").absolute(),
@@ -138,13 +140,39 @@ def _make_groups(books: tuple[Book, ...]) -> list[list[Book]]:
     return groups
 
 
+class BookChanged(UserError):
+    """A book has other bytes than when the corpus was scanned."""
+
+    def __init__(self, path: Path | str):
+        super().__init__(
+            f"{path} changed while the corpus was read; files that stay as they are "
+            "are expected; wait until nothing writes there, then run the same command "
+            "again"
+        )
+        self._path = path
+
+    def __reduce__(self) -> tuple[type, tuple[Path | str]]:
+        # Workers send it to this process by pickling it.
+        return type(self), (self._path,)
+
+
+def check_unchanged(books: Iterable[Book]) -> None:
+    """Raises BookChanged if a book has other bytes than when it was scanned."""
+    for book in books:
+        with book.path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != book.sha256:
+                raise BookChanged(book.path)
+
+
 def encode_group(
-    paths: list[Path], tokenizer_dir: Path, dtype: str, output: Path
+    sources: list[tuple[Path, str]], tokenizer_dir: Path, dtype: str, output: Path
 ) -> None:
-    """Writes the tokens of the books `paths` to `output`, and their counts beside it.
+    """Writes the tokens of some books to `output`, and their counts beside it.
 
     It depends on its arguments alone, so any process on any machine that sees the files
     may run it. The counts (.json) are written last: they mark the part as complete.
+    Args:   sources: path and sha256 of each book.
+    Raises: BookChanged: a file has another sha256.
     """
     tokenizer = tokenizers.load(tokenizer_dir)
     counts = []
@@ -152,9 +180,9 @@ def encode_group(
     unfinished = output.with_name(f"{output.name}.{uuid.uuid4().hex}")
     try:
         with naming(output), unfinished.open("wb") as file:
-            for path in paths:
+            for path, sha256 in sources:
                 counts.append(0)
-                for ids in _encode_book(path, tokenizer):
+                for ids in _encode_book(path, sha256, tokenizer):
                     file.write(ids.astype(dtype).tobytes())
                     counts[-1] += len(ids)
         unfinished.replace(output)
@@ -163,11 +191,28 @@ def encode_group(
     write_atomically(output.with_suffix(".json"), json.dumps(counts))
 
 
-def _encode_book(path: Path, tokenizer: tokenizers.Tokenizer) -> Iterator[np.ndarray]:
-    """Yields the tokens of a book in pieces; joined, they are those of its text."""
+def _encode_book(
+    path: Path, sha256: str, tokenizer: tokenizers.Tokenizer
+) -> Iterator[np.ndarray]:
+    """Yields the tokens of a book in pieces; joined, they are those of its text.
+
+    Raises: BookChanged: the bytes that were read have another sha256.
+    """
+    digest = hashlib.sha256()
+    try:
+        yield from _encode_pieces(clean.read_pieces(path, digest=digest), tokenizer)
+    except UnicodeDecodeError:  # it was UTF-8 when it was scanned
+        raise BookChanged(path) from None
+    if digest.hexdigest() != sha256:
+        raise BookChanged(path)
+
+
+def _encode_pieces(
+    pieces: Iterable[tuple[str, bool]], tokenizer: tokenizers.Tokenizer
+) -> Iterator[np.ndarray]:
     newline = np.array([tokenizer.newline_id], np.uint32)
     has_tokens, newline_due = False, False
-    for piece, ends_line in clean.read_pieces(path):
+    for piece, ends_line in pieces:
         ids = tokenizer.encode(piece)
         if len(ids):
             starts_line = "\n" in piece[: -len(piece.lstrip())]

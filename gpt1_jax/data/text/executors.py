@@ -1,12 +1,16 @@
 """Executors of independent work: one thread, local processes, or a Dask cluster."""
 
 import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gpt1_jax.errors import RunFailed, UserError
 
@@ -30,15 +34,57 @@ def choose(
     workers = workers or _default_workers()
     if workers == 1 or not is_worth_processes:
         return concurrent.futures.ThreadPoolExecutor(1)
-    # Spawned, as a fork of a process that runs JAX's threads may hang.
-    return concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _follow_parent
-    )
+    return _local_processes(workers)
 
 
 def _default_workers() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     return min(cores or os.cpu_count() or 1, _MAX_DEFAULT_WORKERS)
+
+
+@contextlib.contextmanager
+def _local_processes(workers: int) -> Iterator[concurrent.futures.Executor]:
+    """Opens a pool of processes that do not import the caller's script.
+
+    Raises: RunFailed: the system ended a process.
+    """
+    # Spawned, as a fork of a process that runs JAX's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with _ProcessPool(workers, context, _follow_parent) as pool:
+            yield pool
+    except concurrent.futures.process.BrokenProcessPool:
+        raise RunFailed(
+            f"one of {workers} worker processes was killed, perhaps by the system for "
+            "want of memory; run the same command again, which keeps what is done, "
+            "with fewer workers (prepare --workers N)"
+        ) from None
+
+
+class _ProcessPool(concurrent.futures.ProcessPoolExecutor):
+    """Processes that do not import the user's script."""
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future:
+        """Submits a call; a process for it may start here."""
+        with _hidden_script():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Hides the script that the user runs from processes that start over a block.
+
+    A spawned process imports it, which a script without `if __name__ == "__main__"`
+    does not survive; the functions that the pool runs are not in it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _follow_parent() -> None:

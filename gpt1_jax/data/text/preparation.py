@@ -10,8 +10,9 @@ import shutil
 import time
 from pathlib import Path
 
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.config import DataConfig
+from gpt1_jax.data import cached
 from gpt1_jax.data.text import corpus, documents, encoding, recipes, tokenizers
 from gpt1_jax.data.text.recipes import Recipe
 from gpt1_jax.errors import UserError
@@ -29,7 +30,7 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
             "storyworld or tfds:NAME is expected; set it, as in "
             "--config.data.corpus='/data/books/*.txt'"
         )
-    store_dir = Path(config.corpus).expanduser()
+    store_dir = files.expand(config.corpus)
     if corpus.is_store(store_dir):
         for field in ("eval_corpus", "tokenizer"):
             if getattr(config, field) != getattr(DataConfig(), field):
@@ -39,7 +40,7 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
                 )
         return corpus.open_store(store_dir)
     recipe = recipes.make_recipe(config)
-    cache_dir = Path(config.cache_dir).expanduser()
+    cache_dir = files.expand(config.cache_dir)
     return prepare(recipe, cache_dir / "stores" / recipe.key[:32])
 
 
@@ -55,6 +56,7 @@ def prepare(
     lock = directory.with_name(f".{directory.name}.lock")
     if _is_prepared(recipe, directory) and not partial.exists():
         return corpus.open_store(directory)
+    files.check_writable(lock.parent, f"name another, or {cached.CACHE_REMEDY}")
     with exclusive(lock):
         # Another process may have prepared it while this one waited for the lock.
         if not _is_prepared(recipe, directory):
@@ -113,7 +115,9 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
         books = [book for book in recipe.books if book.split == "train"]
         terminal.say(f"training a tokenizer of {recipe.vocab_size:,} pieces")
         began = time.monotonic()
-        tokenizers.train(documents.sample(books), recipe.vocab_size).save(directory)
+        tokenizer = tokenizers.train(documents.sample(books), recipe.vocab_size)
+        encoding.check_unchanged(books)
+        tokenizer.save(directory)
         seconds = time.monotonic() - began
         terminal.say(f"trained in {terminal.duration(seconds)}")
     return tokenizers.load(directory)

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import sentencepiece
 
+from gpt1_jax import files
 from gpt1_jax.data.text import clean as text_rules
 from gpt1_jax.data.text import openai_bpe
 from gpt1_jax.errors import NotFound, UserError
@@ -152,7 +153,7 @@ def load(directory: Path) -> Tokenizer:
 
     Raises: UserError, NotFound: there is no tokenizer, or it is damaged.
     """
-    directory = directory.expanduser()
+    directory = files.expand(directory)
     model = directory / _MODEL_FILE
     if model.is_file():
         return SentencePieceTokenizer(model.read_bytes(), str(model))

@@ -192,6 +192,7 @@ def write_store(directory, *, train, held_out, vocab_size, dtype="uint16"):
     meta = {
         "dtype": dtype,
         "vocab_size": vocab_size,
+        "key": "0" * 64,
         "tokens_sha256": hashlib.sha256(everything).hexdigest(),
         "tokenizer_sha256": "0" * 64,
         "books": books,
@@ -302,3 +303,21 @@ def test_damaged_meta_is_refused(store_dir, damage):
     message = r"meta.json is damaged .*; delete .* and prepare the books again"
     with pytest.raises(ValueError, match=message):
         corpus.open_store(store_dir)
+
+
+def test_changed_tokens_of_the_same_size_are_found_and_intact_ones_read_once(
+    store_dir, monkeypatch
+):
+    corpus.open_store(store_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", None)
+        corpus.open_store(store_dir)
+    path = store_dir / "tokens.bin"
+    raw = bytearray(path.read_bytes())
+    raw[0] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"tokens.bin has other bytes than meta.json"):
+        corpus.open_store(store_dir)
+    raw[0] ^= 1
+    path.write_bytes(raw)
+    corpus.open_store(store_dir)

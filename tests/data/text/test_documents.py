@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 
 import pytest
@@ -178,3 +179,37 @@ def test_small_corpus_is_sampled_whole(story_books):
     books = [book for book in find(str(story_books)) if book.num_bytes]
     sampled = list(documents_lib.sample(books))
     assert sampled == [book.path.read_bytes().decode("utf-8-sig") for book in books]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.jsonl", b'{"text": "a book"}\n', r"c.jsonl is JSON Lines; books are plain"),
+        (
+            "c.txt",
+            gzip.compress(b"a book"),
+            r"c.txt is text, gzip; books are plain",
+        ),
+        (
+            "c.txt",
+            "a book".encode("utf-16"),
+            r"c.txt is UTF-16; UTF-8 is expected",
+        ),
+        ("c.txt", b'{"text": "a book"}\n', r"named as text, but holds JSON Lines"),
+    ],
+)
+def test_files_that_are_not_plain_text_are_refused(tmp_path, name, content, message):
+    for book in ("a.txt", "b.txt"):
+        (tmp_path / book).write_text(f"the book {book}")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        documents_lib.find(str(tmp_path / "*"), "", 0.1)
+
+
+def test_leftovers_beside_books_are_not_books(tmp_path, capsys):
+    for name in ("a.txt", "b.txt", "b.txt~", "Thumbs.db"):
+        (tmp_path / name).write_text(f"the file {name}")
+    books = documents_lib.find(str(tmp_path / "*"), "", 0.1)
+    assert {book.path.name for book in books} == {"a.txt", "b.txt"}
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "2 files that a system or an editor left are not read, such as" in shown

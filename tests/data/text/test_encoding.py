@@ -1,4 +1,5 @@
 import functools
+import hashlib
 from pathlib import Path
 
 import hypothesis
@@ -33,9 +34,10 @@ def test_book_in_pieces_has_the_tokens_of_the_whole(
     path = tmp_path_factory.getbasetemp() / "in_pieces.txt"
     path.write_bytes(content.encode())
     read_pieces = functools.partial(clean.read_pieces, piece_chars=piece_chars)
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clean, "read_pieces", read_pieces)
-        found = list(encoding._encode_book(path, tokenizer))
+        found = list(encoding._encode_book(path, sha256, tokenizer))
     expected = tokenizer.encode(content.replace("\r\n", "\n"))
     np.testing.assert_array_equal(np.concatenate([[], *found]), expected)
 

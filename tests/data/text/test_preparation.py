@@ -3,12 +3,17 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data.text import encoding, preparation, recipes, tokenizers
+from gpt1_jax.data.text import encoding, executors, preparation, recipes, tokenizers
+from gpt1_jax.errors import RunFailed
 
 AWKWARD = {
     "a_crlf.txt": "The boat.\r\n\r\nThe river.\r\n",
@@ -34,10 +39,10 @@ def make_recipe(pattern, tokenizer="sentencepiece", **changes):
 
 
 def contents(directory):
-    """Returns the bytes of all files below `directory` by name."""
+    """Returns the bytes of all files below `directory`, except hidden ones."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
-        for path in sorted(directory.rglob("*"))
+        for path in sorted(directory.rglob("[!.]*"))
         if path.is_file()
     }
 
@@ -375,3 +380,76 @@ def test_unfinished_tokenizer_is_trained_again(stories, tmp_path):
     (partial / "key").write_text(recipe.key)
     store = preparation.prepare(recipe, tmp_path / "store")
     assert store.tokenizer.vocab_size == 400
+
+
+def test_a_book_that_changes_while_it_is_read_leaves_nothing_behind(
+    stories, tmp_path, monkeypatch
+):
+    recipe = make_recipe(stories)
+    book = next(book.path for book in recipe.books if book.split == "train")
+    intact = book.read_bytes()
+    expected = contents(preparation.prepare(recipe, tmp_path / "expected").directory)
+    train = tokenizers.train
+
+    def train_while_it_changes(texts, vocab_size):
+        tokenizer = train(texts, vocab_size)
+        book.write_bytes(intact[: len(intact) // 2])
+        return tokenizer
+
+    def encode_after_a_change(sources, *args):
+        book.write_bytes(b"\xff" + intact)
+        try:
+            encode_group(sources, *args)
+        finally:
+            book.write_bytes(intact)
+
+    encode_group = encoding.encode_group
+    for module, name, changing in (
+        (tokenizers, "train", train_while_it_changes),
+        (encoding, "encode_group", encode_after_a_change),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, changing)
+            with pytest.raises(
+                ValueError, match=rf"{book} changed while the corpus was"
+            ):
+                preparation.prepare(recipe, tmp_path / "store")
+        book.write_bytes(intact)
+        assert not (tmp_path / "store").exists()
+    store = preparation.prepare(recipe, tmp_path / "store")
+    assert contents(store.directory) == expected
+
+
+def test_scripts_without_a_guard_can_use_worker_processes(stories, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('the script starts')\n"
+        "from pathlib import Path\n"
+        "from gpt1_jax.config import DataConfig\n"
+        "from gpt1_jax.data.text import encoding, preparation, recipes\n"
+        "encoding._WORTH_PROCESSES_BYTES = 0\n"
+        f"config = DataConfig(corpus={str(stories)!r}, vocab_size=500)\n"
+        "recipe = recipes.make_recipe(config)\n"
+        "preparation.prepare(recipe, Path('store'), workers=2)\n"
+        "print('the script ends')\n"
+    )
+    for argv, text in (([str(script)], None), (["-"], script.read_text())):
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        ran = subprocess.run(
+            [sys.executable, *argv],
+            input=text,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ran.stdout.count("the script starts") == 1, ran.stderr
+        assert ran.stdout.endswith("the script ends\n"), ran.stderr
+
+
+def test_a_killed_worker_is_one_line():
+    with (
+        pytest.raises(RunFailed, match=r"one of 2 worker processes was killed"),
+        executors.choose(2, "", is_worth_processes=True) as pool,
+    ):
+        pool.submit(os._exit, 9).result()
