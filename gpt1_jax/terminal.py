@@ -29,7 +29,7 @@ _console = rich.console.Console(
 
 
 def silence() -> None:
-    """Stops all output of this module, which errors that end a command do not use."""
+    """Stops all output of this module; an error that ends a command is still shown."""
     _console.quiet = True
 
 
