@@ -48,7 +48,7 @@ def chunk_elements(side: str) -> int | None:
 def patched(side: str) -> Iterator[None]:
     """Replaces the optimisations that a side leaves out, while it is compiled."""
     from gpt1_jax.distributed import mesh
-    from gpt1_jax.models import dropout, gpu, heads, layers, transformer
+    from gpt1_jax.models import attention, dropout, gpu, heads, layers
 
     replaced: dict[str, list[tuple[Any, str, Any]]] = {
         "jax_plain_loss": [(heads, "nll_sum", _plain_nll_sum)],
@@ -63,7 +63,7 @@ def patched(side: str) -> Iterator[None]:
     }
     replaced["jax_naive"] = list(itertools.chain(*replaced.values()))
     replaced["jax_kernel_no_dropout"] = [
-        (transformer, "self_attention", _kernel_without_dropout)
+        (attention, "self_attention", _kernel_without_dropout)
     ]
     with contextlib.ExitStack() as stack:
         for module, name, value in replaced.get(side, []):

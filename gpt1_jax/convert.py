@@ -13,9 +13,10 @@ from typing import Any
 
 from absl import flags
 
+from gpt1_jax import config as config_lib
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app
-from gpt1_jax.config import DataConfig, RunConfig
+from gpt1_jax.config import FIELDS, DataConfig, ModelConfig, Role, RunConfig, role
 from gpt1_jax.data.tasks import registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.errors import NotFound, UserError
@@ -84,6 +85,30 @@ def _import(given: Path, output: Path) -> None:
         )
 
 
+# What the formats have a place for; every other architecture field has one value there.
+_EXPORTED = {
+    "model.num_layers",
+    "model.width",
+    "model.num_heads",
+    "model.mlp_width",
+    "model.context_length",
+    "model.lstm_width",
+    "model.backbone",
+}
+
+
+def _refuse_other_architectures(given: Path, model: ModelConfig) -> None:
+    """Raises a UserError for a model that the formats would describe wrongly."""
+    for path, value in config_lib.flatten(RunConfig(model=model)).items():
+        if role(path) is not Role.ARCHITECTURE or path in _EXPORTED:
+            continue
+        if value != FIELDS[path].default:
+            raise UserError(
+                f"{given} has config.{path}={value}; the formats have a place for "
+                f"{FIELDS[path].default} only; convert another model"
+            )
+
+
 def _export(given: Path, output: Path) -> None:
     """Writes the model in the workdir `given` as another system's files."""
     found = model_store.restore(given, needs_tokenizer=False)
@@ -92,6 +117,7 @@ def _export(given: Path, output: Path) -> None:
             f"{given} holds an LSTM; only a Transformer has a place in these formats; "
             "name another workdir"
         )
+    _refuse_other_architectures(given, found.config.model)
     params = weights.flatten(found.params)
     tokenizer = found.tokenizer
     if "head/bias" in params and (_TO.value == "openai" or not _is_choice(found)):

@@ -42,7 +42,7 @@ _console = _Console(
 
 
 def silence() -> None:
-    """Stops all output of this module, which errors that end a command do not use."""
+    """Stops all output of this module; an error that ends a command is still shown."""
     _console.quiet = True
 
 

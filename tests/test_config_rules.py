@@ -98,6 +98,7 @@ def test_context_too_long_for_32_bit_attention_masks_is_refused():
         config_lib.validate(changed(long))
     config_lib.validate(changed(long | {"model.attention_dropout": 0.0}))
     config_lib.validate(changed({"model.context_length": 18_918}))
+    config_lib.validate(changed(long | {"model.backbone": "lstm"}))
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,18 @@ def test_converted_model_can_be_fine_tuned(workdir, make_tuning_config, tmp_path
     assert "head/kernel" not in found.params
 
 
+def test_an_architecture_that_the_formats_cannot_express_is_refused(
+    workdir, tmp_path, run, monkeypatch
+):
+    # As if `width` were a new field for which the formats have one value.
+    monkeypatch.setattr(convert, "_EXPORTED", convert._EXPORTED - {"model.width"})
+    message = r"has config.model.width=\d+; the formats have a place for 768 only; con"
+    for to in ("openai", "huggingface"):
+        with pytest.raises(ValueError, match=message):
+            run(workdir, tmp_path / "out", to=to)
+        assert not (tmp_path / "out").exists()
+
+
 def test_to_huggingface_and_back(workdir, tmp_path, run):
     out = run(workdir, tmp_path / "hf", to="huggingface")
     assert {path.name for path in out.iterdir()} == {

@@ -138,6 +138,14 @@ def test_the_table_example_of_the_page_works(user_directory):
     ("fields", "message"),
     [
         ({"name": "rte"}, r"own task 'rte'; a name other than ax, cola, .*; rename it"),
+        (
+            {"metrics": ("acuracy",)},
+            r"metrics=\('acuracy',\); a tuple of name",
+        ),
+        (
+            {"metrics": "accuracy"},
+            r"metrics='accuracy'; a tuple of names",
+        ),
         ({"kind": "triple"}, r"kind='triple'; single\|pair\|similarity\|choice; use"),
         ({"test": {"": "test"}}, r"no files of test; .* as with test=\{\}"),
         ({"train": "training"}, r"no files of training; each split"),

@@ -194,8 +194,9 @@ def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:
         text = flag.help.partition(";\n")[0]
         if isinstance(flag, flags.MultiFlag):
             text += " May be repeated."
-        default = f" (default: {flag.default})" if flag.default else ""
-        # Only a required flag has a validator.
-        must = " (required)" if flag.validators else ""
+        is_shown = flag.default not in (None, "", False) and flag.default != []
+        default = f" (default: {flag.default})" if is_shown else ""
+        # A required flag has a validator and no default.
+        must = " (required)" if flag.validators and flag.default is None else ""
         lines.append(f"  --{flag.name}: {text}{default or must}")
     return "\n".join(lines)

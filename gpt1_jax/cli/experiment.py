@@ -200,7 +200,10 @@ def describe(config: RunConfig, flag_values: ExperimentFlags) -> str:
 
 def _explain(metadata: Mapping[str, Any]) -> str:
     """Returns a field's meaning, allowed values and source, as sentences."""
-    parts = [f"{metadata['meaning'][0].upper()}{metadata['meaning'][1:]}."]
+    meaning = metadata["meaning"]
+    if meaning.partition(":")[0].split(" ")[0] not in metadata["choices"]:
+        meaning = f"{meaning[0].upper()}{meaning[1:]}"
+    parts = [f"{meaning}."]
     if metadata["choices"]:
         parts.append(f"One of {', '.join(metadata['choices'])}.")
     if metadata["source"]:

@@ -119,11 +119,7 @@ def config_of(base: RunConfig, cell: Cell) -> RunConfig:
 
     Raises: UserError: no such field, or a value of another type.
     """
-    nested = dataclasses.asdict(base)
-    for path, value in cell.fields.items():
-        group, _, name = path.rpartition(".")
-        (nested.setdefault(group, {}) if group else nested)[name] = value
-    return config_lib.from_mapping(nested)
+    return config_lib.replace(base, cell.fields)
 
 
 @dataclasses.dataclass(frozen=True)

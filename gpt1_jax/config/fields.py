@@ -209,10 +209,10 @@ class OptimConfig:
     )
     clip_norm: float = trajectory(1.0, "largest global norm of the gradient", _TRAIN_PY)
     b1: float = trajectory(
-        0.9, "decay of Adam's first moment", _TRAIN_PY, low=0.0, high=0.9999
+        0.9, "decay of the first moment", _TRAIN_PY, low=0.0, high=0.9999
     )
     b2: float = trajectory(
-        0.999, "decay of Adam's second moment", _TRAIN_PY, low=0.0, high=0.999999
+        0.999, "decay of the second moment", _TRAIN_PY, low=0.0, high=0.999999
     )
     eps: float = trajectory(1e-8, "Adam's epsilon", _TRAIN_PY)
 
@@ -237,7 +237,7 @@ class TaskConfig:
     )
     split: str = data(
         "dev",
-        "data that the job evaluate scores: dev or test (all such sets), or one split",
+        "what the job evaluate scores: dev or test (all such sets), or one split",
     )
     num_train_scored: int = data(
         0,

@@ -67,7 +67,8 @@ def _check_model(config: RunConfig) -> None:
             f"config.model.num_heads={model.num_heads}; must divide config.model.width="
             f"{model.width}; try {' or '.join(map(str, sorted(nearest)))}"
         )
-    if model.attention_dropout and model.num_heads * model.context_length**2 >= 2**32:
+    has_mask = model.backbone == "transformer" and model.attention_dropout
+    if has_mask and model.num_heads * model.context_length**2 >= 2**32:
         raise UserError(
             f"config.model.context_length={model.context_length}; at most "
             f"{math.isqrt((2**32 - 1) // model.num_heads)} with num_heads="

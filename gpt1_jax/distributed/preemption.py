@@ -14,7 +14,7 @@ import jax
 
 from gpt1_jax.distributed import multihost
 
-# Several processes agree on whether to stop, which makes them wait for a step.
+# To agree on whether to stop, processes wait for each other; so it is not done often.
 AGREE_EVERY = 10
 
 _Item = TypeVar("_Item")

@@ -3,9 +3,11 @@
 A score lies in [0, 1] or [-1, 1], never in percent. Tasks and files are elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+
+from gpt1_jax.data.tasks.task import METRICS
 
 
 def compute(
@@ -110,10 +112,5 @@ def _centred(values_B: np.ndarray) -> np.ndarray:
 
 _CORRELATIONS = ("matthews", "pearson", "spearman")
 
-_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "matthews": _matthews,
-    "pearson": _pearson,
-    "spearman": _spearman,
-}
+_FUNCTIONS = (_accuracy, _f1, _matthews, _pearson, _spearman)
+_METRICS = dict(zip(METRICS, _FUNCTIONS, strict=True))

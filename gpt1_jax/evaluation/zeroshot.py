@@ -2,7 +2,8 @@
 
 Radford et al. 2018, Sec. 5, "Zero-shot Behaviors". An example becomes candidates: texts
 to score, each after a given text. Scores, answers and metrics are functions of the
-candidates' log-probabilities. A text that exceeds the context is cut on the left.
+candidates' log-probabilities. If a candidate exceeds the context, its given text is cut
+on the left.
 """
 
 import dataclasses
@@ -32,8 +33,9 @@ class Heuristic:
     """A task's zero-shot solution, and the scale on which its score is shown.
 
     title: the task's name in reports.
-    is_threshold: the score of the only candidate is compared with a threshold fitted on
-    training data. Otherwise the candidate with the highest score is the answer.
+    is_threshold: the score of the only candidate is compared with a threshold, the one
+    with the best Matthews correlation on training data. Otherwise the candidate with
+    the highest score is the answer.
     is_mean: a candidate's score is the mean of its tokens' log-probabilities, otherwise
     their sum.
     chance: the metric of random guessing.
@@ -98,7 +100,8 @@ def _earlier(task: str, metric: str) -> float:
     return percent / 100
 
 
-# To add a heuristic, add a row; the job and the report read this table.
+# To add a heuristic, add a row; the job and the report read this table. Its task needs
+# a row in data/tasks/rows.py.
 HEURISTICS = (
     Heuristic(
         task="sst2",

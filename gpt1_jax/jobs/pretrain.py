@@ -49,9 +49,8 @@ def run(
     terminal.say(preparation.describe(store))
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
-            f"the tokenizer has {store.meta['vocab_size']:,} entries; config.data."
-            f"vocab_size={config.data.vocab_size:,} applies only when a tokenizer is "
-            "trained; the model has a token row for each entry of the tokenizer"
+            f"the corpus has its own tokenizer, of {store.meta['vocab_size']:,} "
+            f"entries; config.data.vocab_size={config.data.vocab_size:,} has no effect"
         )
     pretraining = _Pretraining(config, store)
     result = session.complete(

@@ -170,7 +170,7 @@ def _is_target(logits_NLV: jax.Array, targets_NL: jax.Array) -> jax.Array:
 def num_chunks(shape: tuple[int, ...], V: int, chunk_elements: int) -> int:
     """Returns into how many chunks along L a batch of shape (N, L) is split.
 
-    A chunk holds at most chunk_elements logits, or one position if that has more. The
+    A chunk holds at most chunk_elements logits, but at least one position. The
     chunks have equal lengths, unless that needs more than twice as many chunks (as for
     a prime L); then the last one is padded.
     """

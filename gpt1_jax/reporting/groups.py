@@ -102,7 +102,8 @@ class Half:
 def group(members: Iterable[Scored]) -> list[Group]:
     """Groups the scores that are comparable; large groups of Transformers are first.
 
-    Runs with other settings join a group if no cell, row or column would mix them.
+    Runs with other settings may share a group's tables unless a cell, a row or a column
+    would compare them.
     """
     by_facts: dict[Any, list[Scored]] = {}
     for member in members:

@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.config import FIELDS, ModelConfig, Role, RunConfig, flatten, role
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.models import backbone
-from gpt1_jax.reporting import figures, paper, tables
+from gpt1_jax.reporting import figures, paper, tables, words
 from gpt1_jax.reporting.figures import Picture
 from gpt1_jax.reporting.groups import Half
 from gpt1_jax.reporting.page import Block
@@ -83,10 +83,17 @@ def _row(run: Run) -> list[str]:
 
 
 def _sizes(model: ModelConfig) -> str:
-    context = f"context {model.context_length}"
+    """Returns the sizes of a model, and what else of it differs from the paper's."""
+    sizes = f"{model.num_layers} layers, width {model.width}"
     if model.backbone == "lstm":
-        return f"LSTM of {model.lstm_width} units, {context}"
-    return f"{model.num_layers} layers, width {model.width}, {context}"
+        sizes = f"LSTM of {model.lstm_width} units"
+    parts = [sizes, f"context {model.context_length}"]
+    for path, value in flatten(RunConfig(model=model)).items():
+        is_size = isinstance(value, int) and not isinstance(value, bool)
+        is_shown = role(path) is Role.ARCHITECTURE and path != "model.backbone"
+        if is_shown and not is_size and value != FIELDS[path].default:
+            parts.append(words.in_words(path, value))
+    return ", ".join(parts)
 
 
 def _perplexity(run: Run, name: str) -> str:

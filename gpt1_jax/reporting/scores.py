@@ -66,8 +66,8 @@ class Scored:
 def subject(path: str) -> str:
     """Returns what a field is about: model, corpus, training or task.
 
-    "" stands for fields that no score depends on, and for those that are rows, columns
-    or seeds of the tables.
+    "" means that no score depends on the field, or that the tables show it already, as
+    a row, a column or a seed.
     """
     group = path.rpartition(".")[0]
     if path in ("init.path", "task.checkpoint"):

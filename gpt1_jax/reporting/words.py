@@ -1,5 +1,6 @@
 """Names in words for what differs between runs: `4 epochs`, `schedule linear`."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,10 @@ def in_words(name: str, value: Any) -> str:
              `peak learning rate 1e-4`; model.num_layers, 3 -> `3 layers`; variant,
              "no_pretraining" -> `no pretraining`
     """
+    with contextlib.suppress(ValueError):
+        # An axis gives its values as text, such as 0.0.
+        if name in FIELDS and isinstance(FIELDS[name].default, float):
+            value = float(value)
     text = _number(value) if isinstance(value, float) else str(value)
     if (name, text) in _PHRASES:
         return _PHRASES[name, text]

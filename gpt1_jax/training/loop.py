@@ -49,7 +49,7 @@ class Log(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The functions that the loop calls; `step` is the number of updates made before.
+    """The functions that the loop calls; their `step` counts the updates made before.
 
     train_step: the compiled step, which donates its state.
     batch_at: step -> sharded batch.

@@ -29,8 +29,10 @@ def make_schedule(cfg: OptimConfig, total_steps: int) -> optax.Schedule:
             factor = jnp.where(rise <= 1, rise, 0.5 * (1 + jnp.cos(math.pi * x)))
         elif cfg.schedule == "linear":
             factor = jnp.minimum(rise, 1.0) * (1 - x)
-        else:
+        elif cfg.schedule == "constant":
             factor = jnp.minimum(rise, 1.0)
+        else:
+            raise NotImplementedError(f"schedule {cfg.schedule}")
         return cfg.peak_learning_rate * factor
 
     return schedule
@@ -120,7 +122,7 @@ def make_optimizer(cfg: OptimConfig, total_steps: int) -> optax.GradientTransfor
     schedule = make_schedule(cfg, total_steps)
     if cfg.name == "openai_adam":
         optimizer = openai_adam(cfg, schedule)
-    else:
+    elif cfg.name == "adamw":
         optimizer = optax.adamw(
             schedule,
             b1=cfg.b1,
@@ -129,6 +131,8 @@ def make_optimizer(cfg: OptimConfig, total_steps: int) -> optax.GradientTransfor
             weight_decay=cfg.weight_decay,
             mask=lambda params: jax.tree.map(is_decayed, params),
         )
+    else:
+        raise NotImplementedError(f"optimizer {cfg.name}")
     return optax.chain(clip_by_global_norm(cfg.clip_norm), optimizer)
 
 

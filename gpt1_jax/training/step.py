@@ -70,9 +70,8 @@ def make_train_step(
     The sums are those of the loss function, the norm of the gradient, the norm of the
     new parameters, the learning rate of the update, and `skipped`: 1 where loss or
     gradient is not finite. Then parameters and moments stay as they were, and only
-    `step` and the optimizer's count advance, so that the schedule never lags. Both
-    values are known before the update, so XLA makes it in place: a test of the new
-    parameters would need the old state beside them.
+    `step` and the optimizer's count advance, so that the schedule never lags. Loss and
+    gradient are tested, not the new parameters, so XLA can update the state in place.
     With accumulation, gradients are means over microbatches that run one after another;
     accumulation_steps must divide the batch size. The caller chooses jit options,
     devices and donation.

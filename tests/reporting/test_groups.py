@@ -160,6 +160,7 @@ def test_a_checkpoint_that_was_chosen_by_hand_is_another_group(tmp_path):
         ("optim.weight_decay", 0.25, "weight decay 0.25"),
         ("optim.name", "adamw", "optimizer adamw"),
         ("task.lm_coef", 0.0, "no auxiliary LM"),
+        ("task.lm_coef", "0.0", "no auxiliary LM"),
         ("train.remat", False, "no remat"),
         ("init.path", "runs/a", "from runs/a"),
         ("init.path", "none", "from scratch"),

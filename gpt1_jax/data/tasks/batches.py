@@ -47,7 +47,7 @@ def bucket_lengths(lengths_R: np.ndarray, max_length: int) -> tuple[int, ...]:
     num_up_to = np.concatenate([[0], np.cumsum(counts[sizes_S])])
     num_sizes = len(sizes_S)
     # cost[k, j]: the padded tokens of the j smallest sizes in k buckets.
-    # first[k, j]: the number of the smallest size in the last of these buckets.
+    # first[k, j]: the index of the smallest size in the last of these buckets.
     cost = np.full((MAX_BUCKETS + 1, num_sizes + 1), np.inf)
     first = np.zeros(cost.shape, int)
     cost[0, 0] = 0
@@ -117,8 +117,8 @@ def _epoch_batches(
 ) -> np.ndarray:
     """Returns the records of each batch of an epoch: index_SB.
 
-    The records that are left over from the full batches of each bucket share batches,
-    in order of buckets.
+    The records that do not fill a batch of their bucket fill mixed batches, in order of
+    buckets.
     """
     order_R = shuffle.permutation(len(bucket_R), seed, epoch, _EXAMPLES)
     order_R = order_R[: len(order_R) // batch_size * batch_size]

@@ -75,9 +75,10 @@ def exists(
 ) -> bool:
     """Returns whether `load` would find files, or prepared data, of a split."""
     if source == "files":
-        return any(any(task_dir.glob(file.pattern)) for file in task.files[split])
-    names = task.tfds.splits[split]
-    return all(tfds.has(name, tfds_dir) for name in names)
+        files = task.files.get(split, ())
+        return any(any(task_dir.glob(file.pattern)) for file in files)
+    names = task.tfds.splits.get(split, ())
+    return bool(names) and all(tfds.has(name, tfds_dir) for name in names)
 
 
 def _find(

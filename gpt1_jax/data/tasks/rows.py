@@ -1,6 +1,8 @@
 """The tasks of the paper and of GLUE: one row for each.
 
-A row holds everything that is specific to a task; no other code tests its name.
+A row holds everything that is specific to a task. Code elsewhere reads its fields and
+does not test its name; the paper's tables, zero-shot heuristics and GLUE's files are
+lists of names.
 Source of counts and layouts: the official files, or the catalog of TFDS 4.9.10.
 """
 

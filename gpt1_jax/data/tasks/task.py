@@ -11,6 +11,8 @@ from pathlib import Path
 from gpt1_jax.data.tasks.examples import Columns, Example
 from gpt1_jax.data.tasks.tfds import Dataset
 
+# The functions are in evaluation/metrics.py.
+METRICS = ("accuracy", "f1", "matthews", "pearson", "spearman")
 KINDS = ("single", "pair", "similarity", "choice")
 
 

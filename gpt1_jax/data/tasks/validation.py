@@ -12,7 +12,7 @@ from gpt1_jax.data.tasks.examples import (
     Columns,
     Example,
 )
-from gpt1_jax.data.tasks.task import KINDS, Task
+from gpt1_jax.data.tasks.task import KINDS, METRICS, Task
 from gpt1_jax.errors import UserError
 
 # The number of texts in an example; a choice has one for each answer.
@@ -28,6 +28,12 @@ def check_task(task: Task) -> None:
         raise UserError(
             f"task {task.name!r}: kind={task.kind!r}; {'|'.join(KINDS)}; use one of "
             "these"
+        )
+    unknown = set(task.metrics) - set(METRICS)
+    if isinstance(task.metrics, str) or unknown or not task.metrics:
+        raise UserError(
+            f"task {task.name!r}: metrics={task.metrics!r}; a tuple of names among "
+            f"{', '.join(METRICS)} is expected; correct it, as in metrics=('accuracy',)"
         )
     used = {*filter(None, [task.train]), *task.dev.values(), *task.test.values()}
     if missing := sorted(used - set(task.files)):

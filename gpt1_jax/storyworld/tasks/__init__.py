@@ -1,7 +1,7 @@
 """All tasks about the world, as files in the official layouts.
 
-Few labels; most rows of dev and test turn on words that the books use and that no
-labelled training text of the task has. It says nothing about English.
+The tasks have few labels. Most rows of dev and test depend on words that occur in the
+books, but in no training text of the task. Results say nothing about English.
 """
 
 import pathlib
@@ -74,9 +74,9 @@ def _plan(task: Task, counts: Sequence[int] = _COUNTS) -> dict[str, tuple[Task, 
 
 
 def _joined(stories: dict[str, list[Row]]) -> list[Row]:
-    """Joins train and dev in an order that the released code parts as they were.
+    """Joins train and dev in an order that the released code's split takes apart again.
 
-    Its train_test_split of scikit-learn takes the first of a permutation as dev.
+    The split is train_test_split of scikit-learn: dev is the first of a permutation.
     """
     rows = stories["dev"] + stories["train"]
     permutation = np.random.RandomState(_STORY_CLOZE_SPLIT_SEED).permutation(len(rows))

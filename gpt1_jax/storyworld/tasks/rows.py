@@ -30,8 +30,8 @@ class Row:
 class Draws(Dice):
     """Dice whose `pick` keeps to the seen options or, where `is_held`, to the others.
 
-    Options are split at their first mention, half and half within each list that they
-    are picked from. `any` picks from all of them.
+    An option goes to one of the two sides when it is first offered, so that each list
+    is halved. `any` picks from both sides.
     """
 
     def __init__(self, *entropy: int):
@@ -106,9 +106,8 @@ class Task:
     """A way to make rows in groups, one row with each of `labels`.
 
     `begin` draws what the rows of a group have in common, for a cast with `hero`,
-    `friend` and `spot`. A text that they share tells nothing about the label: neither
-    by how frequent its words are, nor by anything else. So it is with the answers that
-    a choice is between, and with the second text of most pairs.
+    `friend` and `spot`. A text that they share tells nothing about the label. The
+    answers of a choice are shared, and the second text of most pairs.
     """
 
     labels: tuple[Label, ...]

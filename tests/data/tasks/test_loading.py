@@ -4,8 +4,9 @@ import json
 import pytest
 
 from gpt1_jax.data.tasks import loading, registry
-from gpt1_jax.data.tasks.examples import Example
+from gpt1_jax.data.tasks.examples import Columns, Example
 from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.data.tasks.tfds import Dataset
 
 METRICS = {"accuracy", "f1", "matthews", "pearson", "spearman"}
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
@@ -417,6 +418,13 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
         load("ax", "train", tmp_path)
     with pytest.raises(ValueError, match=r"data.source='hf'; files\|tfds; use one"):
         load("cola", "dev", tmp_path, source="hf")
+
+
+def test_a_task_without_data_in_tfds_has_none_there(tmp_path):
+    task = dataclasses.replace(TASKS["rte"], tfds=Dataset({}, Columns(())))
+    for source in ("files", "tfds"):
+        found = {"task_dir": tmp_path, "source": source, "tfds_dir": str(tmp_path)}
+        assert not loading.exists(task, "dev", **found)
 
 
 def test_a_task_is_a_row(tmp_path):
