@@ -84,21 +84,58 @@ class LanguageModel:
 
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:
         """Returns logits_NLV over the next token; pad rows on the right."""
-        return self._jitted_logits(self.params, np.asarray(tokens_NL, np.int32))
+        return self._jitted_logits(self.params, self._checked("logits", tokens_NL))
 
     def hidden_states(self, tokens_NL: np.ndarray) -> jax.Array:
         """Returns the embeddings and each layer's output: (num_layers + 1, N, L, D).
 
         Pad rows on the right. An LSTM has one layer.
         """
-        return self._jitted_hidden_states(self.params, np.asarray(tokens_NL, np.int32))
+        tokens_NL = self._checked("hidden_states", tokens_NL)
+        return self._jitted_hidden_states(self.params, tokens_NL)
+
+    def _checked(self, method: str, tokens_NL: Any) -> np.ndarray:
+        """Returns rows of token ids as an array.
+
+        Raises: UserError: they are not integers of the shape (N, L), or out of range.
+        """
+        try:
+            found_NL = np.asarray(tokens_NL)
+        except ValueError:  # rows of several lengths
+            found_NL = np.asarray(None)
+        if found_NL.dtype.kind not in "iu" or found_NL.ndim != 2 or not found_NL.size:
+            given = f"{found_NL.dtype} of shape {found_NL.shape}"
+            if found_NL.dtype.kind == "O":
+                given = "rows of several lengths, or no numbers"
+            raise UserError(
+                f"{method} was given {given}; integers of shape (N, L) are expected, "
+                "rows of token ids; pad shorter rows on the right"
+            )
+        context_length = self.config.model.context_length
+        if found_NL.shape[1] > context_length:
+            raise UserError(
+                f"{method} was given rows of {found_NL.shape[1]} tokens; at most "
+                f"{context_length} are allowed, the context length; cut them"
+            )
+        self._check_ids(method, found_NL)
+        return found_NL.astype(np.int32)
+
+    def _check_ids(self, method: str, ids: np.ndarray) -> None:
+        """Raises a UserError for a token id that the model does not have."""
+        num_ids = self.params["embed"]["token"].shape[0]
+        wrong = ids[(ids < 0) | (ids >= num_ids)]
+        if wrong.size:
+            raise UserError(
+                f"{method} was given the token id {wrong[0]}; from 0 to {num_ids - 1} "
+                "are allowed; encode texts with the tokenizer of this model"
+            )
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Returns the mean of the last layer's states over each text's tokens: (N, D).
 
         Raises: UserError: a text has no token, or more than the context length.
         """
-        _refuse_string("embed", texts)
+        _check_texts("embed", texts)
         ids = [self.tokenizer.encode(text) for text in texts]
         context_length = self.config.model.context_length
         for number, tokens in enumerate(ids):
@@ -131,7 +168,8 @@ class LanguageModel:
               sampling: temperature (0 is greedy), top_k, top_p and seed; see
               inference.decode.Sampling.
         """
-        batch = [prompts] if isinstance(prompts, str) else list(prompts)
+        batch = [prompts] if isinstance(prompts, str) else prompts
+        _check_texts("generate", batch)
         prompt_ids = [self.tokenizer.encode(prompt) for prompt in batch]
         texts = self.continue_ids(
             prompt_ids, max_new_tokens, on_text=on_text, **sampling
@@ -150,6 +188,10 @@ class LanguageModel:
 
         A continuation starts with a space if its first token starts a word.
         """
+        if not len(prompts):
+            return []
+        for prompt in prompts:
+            self._check_ids("generate", prompt)
         continuations = [_Continuation(self.tokenizer, prompt) for prompt in prompts]
 
         def on_tokens(new_ids: list[np.ndarray]) -> None:
@@ -167,7 +209,7 @@ class LanguageModel:
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Returns each text's token ids and their log-probabilities in nats."""
-        _refuse_string("score", texts)
+        _check_texts("score", texts)
         ids = [self.tokenizer.encode(text) for text in texts]
         logps = scoring.score(
             self._token_logp,
@@ -181,12 +223,19 @@ class LanguageModel:
         ]
 
 
-def _refuse_string(method: str, texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
+def _check_texts(method: str, texts: Sequence[str]) -> None:
+    """Raises a UserError for anything but a list of strings."""
+    if isinstance(texts, str | bytes):
         raise UserError(
-            f"{method} was given a string; a list of texts is expected; put the string "
-            "into a list"
+            f"{method} was given one {type(texts).__name__}; a list of strings is "
+            "expected; put a string into a list"
         )
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(
+                f"text {number} is of type {type(text).__name__}; {method} takes a "
+                "list of strings; decode or convert it"
+            )
 
 
 class _Continuation:

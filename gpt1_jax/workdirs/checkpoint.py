@@ -28,7 +28,7 @@ from gpt1_jax import files
 from gpt1_jax.distributed import multihost
 from gpt1_jax.errors import RunFailed, UserError
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checksums, intact
+from gpt1_jax.workdirs import checksums, intact, orbax_files
 
 # The items that using the parameters takes; a resume takes `rest` too.
 MODEL_ITEMS = ("params", "fingerprint", "metrics")
@@ -74,8 +74,11 @@ class Checkpoints:
                 post_finalization_callback=self._write_checksums
             ),
         )
+        if create:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        directory = self._directory
         self._manager = ocp.CheckpointManager(
-            self._directory,
+            orbax_files.plain_path(directory) if directory.is_dir() else directory,
             options=options,
             item_names=("params", "rest", "fingerprint"),
             item_handlers={
@@ -120,7 +123,10 @@ class Checkpoints:
 
     def _write_checksums(self) -> None:
         unfinished = self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
-        checksums.write(next(unfinished, self._directory / str(self._saving)))
+        path = next(unfinished, self._directory / str(self._saving))
+        for item in ("params", "rest"):
+            orbax_files.check_arrays(path / item)
+        checksums.write(path, self._saving)
 
     def save(
         self,

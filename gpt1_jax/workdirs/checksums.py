@@ -1,8 +1,8 @@
 """Checksums of a checkpoint, which are written with it and compared before its use.
 
 They are in manifest.json, in the checkpoint's own directory:
-{"files": {path: [bytes, crc32]}, "crc32": the CRC of "files"}. A CRC finds accidental
-damage; it does not protect against forgery.
+{"step": step, "files": {path: [bytes, crc32]}, "crc32": the CRC of both}. A CRC finds
+accidental damage; it does not protect against forgery.
 """
 
 import concurrent.futures
@@ -20,18 +20,19 @@ _NOT_LISTED = {MANIFEST_FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}
 _BLOCK_BYTES = 1 << 22
 
 
-def write(directory: Path) -> None:
-    """Writes the manifest of the files in `directory`."""
+def write(directory: Path, step: int) -> None:
+    """Writes the manifest of the files in `directory`, which hold a step."""
     found = _files(directory)
     sums = _sums({name: found[name] for name in found if name not in _NOT_LISTED})
-    write_atomically(directory / MANIFEST_FILE, _text(sums))
+    write_atomically(directory / MANIFEST_FILE, _text(step, sums))
 
 
 def add(directory: Path, item: str) -> None:
     """Adds the files of `item`, which were written after the manifest, to it."""
     found = _files(directory)
     new = {name: found[name] for name in found if name.split("/")[0] == item}
-    write_atomically(directory / MANIFEST_FILE, _text(_read(directory) | _sums(new)))
+    step, sums = _read(directory)
+    write_atomically(directory / MANIFEST_FILE, _text(step, sums | _sums(new)))
 
 
 def problem(directory: Path, items: Collection[str] = ()) -> str:
@@ -40,11 +41,13 @@ def problem(directory: Path, items: Collection[str] = ()) -> str:
     Args: items: the parts of the checkpoint to read; empty: all.
     """
     try:
-        sums = _read(directory)
+        step, sums = _read(directory)
     except FileNotFoundError:
         return f"{MANIFEST_FILE} is missing"
     except (ValueError, TypeError, KeyError):
         return f"{MANIFEST_FILE} has other bytes than were written"
+    if directory.name != str(step):
+        return f"it holds step {step}; its name must be {step}"
     wanted = {
         name: entry
         for name, entry in sums.items()
@@ -70,21 +73,19 @@ def _files(directory: Path) -> dict[str, Path]:
     return {path.relative_to(directory).as_posix(): path for path in paths}
 
 
-def _text(sums: dict[str, list[int]]) -> str:
-    return json.dumps({"files": sums, "crc32": _own_crc(sums)}, indent=0) + "\n"
+def _text(step: int, sums: dict[str, list[int]]) -> str:
+    content = {"step": step, "files": sums}
+    crc32 = zlib.crc32(json.dumps(content).encode())
+    return json.dumps(content | {"crc32": crc32}, indent=0) + "\n"
 
 
-def _own_crc(sums: dict[str, list[int]]) -> int:
-    return zlib.crc32(json.dumps(sums).encode())
-
-
-def _read(directory: Path) -> dict[str, list[int]]:
-    """Returns the listed sums; ValueError, TypeError or KeyError: it is damaged."""
+def _read(directory: Path) -> tuple[int, dict[str, list[int]]]:
+    """Returns the step and the sums; ValueError, TypeError or KeyError: damage."""
     text = (directory / MANIFEST_FILE).read_text(encoding="utf-8")
-    sums = parse_json(text)["files"]
-    if text != _text(sums):
+    content = parse_json(text)
+    if text != _text(content["step"], content["files"]):
         raise ValueError
-    return sums
+    return content["step"], content["files"]
 
 
 def _sums(paths: dict[str, Path]) -> dict[str, list[int]]:

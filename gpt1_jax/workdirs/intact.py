@@ -19,7 +19,9 @@ def steps_in(directory: Path) -> list[int]:
 
 
 def _is_step(path: Path) -> bool:
-    return path.name.isascii() and path.name.isdigit() and path.is_dir()
+    name = path.name
+    is_number = name.isascii() and name.isdigit() and name == str(int(name))
+    return is_number and path.is_dir()
 
 
 def good_step(

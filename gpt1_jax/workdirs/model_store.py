@@ -212,6 +212,8 @@ def identity(path: str | Path) -> str:
 def workdir_and_step(path: str | Path) -> tuple[Path, int | None]:
     """Returns the workdir of DIR or DIR/checkpoints/STEP, and STEP if it is named."""
     path = files.expand(path)
+    if path.is_symlink():
+        path = path.resolve()
     if path.name == workdir_lib.CHECKPOINTS_DIR:
         raise UserError(
             f"{path} holds all checkpoints of a run; the workdir, or one checkpoint, "

@@ -136,7 +136,7 @@ def test_common_prefix_ends_before_an_incomplete_character(model):
 
 def test_a_string_instead_of_a_list_is_refused(model):
     for method in (model.score, model.embed):
-        with pytest.raises(ValueError, match="was given a string; a list of texts is"):
+        with pytest.raises(ValueError, match="was given one str; a list of strings is"):
             method("the boat")
 
 
@@ -177,3 +177,46 @@ def test_a_workdir_from_before_a_field_existed_can_be_loaded(
     del config["task"], config["model"]["classifier_dropout"]
     (moved / "config.json").write_text(json.dumps(config))
     assert gpt1_jax.load(moved).config.model.classifier_dropout == 0.1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([[5, 60_000]], r"given the token id 60000; from 0 to \d+ are allowed; encode"),
+        ([[-1, 3]], r"given the token id -1; from 0 to \d+ are allowed"),
+        ([[1.5, 2.0]], r"given float64 of shape \(1, 2\); integers of shape \(N, L\)"),
+        (
+            [5, 6],
+            r"given int64 of shape \(2,\); integers of shape \(N, L\)",
+        ),
+        (
+            [[5, 6], [1]],
+            r"given rows of several lengths, or no numbers; .* pad",
+        ),
+        ([[]], r"given float64 of shape \(1, 0\)"),
+        (
+            [[1] * 129],
+            r"given rows of 129 tokens; at most 128 are allowed",
+        ),
+    ],
+)
+def test_token_ids_that_the_model_does_not_have_are_refused(
+    pretrained_workdir, tokens, message
+):
+    model = gpt1_jax.load(pretrained_workdir)
+    for method in ("logits", "hidden_states"):
+        with pytest.raises(ValueError, match=f"{method} was given"):
+            getattr(model, method)(tokens)
+    with pytest.raises(ValueError, match=message):
+        model.logits(tokens)
+
+
+def test_texts_are_lists_of_strings(pretrained_workdir):
+    model = gpt1_jax.load(pretrained_workdir)
+    for method in ("generate", "score", "embed"):
+        call = getattr(model, method)
+        assert len(call([])) == 0
+        with pytest.raises(ValueError, match=rf"{method} was given one bytes; a li"):
+            call(b"once")
+        with pytest.raises(ValueError, match=r"text 1 is of type bytes; .* list of"):
+            call(["once", b"upon"])

@@ -146,7 +146,7 @@ def test_a_manifest_never_makes_a_file_outside_be_read(directory):
     outside.write_text("x")
     path = directory / "6" / checksums.MANIFEST_FILE
     sums = json.loads(path.read_text())["files"] | {"../secret": [1, 0]}
-    path.write_text(checksums._text(sums))
+    path.write_text(checksums._text(6, sums))
     assert checksums.problem(directory / "6") == "../secret is missing"
 
 

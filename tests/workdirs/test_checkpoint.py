@@ -1,10 +1,13 @@
 """Checkpoints: exact restoring, which steps are kept, and refusal of other data."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import logging
+from orbax.checkpoint._src.serialization import ocdbt_utils
 
 from gpt1_jax.errors import RunFailed
 from gpt1_jax.training.step import TrainState
@@ -57,6 +60,50 @@ def test_a_restored_state_is_bit_equal(tmp_path):
         params = checkpoints.restore_params(7, like().params)
     assert_bit_equal(found, state_at(7))
     assert_bit_equal(params, state_at(7).params)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["run [1]", "a*b?", "back\\slash", "100% #1 'x' & \"y\"", "été 日本", "a:b=c,d"],
+)
+def test_a_path_is_a_path(tmp_path, name):
+    directory = tmp_path / name / "checkpoints"
+    save(directory, [3, 7])
+    assert sorted(path.name for path in directory.iterdir()) == ["3", "7"]
+    directory = (tmp_path / name).rename(tmp_path / f"{name} moved") / "checkpoints"
+    with Checkpoints(directory) as checkpoints:
+        assert_bit_equal(checkpoints.restore(7, like(), FINGERPRINT), state_at(7))
+        checkpoints.save(state_at(8), FINGERPRINT)
+    with Checkpoints(directory, create=False) as checkpoints:
+        assert_bit_equal(
+            checkpoints.restore_params(8, like().params), state_at(8).params
+        )
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name} moved"}
+
+
+def test_a_checkpoint_without_an_array_does_not_count_as_saved(tmp_path, monkeypatch):
+    # What orbax does in a directory with brackets in its name.
+    monkeypatch.setattr(ocdbt_utils, "merge_ocdbt_per_process_files", merge_nothing)
+    message = r"7 could not be saved: .*params: 2 of 2 arrays were not written, such as"
+    with pytest.raises(RunFailed, match=message):
+        save(tmp_path, [7])
+    with Checkpoints(tmp_path, create=False) as checkpoints:
+        assert checkpoints.all_steps() == []
+
+
+async def merge_nothing(*args, **kwargs):
+    pass
+
+
+def test_a_step_is_known_by_its_content_and_its_plain_number(tmp_path, capsys):
+    save(tmp_path, [3])
+    shutil.copytree(tmp_path / "3", tmp_path / "9")
+    shutil.copytree(tmp_path / "3", tmp_path / "004")
+    with Checkpoints(tmp_path, create=False) as checkpoints:
+        assert checkpoints.all_steps() == [3, 9]
+        assert checkpoints.model_step() == 3
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "9 is damaged: it holds step 3; its name must be 3" in shown
 
 
 def test_a_directory_without_checkpoints_has_no_latest_step(tmp_path):

@@ -28,3 +28,13 @@ def test_a_model_is_restored_in_the_dtype_that_it_is_used_with(tmp_path, asked, 
         assert restored_VD.dtype == dtype
     finally:
         jax.config.update("jax_enable_x64", False)
+
+
+def test_a_link_to_a_checkpoint_or_a_workdir_is_followed(pretrained_workdir, tmp_path):
+    (tmp_path / "best").symlink_to(pretrained_workdir / "checkpoints/3")
+    (tmp_path / "latest").symlink_to(pretrained_workdir)
+    assert model_store.workdir_and_step(tmp_path / "best")[1] == 3
+    assert model_store.restore(tmp_path / "best").step == 3
+    assert model_store.restore(tmp_path / "latest").step == 6
+    with pytest.raises(ValueError, match=r"~nobody_here/run: .* write the path"):
+        model_store.restore("~nobody_here/run")
