@@ -88,6 +88,8 @@ def main() -> None:
     output = files.expand(_OUTPUT.value).resolve()
     store = preparation.prepare(recipe, output, _WORKERS.value, dask=_DASK.value)
     terminal.say(preparation.describe(store))
+    if warning := preparation.split_warning(store):
+        terminal.warn(warning)
     megabytes = sum(book.num_bytes for book in recipe.books) / 1e6
     elapsed = terminal.duration(time.monotonic() - began)
     terminal.say(f"{store.directory}: {megabytes:,.1f} MB of text, {elapsed}")

@@ -12,6 +12,7 @@ its labels in labels.json, from which a report names its groups.
 import importlib
 import json
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -61,6 +62,7 @@ def main() -> None:
     name = experiment.default_workdir(_FLAGS).replace("runs/", "runs/sweep-", 1)
     root = files.expand(_WORKDIR.value or name)
     mine = grid.share(len(cells), _ONLY.value)
+    _refuse_other_sweep(root, cells)
     terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
     failures = {}
     for place, number in enumerate(mine, start=1):
@@ -70,11 +72,14 @@ def main() -> None:
             path = root / cell.directory / workdir_lib.LABELS_FILE
             files.write_atomically(path, json.dumps(cell.labels, indent=1) + "\n")
         job = importlib.import_module(f"gpt1_jax.jobs.{configs[number].job}")
+        was_run = workdir_lib.is_finished(root / cell.directory)
         try:
             job.run(configs[number], root / cell.directory)
         except Preempted:
             raise
         except Exception as error:  # after any error the other cells still run
+            if was_run and isinstance(error, UserError):
+                raise  # this sweep has other settings: the table of that one stays
             failures[number] = " ".join(f"{error or type(error)}".split())
             terminal.warn(f"{cell.directory} failed: {failures[number]}")
             if not isinstance(error, UserError | RunFailed):
@@ -101,6 +106,17 @@ def main() -> None:
             f"the first failure: {cells[min(failures)].directory}: "
             f"{failures[min(failures)]}; run the same command again to retry"
         )
+
+
+def _refuse_other_sweep(root: Path, cells: Sequence[Cell]) -> None:
+    """Raises a UserError if `root` has runs that are not combinations of this sweep."""
+    ours = {cell.directory for cell in cells}
+    for labels in sorted(root.glob(f"*/{workdir_lib.LABELS_FILE}")):
+        if labels.parent.name not in ours:
+            raise UserError(
+                f"{root} holds another sweep, with {labels.parent.name}; a new directory "
+                "is expected, or axes that include its values; name another --workdir"
+            )
 
 
 def _outcome(root: Path, cell: Cell, failure: str) -> Outcome:

@@ -74,6 +74,18 @@ def test_a_failing_cell_loses_no_other_and_the_same_command_goes_on(tmp_path):
     assert "error: 2 of 4 combinations failed" in error
 
 
+def test_another_sweep_leaves_the_table_of_the_first(tmp_path):
+    sweep(tmp_path, "--axis=seed=0")
+    before = (tmp_path / "sweep/sweep.csv").read_bytes()
+    _, error = sweep(tmp_path, "--axis=seed=1", code=2)
+    assert "sweep holds another sweep, with seed=0; a new directory is" in error
+    _, error = sweep(tmp_path, "--axis=seed=0", "--config.train.max_steps=3", code=2)
+    assert "another config" in error
+    assert (tmp_path / "sweep/sweep.csv").read_bytes() == before
+    sweep(tmp_path, "--axis=seed=0,1")
+    assert len(rows(tmp_path)) == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -147,6 +147,12 @@ def _run(main: Callable[[], None]) -> int:
             f"{_named(error)}; free space or check the path, then run again"
         )
     except RuntimeError as error:
+        if "Unable to initialize backend" in str(error):
+            return _mistake(
+                f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {error}; a "
+                "platform that this machine and this installation have is expected; "
+                "unset JAX_PLATFORMS, or install JAX for it"
+            )
         if os.environ.get("GPT1_JAX_TRACEBACK") or not _is_out_of_memory(error):
             raise
         return _failure(

@@ -31,8 +31,8 @@ _CHOICE_HEAD = {
     "head/kernel": "multiple_choice_head.summary.weight",
     "head/bias": "multiple_choice_head.summary.bias",
 }
-# Masks that older versions of transformers stored among the weights.
-_NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+# Masks and positions that older versions of transformers stored among the weights.
+_NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|position_ids")
 # The only values of these fields in config.json that are implemented.
 _REQUIRED = {
     "model_type": ("openai-gpt",),
@@ -56,8 +56,14 @@ def read(directory: Path) -> Weights:
                 f"{directory} has the tensor {bare} twice; once is expected; leave one "
                 "set of weights there"
             )
-        if not _NO_PARAMETER.fullmatch(bare):
-            tensors[bare] = tensor
+        if _NO_PARAMETER.fullmatch(bare):
+            continue
+        if tensor.dtype.kind in "biu":
+            raise UserError(
+                f"{directory}: tensor {bare} is {tensor.dtype}; floats are expected; "
+                "fetch the files again"
+            )
+        tensors[bare] = tensor
     # transformers stores one of two tied tensors: in a double-heads model, the head.
     if _TOKEN_TABLE not in tensors and _LM_HEAD in tensors:
         tensors[_TOKEN_TABLE] = tensors[_LM_HEAD]
@@ -149,13 +155,15 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
             width=int(fields["n_embd"]),
             num_heads=int(fields["n_head"]),
             mlp_width=4 * int(fields["n_embd"]),
-            context_length=int(fields["n_positions"]),
+            # Older versions have n_ctx alone, or both with one value.
+            context_length=int(fields.get("n_positions", fields.get("n_ctx"))),
             embedding_dropout=float(fields.get("embd_pdrop", 0.1)),
             residual_dropout=float(fields.get("resid_pdrop", 0.1)),
             attention_dropout=float(fields.get("attn_pdrop", 0.1)),
             classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
         )
-        vocab_size = int(fields["vocab_size"])
+        # The first versions counted special tokens apart.
+        vocab_size = int(fields["vocab_size"]) + int(fields.get("n_special") or 0)
         sizes = (vocab_size, model.num_layers, model.width, model.context_length)
         if min(sizes) < 1 or model.num_heads < 1 or model.width % model.num_heads:
             raise ValueError("sizes must be at least 1, n_head a divisor of n_embd")

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.data.tasks import batches, registry, task_data
 from gpt1_jax.data.tasks.records import Records
 from gpt1_jax.distributed import mesh, multihost
@@ -65,6 +65,14 @@ def run(
             "config.init.path=none: from scratch, without pre-training; "
             "--config.init.path=runs/pretrain starts from that model"
         )
+    elif task_data.is_storyworld(config.data):
+        corpus = model_store.read_config(config.init.path).data.corpus
+        if corpus != STORYWORLD:
+            terminal.warn(
+                f"config.data.task_dir={STORYWORLD} is synthetic data, but the model "
+                f"was pre-trained on {corpus or 'other text'}; --config.data.task_dir="
+                "DIR fine-tunes it on the files there"
+            )
     with multihost.first_before_others("the data was prepared"):
         tokenizer = starting_point.tokenizer(config, workdir)
         data = task_data.open_data(config.data)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
-from gpt1_jax.config import RunConfig
+from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.data.text import corpus, preparation
 from gpt1_jax.distributed import mesh, multihost, preemption
 from gpt1_jax.errors import UserError
@@ -47,6 +47,9 @@ def run(
     with multihost.first_before_others("the corpus was prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
+    warning = preparation.split_warning(store)
+    if warning and config.data.corpus != STORYWORLD:
+        terminal.warn(warning)
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
             f"the corpus has its own tokenizer, of {store.meta['vocab_size']:,} "

@@ -362,3 +362,14 @@ def test_default_workdir_names_the_experiment_and_its_words(file, words, workdir
     flag_values = experiment.ExperimentFlags()
     flag_values(["main", f"--config={file}:{words}" if words else f"--config={file}"])
     assert experiment.default_workdir(flag_values) == workdir
+
+
+def test_a_platform_that_is_not_there_is_a_mistake(monkeypatch, capsys):
+    def main():
+        raise RuntimeError("Unable to initialize backend 'cuda': not in the list")
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert app._run(main) == errors.MISTAKE
+    line = capsys.readouterr().err
+    assert_one_line(line, "JAX_PLATFORMS=cuda: Unable to initialize backend 'cuda': n")
+    assert "unset JAX_PLATFORMS" in line

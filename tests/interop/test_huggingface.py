@@ -55,10 +55,24 @@ def test_logits_are_the_golden_ones(prefix, tmp_path):
 def test_masks_of_old_versions_and_a_tied_head_are_skipped(tmp_path):
     old = tensors("")
     for layer in range(2):
-        old[f"h.{layer}.attn.bias"] = np.ones((1, 1, 24, 24), np.float32)
+        old[f"h.{layer}.attn.bias"] = np.ones((1, 1, 24, 24), bool)
+    old["position_ids"] = np.arange(24)
     old["lm_head.weight"] = old["tokens_embed.weight"].copy()
     found = huggingface.read(save(tmp_path, old))
     assert set(found.params) == set(weights.paths(2))
+
+
+def test_configs_of_old_versions_are_read(tmp_path):
+    path = save(tmp_path, tensors()) / "config.json"
+    fields = json.loads(path.read_text())
+    expected = huggingface.read(tmp_path).model
+    fields["n_ctx"] = fields.pop("n_positions")
+    fields["vocab_size"] -= 3
+    fields["n_special"] = 3
+    path.write_text(json.dumps(fields))
+    found = huggingface.read(tmp_path)
+    assert found.model == expected
+    assert found.num_rows == fields["vocab_size"] + 3
 
 
 def test_a_tied_head_may_replace_the_token_table(tmp_path):

@@ -18,6 +18,9 @@ from gpt1_jax.data.text.recipes import Recipe
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import exclusive, naming, write_atomically
 
+# Beyond these, much text is not trained on, or the held-out perplexity is unreliable.
+_LARGEST_SHARE, _FEWEST_TOKENS = 0.2, 50_000
+
 
 def open_corpus(config: DataConfig) -> corpus.TokenStore:
     """Returns the store that `config.corpus` names; prepares it in the cache if needed.
@@ -191,4 +194,17 @@ def describe(store: corpus.TokenStore) -> str:
         f"{store.meta['tokens']['valid']:,} tokens; vocabulary "
         f"{store.meta['vocab_size']:,}"
         + (f"; {empty:,} books are empty" if empty else "")
+    )
+
+
+def split_warning(store: corpus.TokenStore) -> str:
+    """Returns a warning about an unusual share of held-out text, or ""."""
+    tokens = store.meta["tokens"]
+    share = tokens["valid"] / (tokens["train"] + tokens["valid"])
+    if share <= _LARGEST_SHARE and tokens["valid"] >= _FEWEST_TOKENS:
+        return ""
+    return (
+        f"{tokens['valid']:,} tokens are held out, {share:.1%} of the corpus; from "
+        f"{_FEWEST_TOKENS:,} tokens to {_LARGEST_SHARE:.0%} is usual; choose other "
+        "books by data.eval_corpus, or change data.holdout_fraction"
     )

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data.text import encoding, executors, preparation, recipes, tokenizers
+from gpt1_jax.data.text import (
+    corpus,
+    encoding,
+    executors,
+    preparation,
+    recipes,
+    tokenizers,
+)
 from gpt1_jax.errors import RunFailed
 
 AWKWARD = {
@@ -453,3 +460,14 @@ def test_a_killed_worker_is_one_line():
         executors.choose(2, "", is_worth_processes=True) as pool,
     ):
         pool.submit(os._exit, 9).result()
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "share"),
+    [(900_000, 100_000, ""), (100_000, 100_000, "50.0%"), (900_000, 9_000, "1.0%")],
+)
+def test_an_unusual_held_out_share_is_said(train, valid, share):
+    meta = {"tokens": {"train": train, "valid": valid}}
+    store = corpus.TokenStore(None, meta, None, ())
+    assert (share in preparation.split_warning(store)) if share else True
+    assert bool(preparation.split_warning(store)) == bool(share)
