@@ -114,8 +114,8 @@ def _refuse_other_sweep(root: Path, cells: Sequence[Cell]) -> None:
     for labels in sorted(root.glob(f"*/{workdir_lib.LABELS_FILE}")):
         if labels.parent.name not in ours:
             raise UserError(
-                f"{root} holds another sweep, with {labels.parent.name}; a new directory "
-                "is expected, or axes that include its values; name another --workdir"
+                f"{root} holds another sweep, with {labels.parent.name}; a new "
+                "directory is expected, or axes that include its values; name another --workdir"
             )
 
 
