@@ -146,7 +146,7 @@ def test_pickled_weights_become_readable_by_the_command_that_is_told(theirs, tmp
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match="is a pickle") as error:
         huggingface.read(tmp_path)
-    command = str(error.value).split("where you trust it: ")[1]
+    command = str(error.value).split("convert it: ")[1]
     python, *arguments = shlex.split(command)
     assert python == "python"
     subprocess.run([sys.executable, *arguments], check=True)
