@@ -115,7 +115,8 @@ def _refuse_other_sweep(root: Path, cells: Sequence[Cell]) -> None:
         if labels.parent.name not in ours:
             raise UserError(
                 f"{root} holds another sweep, with {labels.parent.name}; a new "
-                "directory is expected, or axes that include its values; name another --workdir"
+                "directory is expected, or axes that include its values; name another "
+                "--workdir"
             )
 
 

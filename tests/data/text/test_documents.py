@@ -187,7 +187,7 @@ def test_small_corpus_is_sampled_whole(story_books):
         ("c.jsonl", b'{"text": "a book"}\n', r"c.jsonl is JSON Lines; books are plain"),
         (
             "c.txt",
-            gzip.compress(b"a book"),
+            gzip.compress(b"a book", mtime=0),
             r"c.txt is text, gzip; books are plain",
         ),
         (
