@@ -226,7 +226,7 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
     tokenizer = tokenizers.load(corpus.tokenizer_dir)
 
     def scored() -> None:
-        texts = score._read(path)
+        texts = score._read(path, "")
         assert "\n".join(texts).encode() == path.read_bytes().removesuffix(b"\n")
         for text in texts:
             ids = tokenizer.encode(text)

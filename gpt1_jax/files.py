@@ -65,6 +65,8 @@ def check_writable(directory: Path, remedy: str) -> None:
     Raises: UserError: they cannot; `remedy` says what to do.
     """
     existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir():
+        return  # making the directory fails, and says so
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(
             f"{directory} cannot be written; a directory that can is expected; {remedy}"

@@ -65,14 +65,8 @@ def run(
             "config.init.path=none: from scratch, without pre-training; "
             "--config.init.path=runs/pretrain starts from that model"
         )
-    elif task_data.is_storyworld(config.data):
-        corpus = model_store.read_config(config.init.path).data.corpus
-        if corpus != STORYWORLD:
-            terminal.warn(
-                f"config.data.task_dir={STORYWORLD} is synthetic data, but the model "
-                f"was pre-trained on {corpus or 'other text'}; --config.data.task_dir="
-                "DIR fine-tunes it on the files there"
-            )
+    elif not workdir_lib.has_checkpoint(workdir):
+        _warn_of_synthetic_tasks(config)
     with multihost.first_before_others("the data was prepared"):
         tokenizer = starting_point.tokenizer(config, workdir)
         data = task_data.open_data(config.data)
@@ -90,6 +84,17 @@ def run(
         "--input FILE --output FILE.jsonl"
     )
     return result
+
+
+def _warn_of_synthetic_tasks(config: RunConfig) -> None:
+    """Warns if a model of real text is about to be fine-tuned on storyworld."""
+    corpus = model_store.read_config(config.init.path).data.corpus
+    if task_data.is_storyworld(config.data) and corpus != STORYWORLD:
+        terminal.warn(
+            f"config.data.task_dir={STORYWORLD} is synthetic data, but the model was "
+            f"pre-trained on {corpus or 'other text'}; --config.data.task_dir=DIR "
+            "fine-tunes it on the files there"
+        )
 
 
 def _what_instead(task: registry.Task) -> str:

@@ -1,6 +1,7 @@
 """The n-gram models, against slow ones and a hand-computed one."""
 
 import collections
+import hashlib
 import json
 import math
 
@@ -190,7 +191,11 @@ def finished_run(tmp_path, tokens, books):
     store_dir.mkdir()
     sizes = [("train", len(tokens)), *(("valid", len(book)) for book in books)]
     offsets = np.cumsum([0, *(size for _, size in sizes)]).tolist()
+    everything = np.concatenate([tokens, *books])
     meta = {
+        "key": "",
+        "tokens_sha256": hashlib.sha256(everything.tobytes()).hexdigest(),
+        "tokenizer_sha256": "",
         "dtype": "uint16",
         "vocab_size": V,
         "books": [
@@ -199,7 +204,7 @@ def finished_run(tmp_path, tokens, books):
         ],
     }
     (store_dir / corpus.META_FILE).write_text(json.dumps(meta))
-    np.concatenate([tokens, *books]).tofile(store_dir / corpus.TOKENS_FILE)
+    everything.tofile(store_dir / corpus.TOKENS_FILE)
     config = RunConfig(
         model=ModelConfig(context_length=11),
         data=DataConfig(corpus=str(store_dir)),

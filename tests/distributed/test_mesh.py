@@ -101,7 +101,7 @@ def test_a_float64_model_does_not_change_the_next_models_numbers(pretrained_work
     def numbers(dtype: str) -> dict[str, np.ndarray]:
         model = gpt1_jax.load(pretrained_workdir, compute_dtype=dtype)
         drawn = jax.random.normal(make_key(3), (5,))
-        logits_NLV = model.logits(np.ones((1, 7)))
+        logits_NLV = model.logits(np.ones((1, 7), int))
         return {"logits": np.asarray(logits_NLV), "drawn": np.asarray(drawn)}
 
     alone = numbers("float32")
