@@ -15,7 +15,7 @@ import numpy as np
 from gpt1_jax import config as config_lib
 from gpt1_jax import score, storyworld
 from gpt1_jax.config import DataConfig, ModelConfig, RunConfig
-from gpt1_jax.data.tasks import loading, registry
+from gpt1_jax.data.tasks import inputs, loading, registry
 from gpt1_jax.data.text import preparation, recipes, tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.interop import huggingface, openai, weights
@@ -227,7 +227,8 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
 
     def scored() -> None:
         texts = score._read(path, "")
-        assert "\n".join(texts).encode() == path.read_bytes().removesuffix(b"\n")
+        given = path.read_bytes().removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
+        assert "\n".join(texts).encode() == given
         for text in texts:
             ids = tokenizer.encode(text)
             assert all(0 <= number < tokenizer.vocab_size for number in ids.tolist())
@@ -235,7 +236,7 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
 
     _check(scored)
     task = rng.choice(list(registry.TASKS.values()))
-    _check(lambda: loading.read_input(task, path))
+    _check(lambda: inputs.read_input(task, path))
 
 
 def workdir_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:

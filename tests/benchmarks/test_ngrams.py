@@ -4,6 +4,7 @@ import collections
 import hashlib
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,7 +264,11 @@ def test_an_unfinished_run_is_refused(finished_run):
 
 def test_another_corpus_than_that_of_the_run_is_refused(finished_run):
     config = workdir_lib.read_config(finished_run)
-    path = f"{config.data.corpus}/{corpus.TOKENS_FILE}"
-    np.full(T + sum(BOOK_LENGTHS), 1, np.uint16).tofile(path)
+    store_dir = Path(config.data.corpus)
+    other = np.full(T + sum(BOOK_LENGTHS), 1, np.uint16)
+    other.tofile(store_dir / corpus.TOKENS_FILE)
+    meta = json.loads((store_dir / corpus.META_FILE).read_text())
+    meta["tokens_sha256"] = hashlib.sha256(other.tobytes()).hexdigest()
+    (store_dir / corpus.META_FILE).write_text(json.dumps(meta))
     with pytest.raises(ValueError, match=r"unigram perplexity .*; restore the books"):
         ngrams.compare(finished_run)
