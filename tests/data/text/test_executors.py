@@ -84,7 +84,8 @@ def prepare(directory: Path, output: str, *flags: str) -> dict[str, bytes]:
     )
     assert done.returncode == 0, done.stderr
     store = directory / output
-    return {path.name: path.read_bytes() for path in store.rglob("[!.]*") if path.is_file()}
+    paths = store.rglob("[!.]*")
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def have_encoded(scheduler: str) -> list[bool]:
