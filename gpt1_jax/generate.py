@@ -14,6 +14,7 @@ from absl import flags
 import gpt1_jax
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
+from gpt1_jax.data import formats
 from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.errors import UserError
 
@@ -88,13 +89,14 @@ def main() -> None:
 
 def _read_prompts(given: list[str]) -> list[str]:
     """Returns the prompts, with `-` replaced by the text of standard input."""
-    if given.count("-") > 1:
+    standard = formats.STANDARD_INPUT
+    if given.count(standard) > 1:
         raise UserError(
-            f"--prompt - is given {given.count('-')} times; standard input is read "
-            "once; drop the others"
+            f"--prompt - is given {given.count(standard)} times; standard input is "
+            "read once; drop the others"
         )
     return [
-        sys.stdin.read().removesuffix("\n") if prompt == "-" else prompt
+        sys.stdin.read().removesuffix("\n") if prompt == standard else prompt
         for prompt in given
     ]
 

@@ -14,9 +14,10 @@ from typing import TextIO, cast
 from absl import flags
 
 from gpt1_jax import files, terminal
+from gpt1_jax.cli import app
+from gpt1_jax.data import formats
 from gpt1_jax.errors import UserError
 
-STANDARD_INPUT = "-"
 _STANDARD_OUTPUTS = ("-", "/dev/stdout")
 
 
@@ -25,13 +26,7 @@ class Output:
 
     def __init__(self, flag_values: flags.FlagValues, what: str):
         """Defines the flags; `what` says for --help what is written."""
-        self._output = flags.DEFINE_string(
-            "output",
-            None,
-            f"{what}.",
-            required=True,
-            flag_values=flag_values,
-        )
+        self._output = app.define_required("output", f"{what}.", flag_values)
         self._overwrite = flags.DEFINE_bool(
             "overwrite",
             False,
@@ -49,7 +44,8 @@ class Output:
         terminal.use_stderr(self._is_standard)
         if self._is_standard:
             return
-        paths = [files.expand(given) for given in inputs if given != STANDARD_INPUT]
+        named = [given for given in inputs if given != formats.STANDARD_INPUT]
+        paths = [files.expand(given) for given in named]
         check_output(self.path, paths, overwrite=self._overwrite.value)
 
     @property

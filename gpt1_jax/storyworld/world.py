@@ -52,7 +52,7 @@ class Person:
 
     @property
     def portion(self) -> str:
-        """What the liked dish is served in."""
+        """The vessel in which the liked dish is served."""
         return WORDS["dishes"][self.likes]
 
     def __str__(self) -> str:

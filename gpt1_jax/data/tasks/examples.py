@@ -7,11 +7,10 @@ import collections
 import dataclasses
 from collections.abc import Mapping
 
+from gpt1_jax.data.tables import Column
 from gpt1_jax.errors import UserError
 
 LOWEST_SCORE, HIGHEST_SCORE = 0.0, 5.0  # of STS-B
-
-Column = str | int  # a name in the header; without a header, a place from 0
 
 
 @dataclasses.dataclass(frozen=True)

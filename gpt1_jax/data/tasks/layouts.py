@@ -7,8 +7,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from gpt1_jax.data.tables import Column
 from gpt1_jax.data.tasks import official_readers, readers
-from gpt1_jax.data.tasks.examples import Column, Columns, Labels
+from gpt1_jax.data.tasks.examples import Columns, Labels
 from gpt1_jax.data.tasks.task import File
 from gpt1_jax.data.tasks.tfds import Dataset
 

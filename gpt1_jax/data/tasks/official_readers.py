@@ -13,8 +13,9 @@ import numpy as np
 
 from gpt1_jax.data.tables import read_lines
 from gpt1_jax.data.tasks.examples import Columns, Example
-from gpt1_jax.data.tasks.readers import parse_record, read_csv, read_tsv
+from gpt1_jax.data.tasks.readers import read_csv, read_tsv
 from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.files import parse_json
 
 ANSWER_LETTERS = "ABCD"  # of RACE
 
@@ -87,7 +88,20 @@ def read_race(
             )
         for file in files:
             text = "\n".join(line for _, line in read_lines(file))
-            yield from race_questions(parse_record(text, str(file)), str(file))
+            yield from race_questions(_parse_article(text, str(file)), str(file))
+
+
+def _parse_article(text: str, where: str) -> Any:
+    """Returns the JSON value of `text`.
+
+    Raises: UserError naming `where`.
+    """
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: {error}; JSON is expected; use the official file"
+        ) from None
 
 
 def race_questions(article: Any, where: str) -> Iterator[Example]:

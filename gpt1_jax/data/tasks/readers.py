@@ -9,12 +9,11 @@ import collections
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gpt1_jax.data import formats, tables
-from gpt1_jax.data.tasks.examples import Column, Columns, Example
+from gpt1_jax.data.tables import Column
+from gpt1_jax.data.tasks.examples import Columns, Example
 from gpt1_jax.errors import UserError
-from gpt1_jax.files import parse_json
 
 SHORT_ROW = "rows with too few columns"
 
@@ -84,16 +83,3 @@ def _find_columns(table: tables.Table, columns: Columns) -> dict[Column, Column]
             "official file"
         )
     return {column: name for column, name in names.items() if name is not None}
-
-
-def parse_record(text: str, where: str) -> Any:
-    """Returns the JSON value of `text`.
-
-    Raises: UserError naming `where`.
-    """
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        raise UserError(
-            f"{where}: {error}; JSON is expected; use the official file"
-        ) from None

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from gpt1_jax import files
+from gpt1_jax.data.tables import Column
 from gpt1_jax.data.tasks import official_readers
-from gpt1_jax.data.tasks.examples import Column, Columns, Example
+from gpt1_jax.data.tasks.examples import Columns, Example
 from gpt1_jax.errors import NotFound, UserError
 
 _BATCH = 1000

@@ -97,7 +97,7 @@ def _scan_books(pattern: str, split: str) -> list[Book]:
             f"{pattern}: {len(leftovers):,} files that a system or an editor left are "
             f"not read, such as {leftovers[0]}"
         )
-        paths = [path for path in paths if path not in leftovers]
+        paths = [path for path in paths if not formats.is_leftover(path)]
     if not paths:
         raise NotFound(
             f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a "

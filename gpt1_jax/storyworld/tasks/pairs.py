@@ -78,7 +78,7 @@ STSB = Task((5.0, 0.0, 4.0, 0.2, 3.8, 1.0, 3.2, 0.4, 2.8, 1.2), _graded)
 
 
 def _sight(cast: Cast) -> TextsOf:
-    """What was seen is an animal, usually, or not, or one cannot tell what it was."""
+    """Says of something seen that it is an animal, is none, or cannot be told."""
     asks_for_animal = cast.dice.is_usual()
     animals = _NOUNS["animal"] + _NOUNS["young_animal"]
     right, wrong = animals, _NOUNS["not_animal"]
@@ -168,7 +168,7 @@ RTE = Task(_TWO_WAY, _use)
 
 
 def _meaning(cast: Cast) -> TextsOf:
-    """What a word means, and what its opposite, usually a bad word, is or is not."""
+    """Says what a word means, and what its opposite, usually a bad word, is or not."""
     frames = _TASKS["scitail"]
     good, bad = cast.dice.any(frames["pairs"])
     head, opposite = (good, bad) if cast.dice.is_usual() else (bad, good)
