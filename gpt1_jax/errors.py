@@ -25,6 +25,13 @@ class Preempted(RuntimeError):
     """The run was told to stop and has saved its state; exit code 75."""
 
 
+def exit_code(error: BaseException) -> int:
+    """Returns the exit code of a command that ends with `error`."""
+    if isinstance(error, UserError):
+        return MISTAKE
+    return PREEMPTED if isinstance(error, Preempted | KeyboardInterrupt) else FAILED
+
+
 def suggestion(given: str, allowed: Iterable[str], otherwise: str) -> str:
     """Returns `did you mean X?` for the closest of `allowed`, else `otherwise`."""
     near = difflib.get_close_matches(given, list(allowed), n=1)

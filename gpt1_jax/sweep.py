@@ -80,6 +80,8 @@ def main() -> None:
         except Exception as error:  # after any error the other cells still run
             if was_run and isinstance(error, UserError):
                 raise  # this sweep has other settings: the table of that one stays
+            if not multihost.is_alone():
+                raise  # it has ended the other processes
             failures[number] = " ".join(f"{error or type(error)}".split())
             terminal.warn(f"{cell.directory} failed: {failures[number]}")
             if not isinstance(error, UserError | RunFailed):

@@ -61,6 +61,12 @@ def warn(text: str) -> None:
     _print(f"warning: {text}", style="yellow")
 
 
+def error(text: str) -> None:
+    """Prints the line of an error to standard error, after all other output."""
+    flush()
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+
+
 def _print(text: str, style: str | None = None) -> None:
     """Prints a message. If the output is closed or full, work goes on without it."""
     try:

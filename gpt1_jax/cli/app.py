@@ -178,18 +178,13 @@ def _named(error: OSError) -> str:
 
 
 def _mistake(message: str) -> int:
-    _print_error(message)
+    terminal.error(message)
     return errors.MISTAKE
 
 
 def _failure(message: str) -> int:
-    _print_error(message)
+    terminal.error(message)
     return errors.FAILED
-
-
-def _print_error(message: str) -> None:
-    terminal.flush()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _help(module: ModuleType | None, flag_values: flags.FlagValues) -> str:

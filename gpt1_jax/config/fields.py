@@ -281,6 +281,9 @@ class MeshConfig:
     )
     num_processes: int = execution(1, "number of processes, with coordinator_address")
     process_id: int = execution(0, "number of this process, from 0", low=0)
+    start_seconds: int = execution(
+        50, "how long a process that has started waits for the others to start"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,20 +1,44 @@
 """The processes of a run, one on each host: how they connect, wait and agree.
 
 All processes compute. Only the first prints, and writes whatever is not a checkpoint.
+They end together: what ends one of them ends all.
 """
 
+import atexit
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
-from typing import Any
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
-from gpt1_jax import terminal
-from gpt1_jax.config import MeshConfig
-from gpt1_jax.errors import RunFailed, UserError
+from gpt1_jax import errors, terminal
+from gpt1_jax.config import MeshConfig, RunConfig
+from gpt1_jax.distributed import agreement, native_errors, peers
+from gpt1_jax.errors import Preempted, UserError
+
+# A network file system shows a new file to other hosts after its cache has expired.
+_SHARED_SECONDS = 15.0
+# An error of the devices may follow from the end of a peer, of which we hear by then.
+_NEWS_SECONDS = 3.0
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+class _Connected:
+    others: peers.Peers | None = None
+    exit_code = errors.DONE  # another one after a failure of this process
+
+
+# A process has one distributed runtime, so it is in one run of several processes.
+_connected = _Connected()
 
 
 def join(cfg: MeshConfig) -> None:
@@ -26,23 +50,26 @@ def join(cfg: MeshConfig) -> None:
     """
     if cfg.distributed == "off" or jax.distributed.is_initialized():
         return
-    given: dict[str, Any] = {}
     if cfg.coordinator_address:
-        given = {
-            "coordinator_address": cfg.coordinator_address,
-            "num_processes": cfg.num_processes,
-            "process_id": cfg.process_id,
-        }
+        place = peers.Place(cfg.coordinator_address, cfg.num_processes, cfg.process_id)
+        local_devices = None
     elif cfg.distributed == "auto" and not _has_peers():
         return
+    else:
+        place, local_devices = _detected(cfg)
+    _connected.others = peers.Peers(place, seconds=cfg.start_seconds)
+    atexit.register(_leave)
+    native_errors.subdue()
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        jax.distributed.initialize(**given)
+        jax.distributed.initialize(
+            place.address, place.num_processes, place.process_id, local_devices
+        )
     except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"config.mesh.distributed={cfg.distributed}, but this process finds no "
-            f"others: {error}; set config.mesh.coordinator_address, num_processes and "
-            "process_id, or distributed=off"
-        ) from None
+        raise _no_others(cfg, error) from None
+    if is_main:  # JAX has replaced the handler by one that only records the signal
+        signal.signal(signal.SIGTERM, handler)
     if not is_first():
         terminal.silence()
 
@@ -54,6 +81,96 @@ def _has_peers() -> bool:
     return any(os.environ.get(name, "1") != "1" for name in counts) or len(hosts) > 1
 
 
+def _detected(cfg: MeshConfig) -> tuple[peers.Place, Any]:
+    """Returns what JAX finds in the environment: the place, and the local devices.
+
+    Raises: UserError: it finds nothing.
+    """
+    # jax.distributed.initialize does the same, but tells nobody what it has found.
+    from jax._src.clusters import ClusterEnv
+
+    try:
+        address, count, number, local_devices = (
+            ClusterEnv.auto_detect_unset_distributed_params(
+                None, None, None, None, None, cfg.start_seconds
+            )
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise _no_others(cfg, error) from None
+    if address is None or count is None or number is None:
+        raise _no_others(cfg, "the environment names none")
+    return peers.Place(address, count, number), local_devices
+
+
+def _no_others(cfg: MeshConfig, why: object) -> UserError:
+    return UserError(
+        f"config.mesh.distributed={cfg.distributed}, but this process finds no "
+        f"others: {why}; set config.mesh.coordinator_address, num_processes and "
+        "process_id, or distributed=off"
+    )
+
+
+def ends_together(
+    job: Callable[_Arguments, _Result],
+) -> Callable[_Arguments, _Result]:
+    """Makes all processes of a run end when `job` raises an error in one of them.
+
+    They end with one line that has the error, and with its exit code.
+    """
+
+    @functools.wraps(job)
+    def with_peers(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return job(*args, **kwargs)
+        except Preempted:
+            raise  # all have agreed to stop
+        except BaseException as error:
+            if _connected.others:
+                _tell(_connected.others, error)
+            raise
+
+    return with_peers
+
+
+def _tell(others: peers.Peers, error: BaseException) -> None:
+    """Tells all other processes of an error in this one."""
+    if _is_of_devices(error):
+        time.sleep(_NEWS_SECONDS)
+    _connected.exit_code = errors.exit_code(error)
+    message = f"{error or type(error).__name__}"
+    if isinstance(error, KeyboardInterrupt):
+        message = "interrupted; the same command resumes where this one stopped"
+    elif not isinstance(error, UserError | errors.RunFailed | OSError):
+        message = f"{type(error).__name__}: {message.splitlines()[0]}"
+    others.fail(message, _connected.exit_code)
+
+
+def _is_of_devices(error: BaseException | None) -> bool:
+    """Returns whether an error of JAX's runtime is the reason of `error`."""
+    while error and not isinstance(error, jax.errors.JaxRuntimeError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _leave() -> None:
+    """Says goodbye to the other processes when this one ends.
+
+    After a failure the process ends here: JAX would wait for the others, who are gone.
+    """
+    assert _connected.others
+    if _connected.exit_code == errors.DONE:
+        _connected.others.leave()
+        return
+    terminal.flush()
+    time.sleep(0.2)  # the others read the message before the connection breaks
+    os._exit(_connected.exit_code)
+
+
+def is_alone() -> bool:
+    """Returns whether this process is the only one of its run."""
+    return _connected.others is None
+
+
 def is_first() -> bool:
     """Returns whether this is the process that prints and writes."""
     return jax.process_index() == 0
@@ -61,34 +178,87 @@ def is_first() -> bool:
 
 def wait_for_all(what: str) -> None:
     """Returns once every process has made the same call."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+    if _connected.others:
+        _connected.others.combine(what, None, lambda values: None)
 
 
 @contextlib.contextmanager
 def first_before_others(what: str) -> Iterator[None]:
     """Runs a block in the first process before the others enter it.
 
-    Args:   what: the work of the block in the past tense, for the message.
-    Raises: RunFailed, in the others, if the block failed in the first.
+    Args: what: the work of the block in the past tense.
     """
     if is_first():
-        has_failed = True
-        try:
-            yield
-            has_failed = False
-        finally:
-            is_true_anywhere(has_failed)
-        return
-    if is_true_anywhere(False):
-        raise RunFailed(
-            f"the first process failed before {what}; its own error says why"
-        )
-    yield
+        yield
+    wait_for_all(what)
+    if not is_first():
+        yield
 
 
 def is_true_anywhere(flag: bool) -> bool:
     """Returns whether `flag` is true in any process; all must call it together."""
-    if jax.process_count() == 1:
+    if not _connected.others:
         return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+    return _connected.others.combine("a flag", flag, any)
+
+
+def agree(what: str, facts: dict[str, Any]) -> None:
+    """Checks that all processes have the same facts; all must call it together.
+
+    Raises: UserError: they have not; the message has each fact's values and whose.
+    """
+    if _connected.others:
+        difference = _connected.others.combine(what, facts, agreement.difference)
+        if difference:
+            raise UserError(difference)
+
+
+def agree_on_run(config: RunConfig, workdir: Path) -> None:
+    """Checks that all processes have one config, one code and one workdir.
+
+    Raises: UserError: they have not.
+    """
+    if not _connected.others:
+        return
+    agree("the config", agreement.facts(config))
+    agree(
+        "the devices",
+        {
+            "the platform": jax.default_backend(),
+            "the kind of devices": jax.local_devices()[0].device_kind,
+            "the number of devices": jax.local_device_count(),
+        },
+    )
+    _check_shared(_connected.others, workdir)
+
+
+def _check_shared(others: peers.Peers, workdir: Path) -> None:
+    """Raises UserError unless all processes see the same directory `workdir`."""
+    name = f".hosts-{uuid.uuid4().hex}"
+    if is_first():
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / name).touch()
+    try:
+        # The others' names are not used.
+        name = others.combine("a file", name, lambda names: names[0])
+        deadline = time.monotonic() + _SHARED_SECONDS
+        while not (is_there := _is_listed(workdir, name)):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        seen = others.combine("the workdir", [str(workdir), is_there], list)
+    finally:
+        if is_first():
+            (workdir / name).unlink(missing_ok=True)
+    for number, (path, is_seen) in enumerate(seen):
+        if not is_seen:
+            raise UserError(
+                f"--workdir {path} on process {number} is not {seen[0][0]} on process "
+                "0, whose files it lacks; one directory that all hosts share is "
+                "expected; name one on a shared file system"
+            )
+
+
+def _is_listed(directory: Path, name: str) -> bool:
+    """Returns whether a file is in `directory`; a listing refreshes NFS's cache."""
+    return directory.is_dir() and name in os.listdir(directory)

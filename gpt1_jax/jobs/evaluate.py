@@ -11,7 +11,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import registry, task_data
-from gpt1_jax.distributed import mesh, multihost, runtime
+from gpt1_jax.distributed import mesh, multihost
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.inference import classifier
@@ -19,6 +19,7 @@ from gpt1_jax.workdirs import session, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
+@multihost.ends_together
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/evaluate"
 ) -> dict[str, Any]:
@@ -28,10 +29,9 @@ def run(
     Raises: UserError: no fine-tuned model, no such split, or one without labels.
     """
     began = time.monotonic()
-    config = config_lib.checked(config)
+    config, workdir = config_lib.checked(config), Path(workdir)
     starting_point.check_named(config, "a fine-tuned", "runs/finetune-rte")
-    runtime.prepare(config.data.cache_dir, config.mesh)
-    workdir = Path(workdir)
+    session.prepare(config, workdir)
     config = starting_point.with_inherited(config, workdir)
     workdir_lib.check(workdir, config)
     model = classifier.load(config.init.path)
@@ -45,6 +45,8 @@ def run(
     with session.lock(workdir):
         for infix, split in splits.items():
             records[infix] = recipe.load_records(data, split, must_have_labels=True)
+            found = {f"task data of {split}": task_data.fingerprint(records[infix])}
+            multihost.agree("the data", found | starting_point.facts(config))
             answers[infix] = recipe.answers(model.params, records[infix])
             rows = recipe.predictions(records[infix], answers[infix])
             if multihost.is_first():

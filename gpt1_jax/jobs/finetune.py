@@ -31,6 +31,7 @@ from gpt1_jax.workdirs import workdir as workdir_lib
 _RELEASED_EVAL_STEPS = (1000, 2000, 4000, 8000, 16000, 32000)
 
 
+@multihost.ends_together
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/finetune"
 ) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def run(
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
             f"on is expected; {_what_instead(task)}"
         )
-    session.prepare(config)
+    session.prepare_training(config, workdir)
     config = starting_point.with_inherited(config, workdir)
     if workdir_lib.has_checkpoint(workdir):
         registry.load(task.name, workdir)  # refuses another definition of the task

@@ -26,6 +26,7 @@ from gpt1_jax.workdirs import checkpoint, metrics_log, session
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
+@multihost.ends_together
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/pretrain"
 ) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
-    session.prepare(config)
+    session.prepare_training(config, workdir)
     if result := session.finished_result(workdir, config):
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result

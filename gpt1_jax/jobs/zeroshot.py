@@ -16,7 +16,7 @@ from gpt1_jax import files, terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import registry, task_data
 from gpt1_jax.data.tasks.examples import Example
-from gpt1_jax.distributed import mesh, multihost, runtime
+from gpt1_jax.distributed import mesh, multihost
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.evaluation import zeroshot
 from gpt1_jax.evaluation.zeroshot import Candidate, Heuristic
@@ -36,6 +36,7 @@ class _Split:
     labels: np.ndarray
 
 
+@multihost.ends_together
 def run(
     config: RunConfig | ConfigDict, workdir: str | Path = "runs/zeroshot"
 ) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def run(
     config, workdir = config_lib.checked(config), Path(workdir)
     starting_point.check_named(config, "a pre-trained", "runs/pretrain")
     given = [zeroshot.named(config.task.name)] if config.task.name else []
-    runtime.prepare(config.data.cache_dir, config.mesh)
+    session.prepare(config, workdir)
     config = starting_point.with_inherited(config, workdir)
     workdir_lib.check(workdir, config)
     settings = {
@@ -66,6 +67,7 @@ def run(
     scorer = _Scorer(model, data, given or _with_data(data))
     checkpoints = model_store.steps(config.init.path)
     identities = {step: model_store.identity(at) for step, at in checkpoints.items()}
+    multihost.agree("the models", {f"step {s}": x for s, x in identities.items()})
     with session.lock(workdir):
         rows = _rows_so_far(workdir, identities, scorer.names)
         if multihost.is_first():

@@ -21,12 +21,21 @@ from gpt1_jax.workdirs import checkpoint, metrics_log, profiling
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
-def prepare(config: RunConfig) -> None:
-    """Prepares the process for a training job.
+def prepare(config: RunConfig, workdir: Path) -> None:
+    """Prepares the process for a job, together with the other processes of its run.
 
-    Raises: UserError: the batch size does not fit the devices.
+    Raises: UserError: they were given different things.
     """
     runtime.prepare(config.data.cache_dir, config.mesh)
+    multihost.agree_on_run(config, workdir)
+
+
+def prepare_training(config: RunConfig, workdir: Path) -> None:
+    """Prepares the process for a training job.
+
+    Raises: UserError: as `prepare`, or the batch size does not fit the devices.
+    """
+    prepare(config, workdir)
     mesh.resolve_dtype(config.model)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
 
@@ -127,6 +136,9 @@ def begin(
         keeps_best=keeps_best,
     ) as checkpoints:
         latest = checkpoints.latest_step()
+        multihost.agree(
+            "the data", fingerprint | {"the newest checkpoint's step": latest}
+        )
         first = latest or 0
         if latest is None:
             state = make_state()

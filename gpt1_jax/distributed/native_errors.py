@@ -1,0 +1,66 @@
+"""Keeps the last words of JAX's distributed runtime away from the user.
+
+When the first process of a run is gone, the runtime prints stack traces and aborts all
+others within a millisecond. A thread of ours then says what happened, but needs a few.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+import threading
+
+# A line of absl's log begins so; a message of several lines, and a trace, follow it.
+_LOGGED = re.compile(rb"[IWEF]\d{4} [\d:.]+ +\d+ (\S+):\d+\] ")
+_RUNTIME_FILES = re.compile(rb"coordination_\w+\.cc|preemption_\w+\.cc|client\.h")
+
+
+def subdue() -> None:
+    """Delays aborts of this process, and drops the runtime's log from its errors."""
+    _delay_aborts()
+    _filter_errors()
+
+
+def _delay_aborts() -> None:
+    """Makes abort() sleep before it ends the process, in the thread that calls it.
+
+    The C function sleep() handles SIGABRT. Its argument, the seconds to sleep, is then
+    the number of the signal: 6. No Python code runs in the handler.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    libc.signal.restype = ctypes.c_void_p
+    libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+
+
+def _filter_errors() -> None:
+    """Sends what C++ code writes to standard error through a filter.
+
+    Python writes to the original file, without the filter.
+    """
+    sys.stderr.flush()
+    try:
+        is_usual = sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        is_usual = False  # a notebook's
+    original = os.dup(2)
+    if is_usual:
+        sys.stderr = os.fdopen(original, "w", buffering=1, errors="backslashreplace")
+    read, write = os.pipe()
+    os.dup2(write, 2)
+    os.close(write)
+    threading.Thread(target=_forward, args=(read, original), daemon=True).start()
+
+
+def _forward(read: int, original: int) -> None:
+    """Copies lines from one file to another, without those of the runtime."""
+    is_dropped = False
+    with os.fdopen(read, "rb") as lines:
+        for line in lines:
+            if logged := _LOGGED.match(line):
+                is_dropped = bool(_RUNTIME_FILES.fullmatch(logged[1]))
+            if not is_dropped:
+                with contextlib.suppress(OSError):
+                    os.write(original, line)
