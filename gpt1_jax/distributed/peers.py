@@ -306,6 +306,8 @@ def _meet_first(place: Place, deadline: float, seconds: float) -> list[_Connecti
     connection.send(greeting)
     # The first process waits until its own deadline, and may have started later.
     answer = connection.receive(None if place.process_id else _GREETING_SECONDS)
+    if answer is None or "host" not in answer:
+        connection.close()
     if answer is None or not {"host", "failed"} & set(answer):
         raise UserError(
             f"config.mesh.coordinator_address={place.address}: another program, or "
@@ -328,6 +330,7 @@ def _telling_failures() -> Iterator[dict[int, _Connection]]:
         message = str(error) if is_ours else "process 0 was stopped; start all again"
         for connection in met.values():
             connection.send({"failed": message})
+            connection.close()
         raise
 
 

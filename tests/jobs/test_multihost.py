@@ -110,6 +110,7 @@ def test_a_process_that_finds_no_others_says_what_to_set(tmp_path):
     output, _ = process.communicate()
     assert process.returncode == 2
     assert "error: config.mesh.distributed=on, but this process finds no" in output
+    assert "Traceback" not in output
     assert "set config.mesh.coordinator_address" in output
 
 
@@ -120,14 +121,62 @@ def test_a_mistake_that_the_first_process_finds_ends_all(one_process, tmp_path):
         2, tmp_path / "run", cache_dir, 1, data__corpus="no_such_directory"
     )
     outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [2, 1], outputs
-    assert "error: the first process failed before the corpus was" in outputs[1]
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    (line,) = printed(outputs[1])
+    assert re.match("error: process 0 of 2 on .*: no_such_directory", line)
 
     with workdir_lib.lock(tmp_path / "held"):
         processes = start_together(2, tmp_path / "held", cache_dir, 1)
         outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [2, 1], outputs
+    assert [process.returncode for process in processes] == [2, 2], outputs
     assert "held is in use by process" in outputs[0]
+
+
+def ends(processes: list) -> list[tuple[int | None, str]]:
+    """The exit code of each process, and its last line."""
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    return [
+        (process.returncode, printed(output)[-1] if printed(output) else "")
+        for process, output in zip(processes, outputs, strict=True)
+    ]
+
+
+def test_processes_of_other_steps_end_before_they_start(one_process, tmp_path):
+    _, cache_dir = one_process
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    pair = [
+        start(
+            tmp_path / "run",
+            cache_dir,
+            mesh__coordinator_address=address,
+            mesh__num_processes=2,
+            mesh__process_id=number,
+            train__max_steps=10 + number,
+        )
+        for number in (0, 1)
+    ]
+    for code, line in ends(pair):
+        assert code == 2, line
+        assert "config.train.max_steps=10 on process 0, 11 on process 1; all" in line
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_is_killed_in_training_ends_the_other(
+    killed, one_process, tmp_path
+):
+    _, cache_dir = one_process
+    pair = start_together(
+        2, tmp_path / "run", cache_dir, 1, train__max_steps=100_000, seed=killed
+    )
+    wait_for_rows(tmp_path / "run" / "metrics.jsonl", 2)
+    pair[killed].kill()
+    code, line = ends(pair)[1 - killed]
+    assert code == 1, line
+    assert line.startswith(f"error: process {killed} of 2 on ")
+    assert "ended without a message, as if killed or out of memory" in line
 
 
 def test_two_processes_fine_tune_and_predict_as_one_does(one_process, tmp_path):

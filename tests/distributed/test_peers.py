@@ -1,0 +1,234 @@
+"""Processes of a run meet, combine values and end together; here most are threads."""
+
+import concurrent.futures
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from gpt1_jax.distributed import peers
+from gpt1_jax.errors import RunFailed, UserError
+
+# The connections of a thread that plays a process are not closed at its end.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+class Ends:
+    """Records how each process ended after another had failed."""
+
+    def __init__(self):
+        self.found, self.condition = {}, threading.Condition()
+
+    def of(self, number):
+        def end(message, code):
+            with self.condition:
+                self.found[number] = message, code
+                self.condition.notify_all()
+
+        return end
+
+    def wait(self, count):
+        with self.condition:
+            assert self.condition.wait_for(lambda: len(self.found) == count, 20)
+        return self.found
+
+
+def meet(places, seconds=20, ends=None):
+    """Returns the Peers, or the error, of each place."""
+    ends = ends or Ends()
+
+    def one(place):
+        try:
+            return peers.Peers(place, seconds=seconds, end=ends.of(place.process_id))
+        except UserError as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
+        return list(pool.map(one, places))
+
+
+def places(count):
+    address = free_address()
+    return [peers.Place(address, count, number) for number in range(count)]
+
+
+def together(processes, call):
+    with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
+        return [f.result() for f in [pool.submit(call, n, p) for n, p in processes]]
+
+
+def test_values_are_combined_in_the_order_of_the_processes():
+    three = meet(places(3))
+    results = together(
+        list(enumerate(three)), lambda n, p: p.combine("x", (n, "v"), list)
+    )
+    assert results == [[[0, "v"], [1, "v"], [2, "v"]]] * 3
+
+
+def test_other_calls_are_told_apart():
+    first, second = meet(places(2))
+    second._connections[0].send({"what": "b", "value": 1})
+    with pytest.raises(RunFailed, match=r"process 1 of 2 on .* is at 'b', .* at 'a'"):
+        first.combine("a", 1, sum)
+
+
+def test_a_failure_ends_all_others_with_its_message_and_code():
+    ends = Ends()
+    three = meet(places(3), ends=ends)
+    three[1].fail("no corpus", 2)
+    found = ends.wait(2)
+    assert set(found) == {0, 2}
+    for message, code in found.values():
+        assert message.startswith("process 1 of 3 on ")
+        assert message.endswith(": no corpus")
+        assert code == 2
+
+
+def test_a_process_that_left_is_no_failure_but_is_not_waited_for():
+    ends = Ends()
+    first, second = meet(places(2), ends=ends)
+    second.leave()
+    with pytest.raises(RunFailed, match="came to its end before this one"):
+        first.combine("x", 1, sum)
+    second._connections[0]._link.shutdown(socket.SHUT_RDWR)
+    assert not ends.found
+
+
+ALONE = """
+import sys, time
+from gpt1_jax.distributed import peers
+peers.Peers(peers.Place(sys.argv[1], 2, int(sys.argv[2])), seconds=20)
+print("met", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other_at_once_with_one_line(killed):
+    address = free_address()
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", ALONE, address, str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in (0, 1)
+    ]
+    assert [process.stdout.readline() for process in pair] == ["met\n"] * 2
+    pair[killed].send_signal(signal.SIGKILL)
+    out, errors = pair[1 - killed].communicate(timeout=20)
+    pair[killed].communicate()
+    assert pair[1 - killed].returncode == 1
+    assert not out
+    assert errors.count("\n") == 1
+    assert f"error: process {killed} of 2 on " in errors
+    assert "ended without a message, as if killed or out of memory" in errors
+
+
+def test_a_process_that_never_comes_is_named():
+    place = places(3)
+    first, second = meet([place[0], place[2]], seconds=1)
+    assert first == second
+    assert first.startswith("2 of config.mesh.num_processes=3 processes came to local")
+    assert "within 1 s; all must; start process 1 too" in first
+
+
+def test_a_first_process_that_never_comes_is_named():
+    (error,) = meet(places(2)[1:], seconds=1)
+    assert "no process 0 there within 1 s" in error
+
+
+def test_processes_that_were_told_other_counts_all_say_so():
+    first, second = places(2)
+    errors = meet([first, peers.Place(second.address, 3, 1)])
+    assert errors[0] == errors[1]
+    assert "config.mesh.num_processes=2 on process 0, but 3 on process 1 (" in errors[0]
+
+
+@pytest.mark.parametrize("twice", [0, 1])
+def test_two_processes_of_one_number_all_say_so(twice):
+    three = places(3)
+    errors = meet([three[0], three[twice], *([three[1]] if twice else [])])
+    assert any("config.mesh.process_id=" in str(error) for error in errors)
+    assert all(
+        f"process_id={twice} on two processes" in str(error) for error in errors
+    ), errors
+
+
+def test_a_port_of_another_program_is_refused():
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+
+        def answer():
+            link, _ = server.accept()
+            link.sendall(b"HTTP/1.1 400\r\n")
+            link.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        (error,) = meet([peers.Place(address, 2, 1)], seconds=5)
+    assert "another program, or another run, has this port" in error
+
+
+def test_a_scan_of_ports_does_not_disturb():
+    pair = places(2)
+
+    def scan():
+        for _ in range(50):
+            try:
+                with socket.create_connection(pair[0].endpoint) as link:
+                    link.sendall(b"GET / HTTP/1.1\r\n")
+                return
+            except OSError:
+                threading.Event().wait(0.05)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(meet, pair[:1])
+        pool.submit(scan).result()
+        second = pool.submit(meet, pair[1:])
+        both = [*first.result(), *second.result()]
+    results = together(list(enumerate(both)), lambda n, p: p.combine("x", n, sum))
+    assert results == [1, 1]
+
+
+@pytest.mark.parametrize("address", ["localhost", ":12", "localhost:0", "host:port"])
+def test_an_address_without_host_or_port_is_refused(address):
+    with pytest.raises(UserError, match="HOST:PORT of the first process is expected"):
+        peers.Peers(peers.Place(address, 2, 1), seconds=1)
+
+
+ABORT = """
+import ctypes, os, sys, threading, time
+from gpt1_jax.distributed import native_errors
+native_errors.subdue()
+lines = ["kept\\n", "E1128 10:38:33.2 7464 coordination_service.cc:1549] gone\\n",
+         "gone too\\n", "W1128 10:38:33.2 7464 other.cc:1] kept too\\n"]
+os.write(2, "".join(lines).encode())
+threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()
+time.sleep(1)
+print("said", file=sys.stderr)
+os._exit(3)
+"""
+
+
+def test_an_abort_leaves_time_for_our_message_and_the_runtime_is_silent():
+    done = subprocess.run(
+        [sys.executable, "-c", ABORT], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "kept",
+        "W1128 10:38:33.2 7464 other.cc:1] kept too",
+        "said",
+    ]
