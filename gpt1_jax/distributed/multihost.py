@@ -121,15 +121,25 @@ def ends_together(
     @functools.wraps(job)
     def with_peers(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         try:
-            return job(*args, **kwargs)
-        except Preempted:
-            raise  # all have agreed to stop
+            result = job(*args, **kwargs)
+            _finish()
+            return result
+        except Preempted:  # all have agreed to stop
+            _finish()
+            raise
         except BaseException as error:
             if _connected.others:
                 _tell(_connected.others, error)
             raise
 
     return with_peers
+
+
+def _finish() -> None:
+    """Waits until the job of all processes is done, after which each may end."""
+    wait_for_all("the end of the job")
+    if _connected.others:
+        _connected.others.leave()
 
 
 def _tell(others: peers.Peers, error: BaseException) -> None:
@@ -153,13 +163,8 @@ def _is_of_devices(error: BaseException | None) -> bool:
 
 
 def _leave() -> None:
-    """Says goodbye to the other processes when this one ends.
-
-    After a failure the process ends here: JAX would wait for the others, who are gone.
-    """
-    assert _connected.others
+    """Ends a process that has failed: JAX would wait for the others, who are gone."""
     if _connected.exit_code == errors.DONE:
-        _connected.others.leave()
         return
     terminal.flush()
     time.sleep(0.2)  # the others read the message before the connection breaks

@@ -182,7 +182,7 @@ class Peers:
             threading.Event().wait(10)
 
     def leave(self) -> None:
-        """Tells all others that this process has done its work."""
+        """Tells all others that this process may end, until it combines again."""
         for connection in self._connections:
             connection.send({"left": True})
 
@@ -203,10 +203,12 @@ class Peers:
                 self._follow(message["failed"], message["code"])
             elif "left" in message:
                 connection.has_left = True
-                connection.inbox.put(None)
             else:
+                connection.has_left = False  # it is in its next job
                 connection.inbox.put(message)
-        if not connection.has_left:
+        if connection.has_left:
+            connection.inbox.put(None)
+        else:
             self._follow(
                 f"{connection.name} ended without a message, as if killed or out of "
                 "memory; a run needs all of its processes; look at its output and its "

@@ -59,6 +59,9 @@ class Fake:
     def combine(self, what, value, function):
         return function([value if self.first is None else self.first, value])
 
+    def leave(self):
+        pass
+
     def fail(self, message, code):
         self.told.append((message, code))
 

@@ -99,9 +99,9 @@ def test_a_process_that_left_is_no_failure_but_is_not_waited_for():
     ends = Ends()
     first, second = meet(places(2), ends=ends)
     second.leave()
+    second._connections[0]._link.shutdown(socket.SHUT_RDWR)
     with pytest.raises(RunFailed, match="came to its end before this one"):
         first.combine("x", 1, sum)
-    second._connections[0]._link.shutdown(socket.SHUT_RDWR)
     assert not ends.found
 
 

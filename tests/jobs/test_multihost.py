@@ -123,7 +123,7 @@ def test_a_mistake_that_the_first_process_finds_ends_all(one_process, tmp_path):
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], outputs
     (line,) = printed(outputs[1])
-    assert re.match("error: process 0 of 2 on .*: no_such_directory", line)
+    assert re.match("error: process 0 of 2 on .*: no file matches 'no_such", line)
 
     with workdir_lib.lock(tmp_path / "held"):
         processes = start_together(2, tmp_path / "held", cache_dir, 1)
