@@ -25,6 +25,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import fuzzing, side_by_side
+from benchmarks import hosts as hosts_lib
 from benchmarks.breaking import (
     DAMAGES,
     PLACES,
@@ -47,6 +48,7 @@ _int = functools.partial(flags.DEFINE_integer, lower_bound=0, flag_values=_FLAGS
 _KILLS = _int("kills", 40, "Kills: half in chosen functions, half at random moments.")
 _FLIPS = _int("flips", 300, "Checkpoint files to damage.")
 _CASES = _int("cases", 3000, "Inputs for each target of benchmarks.fuzzing.")
+_HOSTS = _int("hosts", 1, "Runs of each kind of benchmarks.hosts.")
 _STEPS = _int("steps", 20_000, "Steps of the long run.")
 _STOPS = _int("stops", 4, "Times that the long run is stopped and resumed.")
 _SEED = _int("seed", 0, "Seed of moments, places, damages and inputs.")
@@ -68,6 +70,7 @@ def main() -> None:
             "kills": kills(directory / "kills", _KILLS.value),
             "damages": damages(directory / "kills" / "unbroken", _FLIPS.value),
             "inputs": inputs(directory / "inputs", _CASES.value),
+            "hosts": hosts(directory / "hosts", _HOSTS.value),
             "long_run": long_run(directory / "long", _STEPS.value, _STOPS.value),
         }
     found["seconds"] = round(time.monotonic() - began)
@@ -175,6 +178,16 @@ def inputs(directory: Path, count: int) -> dict[str, Any]:
     if peak > 2 << 30:
         raise RunFailed(f"reading inputs took {peak:,} bytes; 2 GB are allowed")
     return {"each": count, "slowest_seconds": slowest, "peak_bytes": peak}
+
+
+def hosts(directory: Path, count: int) -> dict[str, Any]:
+    """Runs pairs of processes that disagree or die; each pair must end at once."""
+    found: dict[str, Any] = {}
+    for number in range(count):
+        for place, (name, kind) in enumerate(hosts_lib.KINDS.items()):
+            found[name] = hosts_lib.run(directory / f"{number}-{place}", kind)
+            terminal.say(f"hosts: {name}: {found[name]}")
+    return {"each": count, "last": found}
 
 
 def long_run(directory: Path, steps: int, stops: int) -> dict[str, Any]:

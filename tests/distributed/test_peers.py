@@ -102,7 +102,7 @@ def test_a_process_that_left_is_no_failure_but_is_not_waited_for():
     second._connections[0]._link.shutdown(socket.SHUT_RDWR)
     with pytest.raises(RunFailed, match="came to its end before this one"):
         first.combine("x", 1, sum)
-    assert not ends.found
+    assert 0 not in ends.found
 
 
 ALONE = """

@@ -1,0 +1,109 @@
+"""Runs of two processes that disagree, or of which one dies, for benchmarks/soak.py."""
+
+import dataclasses
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.breaking import start
+from gpt1_jax.errors import RunFailed
+
+_MOST_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A difference between two processes, or the end of one, and what both must do.
+
+    fields: of each process, where they differ. send: a signal, and who gets it once
+    training has begun. kill: the place where the second kills itself. codes: of each.
+    says: part of the line of the process that was not killed.
+    """
+
+    codes: tuple[int, int]
+    says: str
+    fields: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    send: tuple[int, int] | None = None
+    kill: tuple[str, int] | None = None
+    starts: tuple[int, ...] = (0, 1)
+
+
+_DIED = "ended without a message"
+KINDS = {
+    "other max_steps": Kind(
+        (2, 2),
+        "config.train.max_steps=",
+        ({"train__max_steps": 20}, {"train__max_steps": 10}),
+    ),
+    "other seed": Kind((2, 2), "config.seed=", ({"seed": 0}, {"seed": 1})),
+    "other width": Kind((2, 2), "config.model.width=", ({}, {"model__width": 32})),
+    "no corpus on the second": Kind(
+        (2, 2), "config.data.corpus=", ({}, {"data__corpus": "/nonexistent/*.txt"})
+    ),
+    "no corpus": Kind((2, 2), "no file matches", ({"data__corpus": "/none"},) * 2),
+    "other number of processes": Kind(
+        (2, 2), "config.mesh.num_processes=2", ({}, {"mesh__num_processes": 3})
+    ),
+    "one number twice": Kind((2, 2), "process_id=0", ({}, {"mesh__process_id": 0})),
+    "a second that never starts": Kind(
+        (2, 2), "1 of config.mesh.num_processes=2", starts=(0,)
+    ),
+    "a second killed in training": Kind((1, -9), _DIED, send=(signal.SIGKILL, 1)),
+    "a first killed in training": Kind((-9, 1), _DIED, send=(signal.SIGKILL, 0)),
+    "a second killed at its first step": Kind((1, -9), _DIED, kill=("a step", 1)),
+    "a loss that is not finite": Kind(
+        (1, 1), "error: ", ({"optim__peak_learning_rate": 1e30},) * 2
+    ),
+    "SIGTERM to the second": Kind((75, 75), "stop", send=(signal.SIGTERM, 1)),
+}
+
+
+def run(directory: Path, kind: Kind) -> dict[str, Any]:
+    """Runs two processes; returns exit codes, seconds, and the line that they print.
+
+    Raises: RunFailed: another code or line, a traceback, or more than 60 seconds.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    pair = {}
+    for number in kind.starts:
+        fields = {
+            "mesh__coordinator_address": address,
+            "mesh__num_processes": 2,
+            "mesh__process_id": number,
+            "train__max_steps": 10**6,
+        }
+        pair[number] = start(
+            directory / "run",
+            directory / "cache",
+            kill=kind.kill if number == 1 else None,
+            **fields | kind.fields[number],
+        )
+    began = time.monotonic()
+    if kind.send:
+        while not (directory / "run" / "metrics.jsonl").is_file():
+            time.sleep(0.1)
+        began = time.monotonic()
+        pair[kind.send[1]].send_signal(kind.send[0])
+    try:
+        outputs = {n: p.communicate(timeout=120)[0] for n, p in pair.items()}
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"{kind.says}: both still run after 120 s") from None
+    finally:
+        for process in pair.values():
+            process.kill()
+    seconds = time.monotonic() - began
+    codes = [pair[number].returncode for number in kind.starts]
+    expected = [kind.codes[number] for number in kind.starts]
+    lines = [
+        out.splitlines()[-1] for n, out in outputs.items() if pair[n].returncode > 0
+    ]
+    is_right = codes == expected and seconds < _MOST_SECONDS
+    is_said = all(kind.says in line for line in lines)
+    if not (is_right and is_said) or "Traceback" in "".join(outputs.values()):
+        raise RunFailed(f"{codes} after {seconds:.0f} s: {outputs}")
+    return {"codes": codes, "seconds": round(seconds, 1), "line": lines[0]}
