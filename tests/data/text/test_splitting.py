@@ -3,7 +3,8 @@ import hashlib
 
 import pytest
 
-from gpt1_jax.data.text import documents as documents_lib
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data.text import splitting
 
 BLANK = {"empty.txt": "", "newline.txt": "\n"}
 
@@ -16,7 +17,13 @@ def write(directory, books):
 
 
 def find(pattern, eval_pattern="", holdout_fraction=0.01):
-    return documents_lib.find(str(pattern), eval_pattern, holdout_fraction)
+    config = DataConfig(holdout_fraction=holdout_fraction)
+    return splitting.find(config, str(pattern), eval_pattern).sources
+
+
+def sample(pattern):
+    """Returns the sample of a corpus; one of its books is held out."""
+    return list(splitting.sample(splitting.find(DataConfig(), pattern, "")))
 
 
 def names(found, split):
@@ -58,10 +65,19 @@ def test_book_in_another_encoding_is_refused(tmp_path):
         find(pattern)
 
 
-@pytest.mark.parametrize("others", [{}, {"copy.txt": "a b"}, BLANK])
-def test_one_book_is_refused(tmp_path, others):
+@pytest.mark.parametrize("others", [{}, BLANK])
+def test_the_end_of_a_single_document_is_held_out(tmp_path, others):
     pattern = write(tmp_path, {"book.txt": "a b"} | others)
-    message = r"holds 1 book with text; at least 2 are needed, .*; add more books"
+    split = splitting.find(DataConfig(), pattern, "")
+    assert split.holds_out_tail
+    assert {source.split for source in split.sources} == {"train"}
+    write(tmp_path, {"other.txt": "c d"})
+    assert not splitting.find(DataConfig(), pattern, "").holds_out_tail
+
+
+def test_copies_of_a_single_document_are_refused(tmp_path):
+    pattern = write(tmp_path, {"book.txt": "a b", "copy.txt": "a b"})
+    message = r"holds 1 document with text, in copies; .*; remove the copies"
     with pytest.raises(ValueError, match=message):
         find(pattern)
 
@@ -116,7 +132,7 @@ def test_holding_out_all_books_is_refused(tmp_path):
         if int(hashlib.sha256(b"%d" % n).hexdigest(), 16) / 2**256 < 0.5:
             books[f"{n}.txt"] = str(n)
     assert len(books) > 10
-    message = rf"all {len(books)} books with text are held out; .*; lower"
+    message = rf"all {len(books)} documents with text are held out; .*; lower"
     with pytest.raises(ValueError, match=message):
         find(write(tmp_path, books), holdout_fraction=0.5)
 
@@ -158,37 +174,35 @@ def test_held_out_books_that_are_trained_on_are_refused(tmp_path):
 
 
 def test_sample_takes_books_until_its_size_is_reached(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents_lib, "_SAMPLE_BLOCK_BYTES", 10)
-    monkeypatch.setattr(documents_lib, "_SAMPLE_BYTES", 60)
+    monkeypatch.setattr(splitting, "_SAMPLE_BLOCK_BYTES", 10)
+    monkeypatch.setattr(splitting, "_SAMPLE_BYTES", 60)
     # There are more books than the sample has full blocks.
     books = {f"{n:02}.txt": f"b{n:02} " for n in range(20)}
-    found = find(write(tmp_path / "tiny", books))
-    sampled = list(documents_lib.sample(list(found)))
+    sampled = sample(write(tmp_path / "tiny", books))
     assert len(sampled) == 60 // 4
     assert set(sampled) < set(books.values())
     # Long books are sampled in blocks, each once, in order.
     long = {"a.txt": "\ufeff" + "0123456789" * 20, "b.txt": "é" * 100}
-    found = find(write(tmp_path / "long", long))
-    sampled = list(documents_lib.sample(list(found)))
+    pattern = write(tmp_path / "long", long)
+    sampled = sample(pattern)
     assert 5 <= len(sampled) <= 6
     assert not any("\ufeff" in block or "\ufffd" in block for block in sampled)
-    assert sampled == list(documents_lib.sample(list(found)))
+    assert sampled == sample(pattern)
 
 
-def test_small_corpus_is_sampled_whole(story_books):
-    books = [book for book in find(str(story_books)) if book.num_bytes]
-    sampled = list(documents_lib.sample(books))
+def test_training_books_of_a_small_corpus_are_sampled_whole(story_books):
+    books = [book for book in find(str(story_books)) if book.split == "train"]
+    sampled = sample(str(story_books))
     assert sampled == [book.path.read_bytes().decode("utf-8-sig") for book in books]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("c.jsonl", b'{"text": "a book"}\n', r"c.jsonl is JSON Lines; books are plain"),
         (
-            "c.txt",
-            gzip.compress(b"a book", mtime=0),
-            r"c.txt is text, gzip; books are plain",
+            "c.jsonl",
+            b'{"text": "a book"}\n',
+            r"is text \(2, such as .*a.txt\) and JSON Lines \(1, .*c.jsonl\); files of",
         ),
         (
             "c.txt",
@@ -196,20 +210,21 @@ def test_small_corpus_is_sampled_whole(story_books):
             r"c.txt is UTF-16; UTF-8 is expected",
         ),
         ("c.txt", b'{"text": "a book"}\n', r"named as text, but holds JSON Lines"),
+        ("c.txt", gzip.compress(b"a book" * 99)[:-9], r"c.txt: its gzip data is dam"),
     ],
 )
-def test_files_that_are_not_plain_text_are_refused(tmp_path, name, content, message):
+def test_files_of_other_formats_are_refused(tmp_path, name, content, message):
     for book in ("a.txt", "b.txt"):
         (tmp_path / book).write_text(f"the book {book}")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        documents_lib.find(str(tmp_path / "*"), "", 0.1)
+        find(tmp_path / "*")
 
 
 def test_leftovers_beside_books_are_not_books(tmp_path, capsys):
     for name in ("a.txt", "b.txt", "b.txt~", "Thumbs.db"):
         (tmp_path / name).write_text(f"the file {name}")
-    books = documents_lib.find(str(tmp_path / "*"), "", 0.1)
+    books = find(tmp_path / "*")
     assert {book.path.name for book in books} == {"a.txt", "b.txt"}
     shown = " ".join(capsys.readouterr().out.split())
     assert "2 files that a system or an editor left are not read, such as" in shown
