@@ -13,13 +13,13 @@ from gpt1_jax.data import formats
 # The last line before the text. The title in it may be wrapped. Books from before 2004
 # end their licence by the line about the small print.
 _START = re.compile(
-    r"^(?:\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG(?:[^*]{0,300}\*\*\*)?"
+    r"^(?:\*\*\* *START OF (?:THE|THIS) PROJECT GUTENBERG(?:[^*]{0,300}\*\*\*)?"
     r"|\*END ?\*? ?THE SMALL PRINT)[^\n]*\n?",
     re.MULTILINE | re.IGNORECASE,
 )
 # The first line after the text.
 _END = re.compile(
-    r"^(?:\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG"
+    r"^(?:\*\*\* *END OF (?:THE|THIS) PROJECT GUTENBERG"
     r"|End of (?:the |this )?Project Gutenberg(?:'s)? )",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -51,48 +51,64 @@ def cut(
     Args: pieces: as of clean.read_pieces. counts: gets `licences`, `front matter` and
           `characters`, which are cut. begins: the first piece begins the text.
     """
-    is_licence, was_licence = False, False
+    licences = _Licences(counts)
     for piece, ends_line in pieces:
         size = len(piece)
         if begins and is_markdown and (head := _FRONT_MATTER.match(piece)):
             counts["front matter"] += 1
             piece = piece[head.end() :]
-        if is_licence or _MENTION.search(piece):
-            piece, is_licence = _text_of(piece, is_licence, begins)
+        piece = licences.cut(piece, begins=begins)
         begins = False
-        if cut_size := size - len(piece):
-            counts["characters"] += cut_size
-        counts["licences"] += is_licence and not was_licence
-        was_licence = is_licence
-        if piece or not cut_size:
+        counts["characters"] += size - len(piece)
+        if piece or not size:
             yield piece, ends_line
 
 
-def _text_of(piece: str, is_licence: bool, begins: bool) -> tuple[str, bool]:
-    """Returns a piece without licences, and whether its end is one.
+class _Licences:
+    """Cuts the licences of a text piece by piece."""
 
-    Args: is_licence: the piece begins within a licence. begins: it begins a text.
-    """
-    texts = []
-    place = 0
-    if begins:
+    def __init__(self, counts: collections.Counter[str]):
+        self._counts = counts
+        self._is_in_licence = False
+        self._is_in_book = False  # its START has been counted
+
+    def cut(self, piece: str, *, begins: bool) -> str:
+        """Returns a piece without licences; `begins`: it begins the text."""
+        if not (self._is_in_licence or _MENTION.search(piece)):
+            return piece
+        texts = []
+        place = self._after_head(piece) if begins else 0
+        while True:
+            if self._is_in_licence:
+                start = _START.search(piece, place)
+                if not start:
+                    break
+                place = start.end()
+                self._begin_book()
+            end = _END.search(piece, place)
+            if not end:
+                texts.append(piece[place:])
+                break
+            texts.append(piece[place : end.start()])
+            place = end.end()
+            if not self._is_in_book:
+                self._counts["licences"] += 1
+            self._is_in_licence, self._is_in_book = True, False
+        return "".join(texts)
+
+    def _after_head(self, piece: str) -> int:
+        """Returns the place after the licence that begins a text."""
         end = _END.search(piece)
         stop = end.start() if end else len(piece)
-        heads = [start.end() for start in _START.finditer(piece, 0, stop)]
-        place = heads[-1] if heads else 0
-    while True:
-        if is_licence:
-            start = _START.search(piece, place)
-            if not start:
-                break
-            place, is_licence = start.end(), False
-        end = _END.search(piece, place)
-        if not end:
-            texts.append(piece[place:])
-            break
-        texts.append(piece[place : end.start()])
-        place, is_licence = end.end(), True
-    return "".join(texts), is_licence
+        starts = [start.end() for start in _START.finditer(piece, 0, stop)]
+        if not starts:
+            return 0
+        self._begin_book()
+        return starts[-1]
+
+    def _begin_book(self) -> None:
+        self._counts["licences"] += 1
+        self._is_in_licence, self._is_in_book = False, True
 
 
 def cut_text(text: str, *, is_markdown: bool, begins: bool) -> str:

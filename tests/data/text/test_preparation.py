@@ -478,6 +478,6 @@ def test_a_killed_worker_is_one_line():
 )
 def test_an_unusual_held_out_share_is_said(train, valid, share):
     meta = {"tokens": {"train": train, "valid": valid}}
-    store = corpus.TokenStore(None, meta, None, ())
+    store = corpus.TokenStore(None, meta, None, (), None)
     assert (share in preparation.split_warning(store)) if share else True
     assert bool(preparation.split_warning(store)) == bool(share)
