@@ -33,6 +33,7 @@ _FIELDS = app.define_fields(
         "holdout_fraction",
         "documents",
         "text_column",
+        "lowercase",
         "strip_gutenberg",
         "tokenizer",
         "openai_bpe_dir",

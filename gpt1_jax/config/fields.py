@@ -101,6 +101,11 @@ class DataConfig:
     text_column: str = data(
         "", "column of a corpus's texts; empty: `text`, or the only column"
     )
+    lowercase: bool = data(
+        True,
+        "train the tokenizer on lower-cased text; False: it keeps case, blank lines "
+        "and indentation; a given tokenizer has its own rule",
+    )
     strip_gutenberg: bool = data(
         True,
         "cut Project Gutenberg's licence from texts, and front matter from .md files",

@@ -41,6 +41,21 @@ def standardize(text: str) -> str:
     return _NEWLINES.sub(" \n ", text).strip()
 
 
+def standardize_lines(text: str) -> str:
+    r"""Returns `text` cleaned as by standardize, but with its lines and indentation.
+
+    Blank lines at both ends are dropped.
+    Example: '\nif (x):\n\n    y\n' -> 'if ( x ) :\n\n    y'
+    """
+    lines = []
+    for line in _fix_text(text).translate(_DASHES_AND_QUOTES).split("\n"):
+        body = line.lstrip(" \t")
+        spaced = _PUNCTUATION_RUN.sub(r" \g<0> ", body)
+        spaced = _SPACES.sub(" ", spaced).strip()
+        lines.append(line[: len(line) - len(body)] + spaced if spaced else "")
+    return "\n".join(lines).strip("\n")
+
+
 def _fix_text(text: str) -> str:
     """Returns ftfy.fix_text(text), five times faster: plain lines are skipped."""
     if _UNTOUCHED_BY_FTFY.fullmatch(text.replace("\n", "")):

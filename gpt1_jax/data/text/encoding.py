@@ -340,16 +340,18 @@ def _encode_pieces(
     pieces: Iterable[tuple[str, bool]], tokenizer: tokenizers.Tokenizer
 ) -> Iterator[np.ndarray]:
     newline = np.array([tokenizer.newline_id], np.uint32)
-    has_tokens, newline_due = False, False
+    has_tokens, newlines = False, 0  # those since the last token
     for piece, ends_line in pieces:
         ids = tokenizer.encode(piece)
         if len(ids):
-            starts_line = "\n" in piece[: -len(piece.lstrip())]
-            if has_tokens and (newline_due or starts_line):
-                yield newline
+            newlines += piece[: -len(piece.lstrip())].count("\n")
+            if has_tokens and newlines:
+                yield newline.repeat(newlines if tokenizer.is_cased else 1)
             yield ids
-            has_tokens, newline_due = True, "\n" in piece[len(piece.rstrip()) :]
-        newline_due |= ends_line
+            has_tokens, newlines = True, piece[len(piece.rstrip()) :].count("\n")
+        else:
+            newlines += piece.count("\n")
+        newlines += ends_line
 
 
 def join(parts: Path, tokens_path: Path) -> tuple[str, dict[str, np.ndarray]]:

@@ -35,6 +35,7 @@ _FIELDS_OF_STORE = (
     "tokenizer",
     "documents",
     "text_column",
+    "lowercase",
     "strip_gutenberg",
 )
 # Beyond these, much text is not trained on, or the held-out perplexity is unreliable.
@@ -137,7 +138,11 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
         sources = [source for source in recipe.sources if source.split != "valid"]
         terminal.say(f"training a tokenizer of {recipe.vocab_size:,} pieces")
         began = time.monotonic()
-        tokenizer = tokenizers.train(splitting.sample(recipe.split), recipe.vocab_size)
+        tokenizer = tokenizers.train(
+            splitting.sample(recipe.split),
+            recipe.vocab_size,
+            lowercase=recipe.lowercase,
+        )
         encoding.check_unchanged(sources)
         tokenizer.save(directory)
         seconds = time.monotonic() - began

@@ -29,6 +29,7 @@ class Recipe:
     split: Split
     tokenizer: str  # sentencepiece, or a directory
     vocab_size: int
+    lowercase: bool = True
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -45,7 +46,8 @@ class Recipe:
         """The content address of the store: a sha256."""
         if self.trains_tokenizer:
             # The words below are parts of the keys of all stores: never change them.
-            tokenizer = ["learn", self.vocab_size]
+            cased = [] if self.lowercase else ["cased"]
+            tokenizer = ["learn", self.vocab_size, *cased]
             names = tokenizers.SentencePieceTokenizer.libraries
         else:
             given = tokenizers.load(Path(self.tokenizer))
@@ -83,8 +85,21 @@ def make_recipe(config: DataConfig) -> Recipe:
         pattern, held_out_split = sources.dataset_splits(pattern)
         eval_pattern = eval_pattern or held_out_split
     tokenizer = tokenizer_source(config)
+    _check_case(config, tokenizer)
     split = splitting.find(config, pattern, eval_pattern)
-    return Recipe(split, tokenizer, config.vocab_size)
+    return Recipe(split, tokenizer, config.vocab_size, config.lowercase)
+
+
+def _check_case(config: DataConfig, tokenizer: str) -> None:
+    """Raises a UserError where case is to be kept by a tokenizer that drops it."""
+    is_trained = tokenizer == DataConfig.tokenizer
+    if config.lowercase or is_trained or tokenizers.load(Path(tokenizer)).is_cased:
+        return
+    raise UserError(
+        f"data.lowercase=False, but the tokenizer {tokenizer} has lower-case entries "
+        "only; one trained with lowercase=False, or sentencepiece, is expected; name "
+        "another data.tokenizer, or drop lowercase"
+    )
 
 
 def tokenizer_source(config: DataConfig) -> str:

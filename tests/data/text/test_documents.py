@@ -304,3 +304,15 @@ def test_held_out_lines_that_are_trained_on_are_counted(
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 of 2 documents of" in shown
     assert "(50.0%)" in shown
+
+
+def test_case_is_kept_by_cased_tokenizers_only(tmp_path, tokenizer_dir):
+    given = write_files(tmp_path / "given", [f"{t} The END" * 9 for t in TRAIN_ON])
+    with pytest.raises(ValueError, match=r"lowercase=False, but the tokenizer .* has "):
+        prepare(tmp_path, tokenizer_dir, given, lowercase=False)
+    settings = {"tokenizer": "sentencepiece", "vocab_size": 300}
+    cased = prepare(tmp_path, "", given, lowercase=False, **settings)
+    text = cased.tokenizer.decode(cased.train_tokens.tolist())
+    assert "The END" in text
+    lower = prepare(tmp_path, "", given, **settings)
+    assert lower.tokenizer.decode(lower.train_tokens.tolist()) == text.lower()

@@ -135,9 +135,10 @@ def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
     store = preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     line = preparation.describe(store)
     tokens = store.meta["tokens"]
-    num_valid = len([b for b in store.meta["books"] if b["split"] == "valid"])
+    full = [book["split"] for book in store.meta["books"] if book["tokens"]]
+    num_valid = full.count("valid")
     assert line == (
-        f"corpus: {10 - num_valid} training books, {tokens['train']:,} tokens; "
+        f"corpus: {full.count('train')} training books, {tokens['train']:,} tokens; "
         f"{num_valid} held-out books, {tokens['valid']:,} tokens; vocabulary 400; "
         f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 books are empty"
     )
@@ -163,6 +164,7 @@ def test_any_number_of_workers_writes_the_same_bytes(stories, tmp_path):
     expected = contents(tmp_path / "1")
     assert expected.keys() == {
         "tokens.bin",
+        "documents.bin",
         "meta.json",
         "tokenizer/sentencepiece.model",
     }
