@@ -28,7 +28,7 @@ from benchmarks import side_by_side
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import STORYWORLD, DataConfig
-from gpt1_jax.data.text import clean, preparation, recipes, tokenizers
+from gpt1_jax.data.text import clean, documents, preparation, recipes, tokenizers
 
 _FLAGS = flags.FlagValues()
 _COMPARISON = side_by_side.define(
@@ -93,8 +93,9 @@ def _make_shared(shared: Path) -> int:
     """Writes cleaned books and vocabularies; returns the size of the original books."""
     recipe = recipes.make_recipe(_config(shared))
     (shared / _CLEANED).mkdir()
-    for number, book in enumerate(recipe.books):
-        pieces = (clean.standardize(piece) for piece, _ in clean.read_pieces(book.path))
+    for number, source in enumerate(recipe.sources):
+        (document,) = documents.read(source.path, source.reading)
+        pieces = (clean.standardize(piece) for piece, _ in document.pieces)
         cleaned = shared / _CLEANED / f"{number:06d}.txt"
         cleaned.write_text("\n".join(pieces).lower(), encoding="utf-8")
     lines = (line for words in _cleaned(shared) for line in words.splitlines())
@@ -111,7 +112,7 @@ def _make_shared(shared: Path) -> int:
     )
     model.train_from_iterator(_cleaned(shared), trainer)
     model.save(str(shared / _THEIRS))
-    return sum(book.num_bytes for book in recipe.books)
+    return sum(source.num_bytes for source in recipe.sources)
 
 
 def _cleaned(shared: Path) -> Iterable[str]:

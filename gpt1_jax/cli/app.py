@@ -4,6 +4,7 @@ A command is a module with its own flags (a FlagValues, so that several commands
 imported into one process), a docstring that is its help, and a `main()`.
 """
 
+import dataclasses
 import functools
 import inspect
 import logging
@@ -12,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
@@ -36,6 +38,31 @@ def define_checkpoint(
     """Defines --checkpoint, for commands that use a trained model."""
     meaning = f"{what}, or its checkpoints/STEP."
     return define_required("checkpoint", meaning, flag_values)
+
+
+def define_fields(
+    config_class: type, names: tuple[str, ...], flag_values: flags.FlagValues
+) -> Callable[[], dict[str, Any]]:
+    """Defines a flag for each named field of a config, as the field declares it.
+
+    Returns: a function that returns the values of the flags by name.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    for name in names:
+        default: Any = fields[name].default
+        facts = fields[name].metadata
+        arguments: list[Any] = [name, default]
+        if facts["choices"]:
+            arguments.append(facts["choices"])
+        define: Any = flags.DEFINE_enum if facts["choices"] else flags.DEFINE_string
+        if isinstance(default, bool):
+            define = flags.DEFINE_boolean
+        elif not isinstance(default, str):
+            is_float = isinstance(default, float)
+            define = flags.DEFINE_float if is_float else flags.DEFINE_integer
+        bounds = facts["range"] or ()
+        define(*arguments, facts["meaning"], *bounds, flag_values=flag_values)
+    return lambda: {name: flag_values[name].value for name in names}
 
 
 def define_compute_dtype(flag_values: flags.FlagValues) -> flags.FlagHolder[str]:

@@ -78,18 +78,43 @@ class DataConfig:
 
     corpus: str = data(
         "",
-        "text to pre-train on: a glob of files (one book a file), a prepared token "
-        "store, storyworld, or tfds:NAME; BooksCorpus cannot be shipped",
+        "text to pre-train on: a file, a glob or a directory of text, JSON Lines or "
+        "parquet, a data set that `datasets` saved, a prepared token store, "
+        "storyworld, or tfds:NAME; BooksCorpus cannot be shipped",
     )
     eval_corpus: str = data(
-        "", "a glob of held-out books; empty: some books of corpus are held out"
+        "", "held-out text; empty: some documents of corpus are held out"
     )
     holdout_fraction: float = data(
         0.01,
-        "share of the books of a glob that is held out, chosen by the hash of their "
-        "bytes, where eval_corpus is empty",
+        "share of the documents that is held out, chosen by the hash of their bytes, "
+        "where eval_corpus is empty",
         low=0.0,
         high=0.5,
+    )
+    documents: str = data(
+        "auto",
+        "what a document is: a file, a line, a block between blank lines, or a record "
+        "of a table; auto: a record of JSON Lines, parquet and the like, else a file",
+        choices=("auto", "file", "line", "blank_line", "record"),
+    )
+    text_column: str = data(
+        "", "column of a corpus's texts; empty: `text`, or the only column"
+    )
+    lowercase: bool = data(
+        True,
+        "train the tokenizer on lower-cased text; False: it keeps case, blank lines "
+        "and indentation; a given tokenizer has its own rule",
+    )
+    strip_gutenberg: bool = data(
+        True,
+        "cut Project Gutenberg's licence from texts, and front matter from .md files",
+    )
+    windows: str = data(
+        "contiguous",
+        "training windows: cut from the joined documents (contiguous), or from each "
+        "document, so that none crosses two (document)",
+        choices=("contiguous", "document"),
     )
     tokenizer: str = data(
         "sentencepiece",

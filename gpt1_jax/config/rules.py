@@ -92,6 +92,12 @@ def _check_counts(config: RunConfig) -> None:
             f"config.train.accumulation_steps={train.accumulation_steps}; must divide "
             f"config.train.batch_size={train.batch_size}; change one of the two"
         )
+    if config.data.windows == "document" and train.accumulation_steps > 1:
+        raise UserError(
+            f"config.train.accumulation_steps={train.accumulation_steps}; 1 is "
+            "expected with config.data.windows=document, whose windows have different "
+            "lengths; lower config.train.batch_size, or use windows=contiguous"
+        )
     if mesh.process_id >= mesh.num_processes:
         raise UserError(
             f"config.mesh.process_id={mesh.process_id}; below config.mesh."

@@ -1,8 +1,8 @@
 """Formats of the user's files, told by name and content, and their bytes.
 
-A file is plain text, csv, tsv, JSON Lines or parquet, as it is or compressed by gzip or
-zstd. A file whose name and content disagree is refused; so is any other format. What
-the rows of a file mean is for its readers.
+A file is plain text, csv, tsv, JSON Lines, parquet or Arrow, as it is or compressed by
+gzip or zstd. A file whose name and content disagree is refused; so is any other format.
+What the rows of a file mean is for its readers.
 """
 
 import contextlib
@@ -22,8 +22,9 @@ from typing import Any, BinaryIO
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import expand, parse_json
 
-TEXT, CSV, TSV, JSONL, PARQUET = "text", "csv", "tsv", "JSON Lines", "parquet"
-TABLES = (CSV, TSV, JSONL, PARQUET)
+TEXT, CSV, TSV, JSONL = "text", "csv", "tsv", "JSON Lines"
+PARQUET, ARROW = "parquet", "Arrow"
+TABLES = (CSV, TSV, JSONL, PARQUET, ARROW)
 STANDARD_INPUT = "-"
 
 _KINDS = {
@@ -34,11 +35,13 @@ _KINDS = {
     ".ndjson": JSONL,
     ".json": JSONL,
     ".parquet": PARQUET,
+    ".arrow": ARROW,
 }
 _GZIP, _ZSTD = "gzip", "zstd"
 _COMPRESSIONS = {".gz": _GZIP, ".gzip": _GZIP, ".zst": _ZSTD, ".zstd": _ZSTD}
 _COMPRESSION_MARKS = {b"\x1f\x8b": _GZIP, b"\x28\xb5\x2f\xfd": _ZSTD}
-_PARQUET_MARK = b"PAR1"
+# The first bytes of the binary formats; Arrow has a stream and a file format.
+_BINARY_MARKS = {b"PAR1": PARQUET, b"\xff\xff\xff\xff": ARROW, b"ARROW1": ARROW}
 # Formats that are refused: the first bytes, the name, the remedy for FILE.
 _REFUSED = (
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save it as csv"),
@@ -69,7 +72,7 @@ _LEFTOVER_ENDINGS = ("~", ".swp", ".swo", ".bak", ".tmp", ".part", ".crdownload"
 class Format:
     """What a file holds, and how it is compressed."""
 
-    kind: str  # text | csv | tsv | JSON Lines | parquet
+    kind: str  # text | csv | tsv | JSON Lines | parquet | Arrow
     compression: str  # "" | gzip | zstd
 
     def __str__(self) -> str:
@@ -121,10 +124,13 @@ def detect(path: Path) -> Format:
             f"what the file holds is expected; rename it to "
             f"{_renamed(path, found_kind)}"
         )
-    if named == PARQUET and not found_kind:
+    if named in _BINARY_MARKS.values() and not found_kind:
+        marks = " or ".join(
+            repr(m)[2:-1] for m, k in _BINARY_MARKS.items() if k == named
+        )
         raise UserError(
-            f"{path} is named as parquet, but is not; a file that begins with PAR1 is "
-            "expected; rename it, or write it again"
+            f"{path} is named as {named}, but is not; a file that begins with {marks} "
+            "is expected; rename it, or write it again"
         )
     return Format(named, compression)
 
@@ -137,8 +143,9 @@ def _compression(head: bytes) -> str:
 
 def _kind(head: bytes) -> str:
     """Returns the kind that the first bytes of a file show, or "" for other text."""
-    if head.startswith(_PARQUET_MARK):
-        return PARQUET
+    for mark, kind in _BINARY_MARKS.items():
+        if head.startswith(mark):
+            return kind
     first, ends, _ = head.lstrip(b"\xef\xbb\xbf").lstrip().partition(b"\n")
     if not first.startswith(b"{"):
         return ""
@@ -151,7 +158,7 @@ def _kind(head: bytes) -> str:
 
 
 def _refuse_unreadable(path: Path, head: bytes) -> None:
-    """Raises a UserError for content that is neither UTF-8 text nor parquet."""
+    """Raises a UserError for content that is no UTF-8 text and of no binary format."""
     for mark, what, remedy in _REFUSED:
         if head.startswith(mark):
             raise UserError(
@@ -164,7 +171,7 @@ def _refuse_unreadable(path: Path, head: bytes) -> None:
             f"{path} is {encoding}; UTF-8 is expected; convert it with "
             f"{iconv(path, encoding)}"
         )
-    if b"\0" in head and not head.startswith(_PARQUET_MARK):
+    if b"\0" in head and not head.startswith(tuple(_BINARY_MARKS)):
         raise UserError(f"{path} is binary; {_ALLOWED} is expected; name another file")
 
 
@@ -237,6 +244,29 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
                 f"{path}: its {compression} data is damaged or ends early ({error}); a "
                 "whole file is expected; copy it again"
             ) from None
+
+
+@contextlib.contextmanager
+def open_seekable(path: Path) -> Iterator[BinaryIO]:
+    """Opens the bytes of a file as open_binary does, for readers that seek.
+
+    What is compressed is unpacked to a temporary file.
+    """
+    with open_binary(path) as file:
+        if isinstance(getattr(file, "raw", None), io.FileIO):
+            yield file
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.seek(0)
+            yield copy
+
+
+def stem_suffix(path: Path) -> str:
+    """Returns the suffix of a name in lower case, without that of a compression."""
+    if path.suffix.lower() in _COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.suffix.lower()
 
 
 class _DamagedZstd(Exception):

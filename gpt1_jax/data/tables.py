@@ -3,17 +3,18 @@
 import csv
 import dataclasses
 import io
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gpt1_jax.data import formats
 from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import parse_json
 
-# Rows of a parquet file that are read at once.
-_BATCH_ROWS = 10_000
+# Rows of a parquet or Arrow file that are read at once; a row may be a book.
+_BATCH_ROWS = 256
 # Characters of a file's own column names that a message repeats.
 _MAX_NAMED = 500
 
@@ -59,14 +60,14 @@ def open_table(path: Path, kind: str, *, num_columns: int = 0) -> Table:
     """Returns the table in a file; its rows are read as they are used.
 
     Blank lines are dropped. In a tsv a quote is an ordinary character.
-    Args:   kind: csv, tsv, JSON Lines or parquet. num_columns: of a csv or tsv without
-            a header, whose columns are numbered from 0; 0: the first line names them.
+    Args:   kind: one of formats.TABLES. num_columns: of a csv or tsv without a header,
+            whose columns are numbered from 0; 0: the first line names them.
     Raises: UserError naming file and line, here or while rows are read.
     """
     if kind == formats.JSONL:
         return _object_table(path, _read_objects(path))
-    if kind == formats.PARQUET:
-        return _object_table(path, _read_parquet(path))
+    if kind in _COLUMNAR:
+        return _object_table(path, _read_columnar(path, kind))
     lines = read_csv(path) if kind == formats.CSV else _read_tsv(path)
     rows = ((number, cells) for number, cells in lines if cells)
     if num_columns:
@@ -139,8 +140,11 @@ def _read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = parse_json(line)
         except ValueError as error:
+            place = where
+            if isinstance(error, json.JSONDecodeError):
+                place, error = f"{where}, column {error.colno}", ValueError(error.msg)
             raise UserError(
-                f"{where}: {error}; a JSON object on each line is expected; correct or "
+                f"{place}: {error}; a JSON object on each line is expected; correct or "
                 "remove the line"
             ) from None
         if not isinstance(row, dict):
@@ -151,24 +155,53 @@ def _read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_columnar(
+    path: Path, kind: str, columns: list[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the rows of a parquet or Arrow file, a few of them in memory at once.
+
+    Args: columns: those that are read; None: all.
+    """
     # Importing pyarrow takes a third of a second, and few files need it.
     import pyarrow
-    import pyarrow.parquet
 
+    number = 0
     try:
-        with formats.open_binary(path) as file:
-            source = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(file.read()))
-            number = 0
-            for batch in source.iter_batches(_BATCH_ROWS):
-                for row in batch.to_pylist():
-                    yield f"{path}: row {number}", row
-                    number += 1
+        with formats.open_seekable(path) as file:
+            for batch in _COLUMNAR[kind](file, columns):
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    for row in batch.slice(start, _BATCH_ROWS).to_pylist():
+                        yield f"{path}: row {number}", row
+                        number += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(
-            f"{path} is a damaged parquet file ({error}); a whole file is expected; "
+            f"{path} is a damaged {kind} file ({error}); a whole file is expected; "
             "copy it again"
         ) from None
+
+
+def _parquet_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    # The buffer's size makes pyarrow read a column by pages, not whole.
+    source = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+    return source.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
+
+
+def _arrow_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
+    import pyarrow.ipc
+
+    is_stream = not file.read(6).startswith(b"ARROW1")
+    file.seek(0)
+    if is_stream:
+        batches: Iterator[Any] = iter(pyarrow.ipc.open_stream(file))
+    else:
+        source = pyarrow.ipc.open_file(file)
+        batches = map(source.get_batch, range(source.num_record_batches))
+    return (batch.select(columns) if columns else batch for batch in batches)
+
+
+_COLUMNAR = {formats.PARQUET: _parquet_batches, formats.ARROW: _arrow_batches}
 
 
 def find_column(name: Column, columns: Sequence[Column]) -> Column | None:
@@ -186,27 +219,47 @@ def read_column(path: Path, kind: str, name: str) -> list[str]:
     Args:   name: the column's; "": `text`, or the only column.
     Raises: UserError naming the columns; a cell that is not a text.
     """
+    return [
+        checked_text(where, name, text)
+        for where, text in stream_column(path, kind, name, "--column")
+    ]
+
+
+def checked_text(where: str, column: Column, text: Any) -> str:
+    """Returns a cell's text; raises a UserError where it is none."""
+    if not isinstance(text, str):
+        raise UserError(
+            f"{where}: {text!r} in column {column or 'text'}; a text is expected; "
+            "correct or remove the row"
+        )
+    return text
+
+
+def stream_column(
+    path: Path, kind: str, name: str, flag: str
+) -> Iterator[tuple[str, Any]]:
+    """Yields the place and the value of each cell of a column, as they are read.
+
+    Args:   name: the column's; "": `text`, or the only column. flag: the option that
+            names the column, for the message.
+    Raises: UserError naming the columns where none has that name.
+    """
     table = open_table(path, kind)
     name = name or (str(table.columns[0]) if len(table.columns) == 1 else "text")
     column = find_column(name, table.columns)
     if column is None:
         remedy = suggestion(
-            name, map(str, table.columns), "choose one of them with --column"
+            name, map(str, table.columns), f"choose one of them with {flag}"
         )
         raise UserError(
             f"{path} has no column {name!r}; its columns are {listed(table.columns)}; "
             f"{remedy}"
         )
-    texts = []
-    for where, row in table.rows:
-        text = row.get(column)
-        if not isinstance(text, str):
-            raise UserError(
-                f"{where}: {text!r} in column {column}; a text is expected; correct or "
-                "remove the row"
-            )
-        texts.append(text)
-    return texts
+    rows = table.rows
+    if kind in _COLUMNAR:
+        rows = _read_columnar(path, kind, [str(column)])
+    for where, row in rows:
+        yield where, row.get(column)
 
 
 def listed(columns: Sequence[Column]) -> str:

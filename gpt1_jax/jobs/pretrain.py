@@ -85,7 +85,13 @@ class _Pretraining:
     def __init__(self, config: RunConfig, store: corpus.TokenStore):
         self.config, self.store = config, store
         train, length = config.train, config.model.context_length
-        per_epoch = corpus.windows_per_epoch(len(store.train_tokens), length)
+        if config.data.windows == "document":
+            self.windows_before = corpus.count_document_windows(
+                store.train_offsets, length
+            )
+            per_epoch = int(self.windows_before[-1])
+        else:
+            per_epoch = corpus.windows_per_epoch(len(store.train_tokens), length)
         self.total_steps = (
             train.max_steps or per_epoch * train.epochs // train.batch_size
         )
@@ -182,8 +188,8 @@ class _Pretraining:
             evaluate=scores,
             save=run.save,
             total_steps=self.total_steps,
-            tokens_at=lambda step: cfg.batch_size * self.config.model.context_length,
-            contents=lambda step: {"window_starts": self._starts(step).tolist()},
+            tokens_at=lambda step: int(self._windows(step)[1].sum()),
+            contents=lambda step: {"window_starts": self._windows(step)[0].tolist()},
         )
 
     def _loss(self, *, is_train: bool) -> losses.LossFn:
@@ -198,19 +204,25 @@ class _Pretraining:
         """Returns the sharded batch of a training step; each process loads its rows."""
         rows = mesh.local_rows(self.config.train.batch_size)
         length = self.config.model.context_length
-        tokens = self.store.train_tokens
-        batch = corpus.train_batch(tokens, self._starts(step), length, rows)
+        starts_B, num_targets_B = self._windows(step)
+        batch = corpus.train_batch(
+            self.store.train_tokens, starts_B, length, rows, num_targets_B=num_targets_B
+        )
         return mesh.shard_rows(batch, self.mesh)
 
-    def _starts(self, step: int) -> np.ndarray:
-        """Returns where the windows of a training step start: starts_B, in tokens."""
-        return corpus.window_starts(
-            len(self.store.train_tokens),
-            context_length=self.config.model.context_length,
-            batch_size=self.config.train.batch_size,
-            seed=self.config.seed,
-            step=step,
-        )
+    def _windows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns starts_B and num_targets_B of the windows of a training step."""
+        shape = {
+            "context_length": self.config.model.context_length,
+            "batch_size": self.config.train.batch_size,
+            "seed": self.config.seed,
+            "step": step,
+        }
+        if self.config.data.windows == "document":
+            offsets = self.store.train_offsets
+            return corpus.document_windows(offsets, self.windows_before, **shape)
+        starts_B = corpus.window_starts(len(self.store.train_tokens), **shape)
+        return starts_B, np.full_like(starts_B, shape["context_length"])
 
     def _eval_batches(self) -> Iterator[corpus.LMBatch]:
         batch_size = mesh.padded_to_devices(self.config.train.eval_batch_size)

@@ -1,15 +1,17 @@
 """The token store and the windows that training and evaluation read from it.
 
-A store is a directory. tokens.bin is a flat array of the tokens of all books, training
-books first; meta.json has the place and the split of each book; tokenizer/ has the
-tokenizer. `preparation` writes stores; this module only reads them. The windows of a
-step are a pure function of (seed, step).
+A store is a directory. tokens.bin is a flat array of the tokens of all documents,
+training documents first; documents.bin has the offset of each document and the end, as
+uint64; meta.json has the facts about input files; tokenizer/ has the tokenizer.
+`preparation` writes stores; this module only reads them. The windows of a step are a
+pure function of (seed, step).
 """
 
 import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,8 @@ from gpt1_jax.files import parse_json, write_atomically
 
 _PHASE, _ORDER = range(2)  # streams of random bits
 
-TOKENS_FILE, META_FILE, TOKENIZER_DIR = "tokens.bin", "meta.json", "tokenizer"
+TOKENS_FILE, OFFSETS_FILE = "tokens.bin", "documents.bin"
+META_FILE, TOKENIZER_DIR = "meta.json", "tokenizer"
 _VERIFIED_FILE = ".verified"
 
 
@@ -48,13 +51,16 @@ class TokenStore:
     directory: Path
     meta: dict
     train_tokens: np.ndarray
-    eval_books: tuple[np.ndarray, ...]
+    eval_books: tuple[np.ndarray, ...]  # the tokens of each held-out document
+    train_offsets: np.ndarray  # the place of each training document, and the end
 
     @property
     def fingerprint(self) -> str:
         """A sha256 of tokens, split and tokenizer, equal only for the same data."""
         facts = [self.meta[key] for key in ("tokens_sha256", "tokenizer_sha256")]
-        books = [(book["split"], book["tokens"]) for book in self.meta["books"]]
+        books = [pair for book in self.meta["books"] for pair in _sides(book)]
+        if len(books) != sum(self.meta["documents"].values()):
+            facts.append(self.meta["offsets_sha256"])
         return hashlib.sha256(json.dumps([facts, books]).encode()).hexdigest()
 
     @functools.cached_property
@@ -90,53 +96,70 @@ def open_store(directory: Path) -> TokenStore:
         )
     try:
         meta = parse_json((directory / META_FILE).read_text(encoding="utf-8"))
-        books, dtype = meta["books"], np.dtype(meta["dtype"])
+        dtype = np.dtype(meta["dtype"])
         _check_meta(meta)
-        total = sum(book["tokens"] for book in books)
-        train = sum(book["tokens"] for book in books if book["split"] == "train")
-        spans = [
-            slice(book["offset"], book["offset"] + book["tokens"])
-            for book in books
-            if book["split"] == "valid" and book["tokens"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        total, num_train = sum(meta["tokens"].values()), meta["documents"]["train"]
+        num_documents = sum(meta["documents"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{directory / META_FILE} is damaged ({error!r}); delete {directory} and "
-            "prepare the books again"
-        ) from None
-    path = directory / TOKENS_FILE
-    found = path.stat().st_size if path.is_file() else 0
-    if found != total * dtype.itemsize:
-        raise UserError(
-            f"{path} has {found} bytes; {META_FILE} says {total * dtype.itemsize}; "
+            f"{directory / META_FILE} is damaged or of another version ({error!r}); "
             f"delete {directory} and prepare the books again"
-        )
-    _check_tokens(path, meta["tokens_sha256"])
+        ) from None
+    path, offsets_path = directory / TOKENS_FILE, directory / OFFSETS_FILE
+    _check_file(path, total * dtype.itemsize, meta["tokens_sha256"])
+    _check_file(offsets_path, 8 * (num_documents + 1), meta["offsets_sha256"])
     tokens = np.memmap(path, dtype, mode="r")
-    held_out = tuple(tokens[span] for span in spans)
-    return TokenStore(directory, meta, tokens[:train], held_out)
+    offsets = np.fromfile(offsets_path, "<u8").astype(np.int64)
+    held_out = tuple(
+        tokens[start:stop]
+        for start, stop in itertools.pairwise(offsets[num_train:].tolist())
+    )
+    train_offsets = offsets[: num_train + 1]
+    return TokenStore(
+        directory, meta, tokens[: train_offsets[-1]], held_out, train_offsets
+    )
+
+
+def _sides(book: dict[str, Any]) -> list[tuple[str, int]]:
+    """Returns the split and the tokens of an input file, for each side it is on."""
+    if "split" in book:
+        return [(book["split"], book["tokens"])]
+    return [(split, counts["tokens"]) for split, counts in book["splits"].items()]
 
 
 def _check_meta(meta: dict[str, Any]) -> None:
     """Raises ValueError or KeyError for facts that contradict each other."""
-    end = 0
+    found = {"train": 0, "valid": 0}
     for book in meta["books"]:
-        if book["offset"] != end or type(book["tokens"]) is not int:
-            raise ValueError(f"book {book['name']!r} does not begin at token {end}")
-        end += book["tokens"]
-    for key in ("key", "tokens_sha256", "tokenizer_sha256", "vocab_size"):
+        for split, tokens in _sides(book):
+            found[split] += tokens
+    if found != meta["tokens"]:
+        raise ValueError(f"its files have {found} tokens, not {meta['tokens']}")
+    for key in ("key", "tokens_sha256", "offsets_sha256", "tokenizer_sha256"):
         meta[key]
+    meta["vocab_size"], meta["documents"]["valid"], meta["words"]["train"]
 
 
-def _check_tokens(path: Path, sha256: str) -> None:
-    """Raises a UserError if the file of tokens has another sha256 than meta.json says.
+def _check_file(path: Path, size: int, sha256: str) -> None:
+    """Raises a UserError if a file has another size or sha256 than meta.json says."""
+    found = path.stat().st_size if path.is_file() else 0
+    if found != size:
+        raise UserError(
+            f"{path} has {found} bytes; {META_FILE} says {size}; delete {path.parent} "
+            "and prepare the books again"
+        )
+    _check_content(path, sha256)
+
+
+def _check_content(path: Path, sha256: str) -> None:
+    """Raises a UserError if a file has another sha256 than meta.json says.
 
     A file is read once for each state that it has (size, time, inode), which a small
     file beside it remembers.
     """
     status = path.stat()
     state = [sha256, status.st_size, status.st_mtime_ns, status.st_ino]
-    remembered = path.with_name(_VERIFIED_FILE)
+    remembered = path.with_name(f"{_VERIFIED_FILE}.{path.stem}")
     with contextlib.suppress(OSError, ValueError):
         if parse_json(remembered.read_text(encoding="utf-8")) == state:
             return
@@ -196,13 +219,67 @@ def _epoch_order(
     return phase, shuffle.permutation(per_epoch, seed, epoch, _ORDER)
 
 
+def count_document_windows(offsets: np.ndarray, context_length: int) -> np.ndarray:
+    """Returns the number of windows in the first 0, 1, ... documents.
+
+    The windows of a document start every `context_length` tokens, overlap by one token
+    and predict each of its tokens but the first once.
+    Raises: UserError: no document has two tokens.
+    """
+    windows = np.maximum(-(-(np.diff(offsets) - 1) // context_length), 0)
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(windows)])
+    if not before[-1]:
+        raise UserError(
+            "no training document has 2 tokens; one that has is needed for "
+            "data.windows=document; add text, or use data.windows=contiguous"
+        )
+    return before
+
+
+def document_windows(
+    offsets: np.ndarray,
+    before: np.ndarray,
+    *,
+    context_length: int,
+    batch_size: int,
+    seed: int,
+    step: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns starts_B and num_targets_B of a step's windows, none across documents.
+
+    An epoch visits all windows in random order. The last window of a document may be
+    shorter than others.
+    Args:    offsets: TokenStore.train_offsets. before: of count_document_windows.
+    Example: context_length 4, documents of 6 and 3 tokens: windows 0..4, 4..5, 6..8
+    """
+    per_epoch = int(before[-1])
+    place_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
+    window_B = np.empty(batch_size, np.int64)
+    for epoch in np.unique(place_B // per_epoch):
+        _, order = _epoch_order(per_epoch, context_length, seed, int(epoch))
+        here_B = place_B // per_epoch == epoch
+        window_B[here_B] = order[place_B[here_B] % per_epoch]
+    document_B = np.searchsorted(before, window_B, side="right") - 1
+    starts_B = offsets[document_B] + (window_B - before[document_B]) * context_length
+    left_B = offsets[document_B + 1] - 1 - starts_B
+    return starts_B, np.minimum(left_B, context_length)
+
+
 def train_batch(
-    tokens: np.ndarray, starts_B: np.ndarray, length: int, rows: slice
+    tokens: np.ndarray,
+    starts_B: np.ndarray,
+    length: int,
+    rows: slice,
+    *,
+    num_targets_B: np.ndarray,
 ) -> LMBatch:
-    """Returns `rows` of the batch of windows of `length` + 1 tokens at `starts_B`."""
+    """Returns `rows` of a batch of windows of num_targets_B + 1 tokens at starts_B."""
     row_B = np.arange(len(starts_B), dtype=np.uint32)[rows]
-    tokens_BL = tokens[starts_B[rows, None] + np.arange(length + 1)].astype(np.int32)
-    return LMBatch(tokens_BL, np.full(len(row_B), length, np.int32), row_B)
+    place_BL = starts_B[rows, None] + np.arange(length + 1)
+    num_targets_B = num_targets_B[rows].astype(np.int32)
+    is_real_BL = np.arange(length + 1) <= num_targets_B[:, None]
+    tokens_BL = tokens[np.where(is_real_BL, place_BL, 0)].astype(np.int32)
+    return LMBatch(np.where(is_real_BL, tokens_BL, 0), num_targets_B, row_B)
 
 
 def eval_batches(

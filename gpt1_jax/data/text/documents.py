@@ -1,141 +1,234 @@
-"""The books of a corpus: finding the files, splitting them, sampling their text.
+"""The documents of a file, one at a time, whatever its format.
 
-It only reads files; it neither tokenizes nor writes.
+A document is a file, a line, a block between blank lines, or a record of a table. A
+text of any size is read in pieces. This module neither splits nor tokenizes.
 """
 
-import concurrent.futures
+import collections
 import dataclasses
-import glob
-import os
+import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from gpt1_jax import terminal
-from gpt1_jax.data import formats, shuffle
-from gpt1_jax.data.text import clean
-from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.data import formats, tables
+from gpt1_jax.data.text import clean, heads
+from gpt1_jax.errors import UserError
 
-_SAMPLE_BYTES = 50_000_000
-_SAMPLE_BLOCK_BYTES = 1 << 18
+FILE, LINE, BLANK_LINE, RECORD = "file", "line", "blank_line", "record"
+_COLUMN_FLAG = "--text_column (config.data.text_column)"
+# The documents of a file are checked and encoded in runs of about this size.
+_RUN_BYTES = 4 << 20
+_BUFFER_BYTES = 1 << 20
+
+Pieces = Iterator[tuple[str, bool]]
+
+
+class Document(NamedTuple):
+    """A document: its text in pieces, as of clean.read_pieces, and its hash."""
+
+    pieces: Pieces
+    # sha256 of the document's UTF-8 bytes, complete once the pieces have been read
+    digest: Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Book:
-    """A source file and its side of the split."""
+class Reading:
+    """How the documents of a file are read."""
+
+    kind: str  # of formats
+    unit: str  # file | line | blank_line | record
+    column: str  # of a table; "": `text`, or the only column
+    strips_heads: bool  # licences and front matter are cut
+
+
+class Run(NamedTuple):
+    """Consecutive documents of a file."""
+
+    first: int
+    number: int
+    size: int  # in bytes of UTF-8
+    sha256: str  # of a file that is a document; else of the documents' hashes
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file of a corpus, as it was when it was scanned."""
 
     path: Path
-    sha256: str
-    num_bytes: int
-    is_blank: bool
-    split: str  # train | valid
+    reading: Reading
+    runs: tuple[Run, ...]
+    split: str = "train"  # train | valid | "" (each document has its own)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the documents, in bytes of UTF-8."""
+        return sum(run.size for run in self.runs)
+
+    @property
+    def num_documents(self) -> int:
+        """The number of documents, with empty ones."""
+        return sum(run.number for run in self.runs)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the content; of a file that is one document, of its bytes."""
+        if len(self.runs) == 1:
+            return self.runs[0].sha256
+        joined = "".join(run.sha256 for run in self.runs)
+        return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def find(pattern: str, eval_pattern: str, holdout_fraction: float) -> tuple[Book, ...]:
-    """Returns the books of a corpus, training books first.
+def hash64(digest: bytes) -> int:
+    """Returns the first 64 bits of a document's hash, which decide about its side."""
+    return int.from_bytes(digest[:8], "big")
 
-    Without `eval_pattern`, a book is held out if the hash of its bytes, read as a
-    fraction, is below `holdout_fraction`. So copies of a book stay on one side, and a
-    growing corpus keeps its split. The book with text that has the lowest hash is
-    always held out.
-    Raises: UserError, NotFound: a side has no books with text; a book is on both sides;
-            a file is not UTF-8.
+
+def read(
+    path: Path, reading: Reading, counts: collections.Counter[str] | None = None
+) -> Iterator[Document]:
+    """Yields the documents of a file; each is to be read before the next.
+
+    Args:   counts: gets what is cut, as heads.cut.
+    Raises: UserError naming file and line or row.
     """
-    found = _scan_books(pattern, "train")
-    if eval_pattern:
-        held_out = _scan_books(eval_pattern, "valid")
-        both = _with_text(found) & _with_text(held_out)
-        if both:
-            named = [str(book.path) for book in held_out if book.sha256 in both]
-            raise UserError(
-                f"{len(named)} of {len(held_out)} books of {eval_pattern!r} are also "
-                f"in {pattern!r}, such as {named[0]}; held-out books must not be "
-                "trained on; narrow one of the patterns"
-            )
+    counts = collections.Counter() if counts is None else counts
+
+    def text_of(pieces: Pieces) -> Pieces:
+        if not reading.strips_heads:
+            return pieces
+        return heads.cut(pieces, counts, is_markdown=heads.is_markdown(path))
+
+    if reading.unit == FILE:
+        digest = hashlib.sha256()
+        yield Document(text_of(_file_pieces(path, digest)), digest)
+    elif reading.unit == RECORD:
+        cells = tables.stream_column(path, reading.kind, reading.column, _COLUMN_FLAG)
+        for where, cell in cells:
+            # A missing text is an empty document.
+            text = "" if cell is None else cell
+            text = tables.checked_text(where, reading.column, text)
+            pieces, digest = _in_memory(text)
+            yield Document(text_of(pieces), digest)
     else:
-        if len(_with_text(found)) < 2:
-            raise UserError(
-                f"{pattern!r} holds 1 book with text; at least 2 are needed, as one is "
-                "held out; add more books or name held-out ones with eval_corpus"
-            )
-        first = min(_with_text(found))
-        held_out = [
-            dataclasses.replace(book, split="valid")
-            for book in found
-            if int(book.sha256, 16) / 2**256 < holdout_fraction or book.sha256 == first
-        ]
-        taken = {book.path for book in held_out}
-        found = [book for book in found if book.path not in taken]
-        if not _with_text(found):
-            raise UserError(
-                f"{pattern!r}: all {len(_with_text(held_out))} books with text are "
-                "held out; at least 1 must be left to train on; lower holdout_fraction "
-                "or add more books"
-            )
-    return (*found, *held_out)
-
-
-def _with_text(books: list[Book]) -> set[str]:
-    """Returns the hashes of the books that are not blank."""
-    return {book.sha256 for book in books if not book.is_blank}
-
-
-def _scan_books(pattern: str, split: str) -> list[Book]:
-    """Returns the books of a glob in order of their paths; each must be UTF-8."""
-    expanded = os.path.expanduser(pattern)
-    if Path(expanded).is_dir():
-        expanded = os.path.join(glob.escape(expanded), "*.txt")
-    paths = sorted(
-        Path(name)
-        for name in glob.glob(expanded, recursive=True)
-        if Path(name).is_file()
-    )
-    leftovers = [path for path in paths if formats.is_leftover(path)]
-    if leftovers:
-        terminal.warn(
-            f"{pattern}: {len(leftovers):,} files that a system or an editor left are "
-            f"not read, such as {leftovers[0]}"
+        lines = (
+            line
+            for piece, _ in text_of(_line_pieces(path))
+            for line in piece.split("\n")
         )
-        paths = [path for path in paths if not formats.is_leftover(path)]
-    if not paths:
-        raise NotFound(
-            f"no file matches {pattern!r}; a glob of UTF-8 text files, one book a "
-            "file, is expected; quote it, and check the path"
-        )
-    for path in paths:
-        found = formats.detect(path)
-        if found != formats.Format(formats.TEXT, ""):
-            raise UserError(
-                f"{path} is {found}; books are plain text; convert it to a .txt file, "
-                "or leave it out"
+        texts = lines if reading.unit == LINE else _blocks(lines)
+        yield from (Document(*_in_memory(text)) for text in texts)
+
+
+def _in_memory(text: str) -> tuple[Pieces, Any]:
+    # JSON may hold halves of surrogate pairs, which cleaning replaces.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    text = text.removeprefix("\ufeff")
+    return clean.read_pieces(io.StringIO(text, newline=None)), digest
+
+
+class _HashedFile(io.RawIOBase):
+    """The bytes of a file, hashed as they are read."""
+
+    def __init__(self, file: BinaryIO, digest: Any):
+        self._file, self._digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read(len(buffer))
+        self._digest.update(block)
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _file_pieces(path: Path, digest: Any) -> Pieces:
+    """Yields the pieces of a text file; updates `digest` with its bytes."""
+    with formats.open_binary(path) as file:
+        hashed = io.BufferedReader(_HashedFile(file, digest), _BUFFER_BYTES)
+        yield from clean.read_pieces(io.TextIOWrapper(hashed, encoding="utf-8-sig"))
+
+
+def _line_pieces(path: Path) -> Pieces:
+    """Yields the lines of a text file, many of them joined."""
+    lines: list[str] = []
+    size = 0
+    for _, line in tables.read_lines(path, keeps_blank=True):
+        lines.append(line)
+        size += len(line)
+        if size >= _BUFFER_BYTES:
+            yield "\n".join(lines), True
+            lines, size = [], 0
+    if lines:
+        yield "\n".join(lines), True
+
+
+def _blocks(lines: Iterator[str]) -> Iterator[str]:
+    """Yields the blocks of lines between blank ones."""
+    block: list[str] = []
+    for line in lines:
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield "\n".join(block)
+            block = []
+    if block:
+        yield "\n".join(block)
+
+
+def scan(path: Path, reading: Reading) -> tuple[Source, np.ndarray]:
+    """Reads a file once.
+
+    Returns: the file as a source; hash64 of each document that is not blank.
+    Raises:  UserError naming what cannot be read.
+    """
+    if reading.unit == FILE:
+        sha256, size, is_blank = clean.scan(path)
+        of_text = [] if is_blank else [hash64(bytes.fromhex(sha256))]
+        source = Source(path, reading, (Run(0, 1, size, sha256),))
+        return source, np.array(of_text, np.uint64)
+    runs: list[Run] = []
+    hashes = np.empty(1024, np.uint64)
+    num_hashes = count = size = 0
+    digests = hashlib.sha256()
+
+    def close_run() -> None:
+        first = runs[-1].first + runs[-1].number if runs else 0
+        runs.append(Run(first, count, size, digests.hexdigest()))
+
+    for document in read(path, reading):
+        is_blank = True
+        for piece, _ in document.pieces:
+            size += (
+                len(piece) if piece.isascii() else len(piece.encode(errors="replace"))
             )
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        scans = list(pool.map(clean.scan, paths))
-    books = [Book(path, *scan, split) for path, scan in zip(paths, scans, strict=True)]
-    if not _with_text(books):
+            is_blank = is_blank and not piece.strip()
+        count += 1
+        digest = document.digest.digest()
+        digests.update(digest)
+        if not is_blank:
+            if num_hashes == len(hashes):
+                hashes = np.concatenate([hashes, np.empty_like(hashes)])
+            hashes[num_hashes] = hash64(digest)
+            num_hashes += 1
+        if size >= _RUN_BYTES:
+            close_run()
+            count, size, digests = 0, 0, hashlib.sha256()
+    if count or not runs:
+        close_run()
+    return Source(path, reading, tuple(runs)), hashes[:num_hashes].copy()
+
+
+def check_readable(path: Path, kind: str, unit: str) -> None:
+    """Raises a UserError where a file of this kind has no such documents."""
+    is_table = kind in formats.TABLES
+    if is_table != (unit == RECORD):
+        units = RECORD if is_table else f"{FILE}, {LINE} or {BLANK_LINE}"
         raise UserError(
-            f"{pattern!r}: all {len(books)} files are empty or blank; books with text "
-            "are expected; check the path"
+            f"data.documents={unit}, but {path} is {kind}; a document of it is a "
+            f"{units}; use data.documents=auto, or name other files"
         )
-    return books
-
-
-def sample(books: list[Book]) -> Iterator[str]:
-    """Yields at most _SAMPLE_BYTES of the books, in blocks that a hash chooses."""
-    blocks = [
-        (book, start)
-        for book in books
-        for start in range(0, book.num_bytes, _SAMPLE_BLOCK_BYTES)
-    ]
-    sizes = np.array(
-        [min(book.num_bytes - start, _SAMPLE_BLOCK_BYTES) for book, start in blocks]
-    )
-    chosen = shuffle.permutation(len(blocks), 0)
-    for number in np.sort(chosen[np.cumsum(sizes[chosen]) <= _SAMPLE_BYTES]):
-        book, start = blocks[number]
-        with book.path.open("rb") as file:
-            file.seek(start)
-            raw = file.read(_SAMPLE_BLOCK_BYTES)
-        # A block may begin or end within a character. A byte-order mark is not text.
-        yield raw.decode("utf-8", errors="ignore").removeprefix("\ufeff")

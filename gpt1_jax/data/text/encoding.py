@@ -1,26 +1,36 @@
-"""The encoding of books into parts: files of tokens, one for each group of books.
+"""The encoding of documents into parts: files of tokens, one for each group of runs.
 
-Groups are encoded in any order, by one thread, local processes or a Dask cluster; the
-parts do not depend on it. A part that is complete is not encoded again.
+A run is a part of a file, or all of it. Groups are encoded in any order, by one thread,
+local processes or a Dask cluster; the parts do not depend on it. A part that is
+complete is not encoded again.
 """
 
+import array
+import collections
 import concurrent.futures
+import contextlib
+import dataclasses
 import hashlib
+import itertools
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from gpt1_jax import terminal
-from gpt1_jax.data.text import clean, executors, tokenizers
-from gpt1_jax.data.text.documents import Book
+from gpt1_jax.data.text import documents, executors, tokenizers
+from gpt1_jax.data.text.documents import Document, Run, Source
+from gpt1_jax.data.text.splitting import Rule, Split
 from gpt1_jax.errors import UserError
-from gpt1_jax.files import naming, write_atomically
+from gpt1_jax.files import naming, write_atomically, write_bytes_atomically
 
 _GROUP_BYTES = 4 << 20
+# A file is read again for each group of its runs, so it has no more groups than this.
+_MAX_GROUPS_OF_FILE = 8
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
 
@@ -30,22 +40,33 @@ def token_dtype(vocab_size: int) -> str:
     return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
-def encode_books(
-    books: tuple[Book, ...],
-    parts: Path,
-    tokenizer_dir: Path,
-    *,
-    workers: int,
-    dask: str,
-) -> list[int]:
-    """Writes the tokens of all books as files in `parts`, whose names give their order.
+SPLITS = ("train", "valid")
+_COUNTS = ("tokens", "words", "documents", "empty")
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Runs of a file's documents, to be encoded by any process that sees the file."""
+
+    number: int  # the file's place among the sources
+    source: Source  # its runs are those to encode
+    rule: Rule
+
+
+Group = list[Work]
+
+
+def encode(
+    split: Split, parts: Path, tokenizer_dir: Path, *, workers: int, dask: str
+) -> tuple[list[dict[str, dict[str, int]]], collections.Counter[str]]:
+    """Writes the tokens of all documents as files in `parts`, which `join` joins.
 
     Args:    workers, dask: as executors.choose.
-    Returns: the number of tokens of each book.
+    Returns: {split: {count's name: count}} of each source; what was cut from texts.
     """
     parts.mkdir(exist_ok=True)
     dtype = token_dtype(tokenizers.load(tokenizer_dir).vocab_size)
-    groups = dict(enumerate(_make_groups(books)))
+    groups = dict(enumerate(make_groups(split)))
     todo = {
         number: group
         for number, group in groups.items()
@@ -75,32 +96,41 @@ def encode_books(
             f"encoded {left / 1e6:,.1f} MB in {terminal.duration(seconds)}, "
             f"{left / 1e6 / seconds:.2f} MB/s"
         )
-    counts = [json.loads(_part(parts, n, "json").read_text()) for n in groups]
-    return [count for group in counts for count in group]
+    counts = [
+        {side: dict.fromkeys(_COUNTS, 0) for side in SPLITS} for _ in split.sources
+    ]
+    cut: collections.Counter[str] = collections.Counter()
+    for number in groups:
+        facts = json.loads(_part(parts, number).with_suffix(".json").read_text())
+        cut.update(facts["cut"])
+        for source, sides in facts["sources"]:
+            for side, name in itertools.product(SPLITS, _COUNTS):
+                counts[source][side][name] += sides[side][name]
+    return counts, cut
 
 
-def _num_bytes(groups: Iterable[list[Book]]) -> int:
-    return sum(book.num_bytes for group in groups for book in group)
+def _num_bytes(groups: Iterable[Group]) -> int:
+    return sum(work.source.num_bytes for group in groups for work in group)
 
 
 def _encode_groups(
-    groups: dict[int, list[Book]],
+    groups: dict[int, Group],
     parts: Path,
     *,
     tokenizer_dir: Path,
     dtype: str,
     pool: concurrent.futures.Executor,
-    when_done: Callable[[list[Book]], None],
+    when_done: Callable[[Group], None],
 ) -> None:
     """Encodes groups in `pool`, the largest first."""
     largest_first = sorted(groups.items(), key=lambda item: -_num_bytes([item[1]]))
     futures = {
         pool.submit(
             encode_group,
-            [(book.path.absolute(), book.sha256) for book in group],
+            [_with_absolute_path(work) for work in group],
             tokenizer_dir.absolute(),
             dtype,
-            _part(parts, number, "bin").absolute(),
+            _part(parts, number).absolute(),
         ): group
         for number, group in largest_first
     }
@@ -114,34 +144,67 @@ def _encode_groups(
         raise
 
 
-def _part(parts: Path, number: int, ending: str) -> Path:
-    return parts / f"{number:06d}.{ending}"
+def _with_absolute_path(work: Work) -> Work:
+    source = dataclasses.replace(work.source, path=work.source.path.absolute())
+    return dataclasses.replace(work, source=source)
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}"
+
+
+def _tokens_file(part: Path, side: str) -> Path:
+    return part.with_suffix(f".{side}.tokens")
+
+
+def _lengths_file(part: Path, side: str) -> Path:
+    return part.with_suffix(f".{side}.lengths")
 
 
 def _is_complete(parts: Path, number: int, dtype: str) -> bool:
     """Returns whether a part has its counts, and as many tokens as they say."""
-    tokens, counts = _part(parts, number, "bin"), _part(parts, number, "json")
-    if not (tokens.is_file() and counts.is_file()):
+    part = _part(parts, number)
+    facts = part.with_suffix(".json")
+    if not facts.is_file():
         return False
-    expected = sum(json.loads(counts.read_text())) * np.dtype(dtype).itemsize
-    return tokens.stat().st_size == expected
+    sources = [sides for _, sides in json.loads(facts.read_text())["sources"]]
+    for side in SPLITS:
+        expected = sum(sides[side]["tokens"] for sides in sources)
+        tokens, lengths = _tokens_file(part, side), _lengths_file(part, side)
+        if not (tokens.is_file() and lengths.is_file()):
+            return False
+        if tokens.stat().st_size != expected * np.dtype(dtype).itemsize:
+            return False
+    return True
 
 
-def _make_groups(books: tuple[Book, ...]) -> list[list[Book]]:
-    """Returns groups of consecutive books of at most _GROUP_BYTES, or of one book."""
-    groups: list[list[Book]] = []
+def make_groups(split: Split) -> list[Group]:
+    """Returns groups of consecutive runs, of at most _GROUP_BYTES or of one run.
+
+    The runs of a large file are in at most about _MAX_GROUPS_OF_FILE groups.
+    """
+    groups: list[Group] = []
     size = 0
-    for book in books:
-        if not groups or size + book.num_bytes > _GROUP_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append(book)
-        size += book.num_bytes
+    for number, source in enumerate(split.sources):
+        limit = max(_GROUP_BYTES, source.num_bytes // _MAX_GROUPS_OF_FILE)
+        for run in source.runs:
+            if not groups or size + run.size > limit:
+                groups.append([])
+                size = 0
+            size += run.size
+            group = groups[-1]
+            if group and group[-1].number == number:
+                runs = (*group[-1].source.runs, run)
+                group.pop()
+            else:
+                runs = (run,)
+            part = dataclasses.replace(source, runs=runs)
+            group.append(Work(number, part, split.rule))
     return groups
 
 
-class BookChanged(UserError):
-    """A book has other bytes than when the corpus was scanned."""
+class SourceChanged(UserError):
+    """A file has other documents than when the corpus was scanned."""
 
     def __init__(self, path: Path | str):
         super().__init__(
@@ -156,68 +219,158 @@ class BookChanged(UserError):
         return type(self), (self._path,)
 
 
-def check_unchanged(books: Iterable[Book]) -> None:
-    """Raises BookChanged if a book has other bytes than when it was scanned."""
-    for book in books:
-        with book.path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != book.sha256:
-                raise BookChanged(book.path)
+def check_unchanged(sources: Iterable[Source]) -> None:
+    """Raises SourceChanged if a file has other documents than when it was scanned."""
+    for source in sources:
+        found, _ = documents.scan(source.path, source.reading)
+        if found.sha256 != source.sha256:
+            raise SourceChanged(source.path)
 
 
-def encode_group(
-    sources: list[tuple[Path, str]], tokenizer_dir: Path, dtype: str, output: Path
-) -> None:
-    """Writes the tokens of some books to `output`, and their counts beside it.
+def encode_group(group: Group, tokenizer_dir: Path, dtype: str, part: Path) -> None:
+    """Writes the tokens and lengths of some documents, by side, and their counts.
 
     It depends on its arguments alone, so any process on any machine that sees the files
     may run it. The counts (.json) are written last: they mark the part as complete.
-    Args:   sources: path and sha256 of each book.
-    Raises: BookChanged: a file has another sha256.
+    Args:   part: the path of what it writes, without the endings.
+    Raises: SourceChanged: a file has other documents than when it was scanned.
     """
     tokenizer = tokenizers.load(tokenizer_dir)
-    counts = []
+    cut: collections.Counter[str] = collections.Counter()
     # Processes on two machines of a cluster may have the same process number.
-    unfinished = output.with_name(f"{output.name}.{uuid.uuid4().hex}")
+    mark = uuid.uuid4().hex
+    paths = [_tokens_file(part, side) for side in SPLITS]
+    unfinished = [path.with_name(f"{path.name}.{mark}") for path in paths]
     try:
-        with naming(output), unfinished.open("wb") as file:
-            for path, sha256 in sources:
-                counts.append(0)
-                for ids in _encode_book(path, sha256, tokenizer):
-                    file.write(ids.astype(dtype).tobytes())
-                    counts[-1] += len(ids)
-        unfinished.replace(output)
+        with naming(part), contextlib.ExitStack() as stack:
+            files = [stack.enter_context(path.open("wb")) for path in unfinished]
+            outputs = [_Output(file, dtype) for file in files]
+            sides = dict(zip(SPLITS, outputs, strict=True))
+            counts = [
+                (work.number, _encode_runs(work, tokenizer, sides, cut))
+                for work in group
+            ]
+        for path, written, output in zip(paths, unfinished, outputs, strict=True):
+            written.replace(path)
+            lengths = path.with_suffix(".lengths")
+            write_bytes_atomically(lengths, output.lengths.tobytes())
     finally:
-        unfinished.unlink(missing_ok=True)
-    write_atomically(output.with_suffix(".json"), json.dumps(counts))
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+    facts = {"sources": counts, "cut": cut}
+    write_atomically(part.with_suffix(".json"), json.dumps(facts))
 
 
-def _encode_book(
-    path: Path, sha256: str, tokenizer: tokenizers.Tokenizer
-) -> Iterator[np.ndarray]:
-    """Yields the tokens of a book in pieces; joined, they are those of its text.
+class _Output:
+    """The tokens of one side, written as they come, and the documents' lengths."""
 
-    Raises: BookChanged: the bytes that were read have another sha256.
+    def __init__(self, file: BinaryIO, dtype: str):
+        self._file, self._dtype = file, dtype
+        self.lengths = array.array("Q")
+
+    def write(self, document: Iterable[np.ndarray]) -> int:
+        """Writes a document's pieces; returns the number of its tokens."""
+        length = 0
+        for ids in document:
+            self._file.write(ids.astype(self._dtype).tobytes())
+            length += len(ids)
+        if length:
+            self.lengths.append(length)
+        return length
+
+
+def _encode_runs(
+    work: Work,
+    tokenizer: tokenizers.Tokenizer,
+    outputs: dict[str, _Output],
+    cut: collections.Counter[str],
+) -> dict[str, dict[str, int]]:
+    """Writes the documents of runs; returns the counts of each side.
+
+    Raises: SourceChanged: the documents that were read have other hashes.
     """
-    digest = hashlib.sha256()
-    try:
-        yield from _encode_pieces(clean.read_pieces(path, digest=digest), tokenizer)
-    except UnicodeDecodeError:  # it was UTF-8 when it was scanned
-        raise BookChanged(path) from None
-    if digest.hexdigest() != sha256:
-        raise BookChanged(path)
+    source = work.source
+    sides = {side: dict.fromkeys(_COUNTS, 0) for side in SPLITS}
+    found = documents.read(source.path, source.reading, cut)
+    found = itertools.islice(found, source.runs[0].first, None)
+    for run in source.runs:
+        digests: list[bytes] = []
+        for document in itertools.islice(found, run.number):
+            side = _side_of(document, work, run)
+            counts = sides[side]
+            try:
+                length = outputs[side].write(
+                    _encode_pieces(_counted(document.pieces, counts), tokenizer)
+                )
+            except UnicodeDecodeError:  # it was UTF-8 when it was scanned
+                raise SourceChanged(source.path) from None
+            counts["tokens"] += length
+            counts["documents"] += 1
+            counts["empty"] += not length
+            digests.append(document.digest.digest())
+        if _sha256_of(digests, source) != run.sha256:
+            raise SourceChanged(source.path)
+    return sides
+
+
+def _side_of(document: Document, work: Work, run: Run) -> str:
+    if work.source.reading.unit == documents.FILE:
+        digest = bytes.fromhex(run.sha256)  # known before the file has been read
+    else:
+        digest = document.digest.digest()
+    return work.rule.split_of(work.source, documents.hash64(digest))
+
+
+def _sha256_of(digests: list[bytes], source: Source) -> str:
+    """Returns what Run.sha256 is for documents with these hashes."""
+    if source.reading.unit == documents.FILE:
+        return b"".join(digests).hex()
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _counted(
+    pieces: Iterable[tuple[str, bool]], counts: dict[str, int]
+) -> Iterator[tuple[str, bool]]:
+    for piece, ends_line in pieces:
+        counts["words"] += len(piece.split())
+        yield piece, ends_line
 
 
 def _encode_pieces(
     pieces: Iterable[tuple[str, bool]], tokenizer: tokenizers.Tokenizer
 ) -> Iterator[np.ndarray]:
     newline = np.array([tokenizer.newline_id], np.uint32)
-    has_tokens, newline_due = False, False
+    has_tokens, newlines = False, 0  # those since the last token
     for piece, ends_line in pieces:
         ids = tokenizer.encode(piece)
         if len(ids):
-            starts_line = "\n" in piece[: -len(piece.lstrip())]
-            if has_tokens and (newline_due or starts_line):
-                yield newline
+            newlines += piece[: -len(piece.lstrip())].count("\n")
+            if has_tokens and newlines:
+                yield newline.repeat(newlines if tokenizer.is_cased else 1)
             yield ids
-            has_tokens, newline_due = True, "\n" in piece[len(piece.rstrip()) :]
-        newline_due |= ends_line
+            has_tokens, newlines = True, piece[len(piece.rstrip()) :].count("\n")
+        else:
+            newlines += piece.count("\n")
+        newlines += ends_line
+
+
+def join(parts: Path, tokens_path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Writes the tokens of all parts to a file, training documents first.
+
+    Returns: their sha256; the lengths of each side's documents, in tokens.
+    """
+    digest = hashlib.sha256()
+    names = sorted(path.with_suffix("") for path in parts.glob("*.json"))
+    with naming(tokens_path), tokens_path.open("wb") as out:
+        for part in [_tokens_file(name, side) for side in SPLITS for name in names]:
+            with part.open("rb") as file:
+                while block := file.read(1 << 24):
+                    digest.update(block)
+                    out.write(block)
+    lengths = {
+        side: np.concatenate(
+            [np.fromfile(_lengths_file(name, side), np.uint64) for name in names]
+        )
+        for side in SPLITS
+    }
+    return digest.hexdigest(), lengths

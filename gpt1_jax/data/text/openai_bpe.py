@@ -44,6 +44,7 @@ class OpenAITokenizer:
 
     # The versions of these packages affect the ids: spaCy splits some URLs differently.
     libraries: tuple[str, ...] = ("ftfy", "spacy", "tokenizers")
+    is_cased = False
 
     def __init__(self, vocabulary: bytes, merges: bytes, origin: str = "these bytes"):
         self._files = (vocabulary, merges)

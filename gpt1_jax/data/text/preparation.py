@@ -1,23 +1,43 @@
-"""Books to token store: training a tokenizer, encoding the books, joining the parts.
+"""Corpus to token store: training a tokenizer, encoding documents, joining the parts.
 
 The same recipe gives the same bytes for any number of workers. Work that was stopped is
 continued, and two processes that want the same store make it once.
 """
 
+import collections
 import hashlib
 import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from gpt1_jax import files, terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import cached
-from gpt1_jax.data.text import corpus, documents, encoding, recipes, tokenizers
+from gpt1_jax.data.text import (
+    corpus,
+    documents,
+    encoding,
+    recipes,
+    splitting,
+    tokenizers,
+)
 from gpt1_jax.data.text.recipes import Recipe
 from gpt1_jax.errors import UserError
-from gpt1_jax.files import exclusive, naming, write_atomically
+from gpt1_jax.files import exclusive, write_atomically, write_bytes_atomically
 
+# What a prepared store has decided.
+_FIELDS_OF_STORE = (
+    "eval_corpus",
+    "tokenizer",
+    "documents",
+    "text_column",
+    "lowercase",
+    "strip_gutenberg",
+)
 # Beyond these, much text is not trained on, or the held-out perplexity is unreliable.
 _LARGEST_SHARE, _FEWEST_TOKENS = 0.2, 50_000
 
@@ -29,13 +49,13 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
     """
     if not config.corpus:
         raise UserError(
-            "config.data.corpus is empty; a glob of text files, a token store, "
+            "config.data.corpus is empty; a glob of files, a directory, a token store, "
             "storyworld or tfds:NAME is expected; set it, as in "
             "--config.data.corpus='/data/books/*.txt'"
         )
     store_dir = files.expand(config.corpus)
     if corpus.is_store(store_dir):
-        for field in ("eval_corpus", "tokenizer"):
+        for field in _FIELDS_OF_STORE:
             if getattr(config, field) != getattr(DataConfig(), field):
                 raise UserError(
                     f"config.data.{field}={getattr(config, field)!r}, but "
@@ -65,14 +85,14 @@ def prepare(
         if not _is_prepared(recipe, directory):
             _begin(recipe, partial)
             tokenizer = _make_tokenizer(recipe, partial)
-            counts = encoding.encode_books(
-                recipe.books,
+            counts, cut = encoding.encode(
+                recipe.split,
                 partial / "parts",
                 partial / corpus.TOKENIZER_DIR,
                 workers=workers,
                 dask=dask,
             )
-            _assemble(recipe, tokenizer, counts, partial)
+            _assemble(recipe, tokenizer, (counts, cut), partial)
             (partial / "store").replace(directory)
         shutil.rmtree(partial, ignore_errors=True)
         # A process that waits for the lock finds the store prepared.
@@ -115,11 +135,15 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
     if not recipe.trains_tokenizer:
         tokenizers.load(Path(recipe.tokenizer)).save(directory)
     elif not tokenizers.is_tokenizer(directory):
-        books = [book for book in recipe.books if book.split == "train"]
+        sources = [source for source in recipe.sources if source.split != "valid"]
         terminal.say(f"training a tokenizer of {recipe.vocab_size:,} pieces")
         began = time.monotonic()
-        tokenizer = tokenizers.train(documents.sample(books), recipe.vocab_size)
-        encoding.check_unchanged(books)
+        tokenizer = tokenizers.train(
+            splitting.sample(recipe.split),
+            recipe.vocab_size,
+            lowercase=recipe.lowercase,
+        )
+        encoding.check_unchanged(sources)
         tokenizer.save(directory)
         seconds = time.monotonic() - began
         terminal.say(f"trained in {terminal.duration(seconds)}")
@@ -127,84 +151,149 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
 
 
 def _assemble(
-    recipe: Recipe, tokenizer: tokenizers.Tokenizer, counts: list[int], partial: Path
+    recipe: Recipe,
+    tokenizer: tokenizers.Tokenizer,
+    encoded: tuple[list[dict[str, dict[str, int]]], collections.Counter[str]],
+    partial: Path,
 ) -> None:
-    """Makes the store in `partial` from the parts; `counts` has each book's tokens."""
+    """Makes the store in `partial` from the parts.
+
+    Args: encoded: what encoding.encode returned.
+    """
+    counts, cut = encoded
     store = partial / "store"
     store.mkdir()
-    tokens_sha256 = _join(partial / "parts", store / corpus.TOKENS_FILE)
-    books, offset = [], 0
-    tokens = {"train": 0, "valid": 0}
-    for book, count in zip(recipe.books, counts, strict=True):
-        books.append(
-            {
-                "name": book.path.name,
-                "sha256": book.sha256,
-                "bytes": book.num_bytes,
-                "split": book.split,
-                "offset": offset,
-                "tokens": count,
-            }
-        )
-        offset += count
-        tokens[book.split] += count
-    for split, total in tokens.items():
-        if not total:
+    sha256, lengths = encoding.join(partial / "parts", store / corpus.TOKENS_FILE)
+    if recipe.split.holds_out_tail:
+        lengths, counts = _hold_out_tail(lengths, counts)
+    for split, of_split in lengths.items():
+        if not len(of_split):
             raise UserError(
-                f"the {split} books hold no text; every file is empty or blank; add "
-                "books with text"
+                f"the {split} books hold no text; every document is empty or blank; "
+                "add books with text"
             )
-    with_text = sum(bool(b["tokens"]) for b in books if b["split"] == "train")
+    ends = np.cumsum(np.concatenate([*lengths.values()]), dtype=np.uint64)
+    offsets = np.concatenate([np.zeros(1, np.uint64), ends]).astype("<u8").tobytes()
+    write_bytes_atomically(store / corpus.OFFSETS_FILE, offsets)
+
+    def totals(name: str) -> dict[str, int]:
+        return {
+            side: sum(sides[side][name] for sides in counts) for side in encoding.SPLITS
+        }
+
     meta = {
         "key": recipe.key,
         "dtype": encoding.token_dtype(tokenizer.vocab_size),
         "vocab_size": tokenizer.vocab_size,
-        "tokens": tokens,
-        "empty_books": sum(not book["tokens"] for book in books),
-        # Training windows cut the joined books: each seam lies in one window an epoch.
-        "windows_across_books_per_epoch_at_most": with_text - 1,
-        "tokens_sha256": tokens_sha256,
+        "tokens": totals("tokens"),
+        "words": totals("words"),
+        # Documents with tokens, whose offsets are in a file of their own.
+        "documents": {side: len(of_side) for side, of_side in lengths.items()},
+        "empty_documents": sum(totals("empty").values()),
+        "cut": dict(cut),
+        # Training windows cut the joined documents: each seam lies in one window an
+        # epoch.
+        "windows_across_books_per_epoch_at_most": len(lengths["train"]) - 1,
+        "tokens_sha256": sha256,
+        "offsets_sha256": hashlib.sha256(offsets).hexdigest(),
         "tokenizer_sha256": tokenizer.fingerprint,
-        "books": books,
+        "books": [
+            _file_entry(source, sides)
+            for source, sides in zip(recipe.sources, counts, strict=True)
+        ],
     }
     tokenizer.save(store / corpus.TOKENIZER_DIR)
     write_atomically(store / corpus.META_FILE, json.dumps(meta, indent=1))
 
 
-def _join(parts: Path, path: Path) -> str:
-    """Writes the tokens of all parts to `path`, in order; returns their sha256."""
-    digest = hashlib.sha256()
-    with naming(path), path.open("wb") as out:
-        for part in sorted(parts.glob("*.bin")):
-            with part.open("rb") as file:
-                while block := file.read(1 << 24):
-                    digest.update(block)
-                    out.write(block)
-    return digest.hexdigest()
+def _hold_out_tail(
+    lengths: dict[str, np.ndarray], counts: list[dict[str, dict[str, int]]]
+) -> tuple[dict[str, np.ndarray], list[dict[str, dict[str, int]]]]:
+    """Returns lengths and counts with the end of the only document held out.
+
+    Words are counted in proportion to tokens.
+    """
+    total = int(lengths["train"].sum())
+    held_out = max(1, round(total * splitting.TAIL_SHARE))
+    if total < 2:
+        return lengths, counts
+    lengths = {
+        "train": np.array([total - held_out], np.uint64),
+        "valid": np.array([held_out], np.uint64),
+    }
+    divided = []
+    for sides in counts:
+        train, valid = dict(sides["train"]), dict(sides["valid"])
+        if train["tokens"]:
+            valid["tokens"], valid["documents"] = held_out, 1
+            valid["words"] = round(train["words"] * held_out / total)
+            train["tokens"] -= held_out
+            train["words"] -= valid["words"]
+        divided.append({"train": train, "valid": valid})
+    return lengths, divided
+
+
+def _file_entry(
+    source: documents.Source, sides: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """Returns what meta.json says about an input file."""
+    names = ("tokens", "words", "documents")
+    entry: dict[str, Any] = {
+        "path": str(source.path),
+        "sha256": source.sha256,
+        "bytes": source.num_bytes,
+    }
+    used = [side for side in encoding.SPLITS if sides[side]["documents"]]
+    if len(used) == 1:
+        entry["split"] = used[0]
+    else:
+        entry["splits"] = {
+            side: {name: sides[side][name] for name in names}
+            for side in encoding.SPLITS
+        }
+    totals = {name: sum(sides[s][name] for s in encoding.SPLITS) for name in names}
+    # The end of a document that is cut in two is no document of its own.
+    totals["documents"] = min(totals["documents"], source.num_documents)
+    return entry | totals
 
 
 def describe(store: corpus.TokenStore) -> str:
     """Returns a line about a store, for the terminal."""
-    books = store.meta["books"]
-    held_out = sum(book["split"] == "valid" for book in books)
-    empty = store.meta["empty_books"]
-    return (
-        f"corpus: {len(books) - held_out:,} training books, "
-        f"{store.meta['tokens']['train']:,} tokens; {held_out:,} held-out books, "
-        f"{store.meta['tokens']['valid']:,} tokens; vocabulary "
-        f"{store.meta['vocab_size']:,}"
-        + (f"; {empty:,} books are empty" if empty else "")
-    )
+    meta = store.meta
+    counts, tokens, cut = meta["documents"], meta["tokens"], meta["cut"]
+    # Files that are documents are books.
+    is_book = sum(book["documents"] for book in meta["books"]) == len(meta["books"])
+    kind = "books" if is_book else "documents"
+    notes = [
+        f"corpus: {counts['train']:,} training {kind}, {tokens['train']:,} tokens",
+        f"{counts['valid']:,} held-out {kind}, {tokens['valid']:,} tokens",
+        f"vocabulary {meta['vocab_size']:,}",
+        f"held out: {_held_out_share(store):.1%}",
+    ]
+    if empty := meta["empty_documents"]:
+        notes.append(f"{empty:,} {kind} are empty")
+    if characters := cut.get("characters"):
+        notes.append(
+            f"cut: {cut.get('licences', 0):,} licences of Project Gutenberg and "
+            f"{cut.get('front matter', 0):,} heads of Markdown, {characters:,} "
+            "characters"
+        )
+    return "; ".join(notes)
+
+
+def _held_out_share(store: corpus.TokenStore) -> float:
+    tokens = store.meta["tokens"]
+    return tokens["valid"] / (tokens["train"] + tokens["valid"])
 
 
 def split_warning(store: corpus.TokenStore) -> str:
     """Returns a warning about an unusual share of held-out text, or ""."""
     tokens = store.meta["tokens"]
-    share = tokens["valid"] / (tokens["train"] + tokens["valid"])
+    share = _held_out_share(store)
     if share <= _LARGEST_SHARE and tokens["valid"] >= _FEWEST_TOKENS:
         return ""
     return (
         f"{tokens['valid']:,} tokens are held out, {share:.1%} of the corpus; from "
         f"{_FEWEST_TOKENS:,} tokens to {_LARGEST_SHARE:.0%} is usual; choose other "
-        "books by data.eval_corpus, or change data.holdout_fraction"
+        "text by data.eval_corpus, or change data.holdout_fraction"
     )

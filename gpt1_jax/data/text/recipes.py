@@ -1,4 +1,4 @@
-"""Recipes of token stores: the books, the split and the tokenizer that a config names.
+"""Recipes of token stores: the files, the split and the tokenizer that a config names.
 
 Equal recipes give equal stores, byte for byte. `preparation` carries a recipe out.
 """
@@ -11,12 +11,13 @@ from pathlib import Path
 
 from gpt1_jax.config import STORYWORLD, DataConfig
 from gpt1_jax.data import cached
-from gpt1_jax.data.text import documents, openai_bpe, tokenizers
-from gpt1_jax.data.text.documents import Book
+from gpt1_jax.data.text import heads, openai_bpe, sources, splitting, tokenizers
+from gpt1_jax.data.text.documents import Source
+from gpt1_jax.data.text.splitting import Split
 from gpt1_jax.errors import UserError
 
-# Increased whenever the tokens of the same books change.
-_RULES_VERSION = 2
+# Increased whenever the store of the same books changes.
+_RULES_VERSION = 3
 # The prefix of a corpus that TFDS has prepared.
 _TFDS = "tfds:"
 
@@ -25,13 +26,19 @@ _TFDS = "tfds:"
 class Recipe:
     """Everything that determines the bytes of a store."""
 
-    books: tuple[Book, ...]  # training books first
+    split: Split
     tokenizer: str  # sentencepiece, or a directory
     vocab_size: int
+    lowercase: bool = True
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files of the corpus."""
+        return self.split.sources
 
     @property
     def trains_tokenizer(self) -> bool:
-        """True if a tokenizer is trained on the training books."""
+        """True if a tokenizer is trained on the training documents."""
         return self.tokenizer == "sentencepiece"
 
     @property
@@ -39,22 +46,33 @@ class Recipe:
         """The content address of the store: a sha256."""
         if self.trains_tokenizer:
             # The words below are parts of the keys of all stores: never change them.
-            tokenizer = ["learn", self.vocab_size]
+            cased = [] if self.lowercase else ["cased"]
+            tokenizer = ["learn", self.vocab_size, *cased]
             names = tokenizers.SentencePieceTokenizer.libraries
         else:
             given = tokenizers.load(Path(self.tokenizer))
             tokenizer, names = ["given", given.fingerprint], given.libraries
-        sources = [(book.sha256, book.split) for book in self.books]
+        split = [dataclasses.astuple(self.split.rule), self.split.holds_out_tail]
+        sources = [
+            (source.sha256, source.split, source.num_documents, *_cutting(source))
+            for source in self.sources
+        ]
         libraries = [tokenizers.library_version(name) for name in names]
-        facts = json.dumps([_RULES_VERSION, libraries, tokenizer, sources])
+        facts = json.dumps([_RULES_VERSION, libraries, tokenizer, split, sources])
         return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _cutting(source: Source) -> tuple[bool, bool]:
+    """Returns what decides which heads are cut from a source's text."""
+    cuts = source.reading.strips_heads
+    return cuts, cuts and heads.is_markdown(source.path)
 
 
 def make_recipe(config: DataConfig) -> Recipe:
     """Returns the recipe of the corpus that `config` names.
 
     The books of storyworld and of TFDS are first written to the cache as files.
-    Raises: UserError, NotFound: as documents.find, cached.tfds_books, tokenizer_source.
+    Raises: UserError, NotFound: as splitting.find, cached.tfds_books, tokenizer_source.
     """
     pattern, eval_pattern = config.corpus, config.eval_corpus
     if pattern == STORYWORLD:
@@ -63,9 +81,25 @@ def make_recipe(config: DataConfig) -> Recipe:
         directories = cached.tfds_books(config, pattern.removeprefix(_TFDS))
         pattern, *held_out = map(_text_files_in, directories.values())
         eval_pattern = eval_pattern or "".join(held_out)
+    else:
+        pattern, held_out_split = sources.dataset_splits(pattern)
+        eval_pattern = eval_pattern or held_out_split
     tokenizer = tokenizer_source(config)
-    books = documents.find(pattern, eval_pattern, config.holdout_fraction)
-    return Recipe(books, tokenizer, config.vocab_size)
+    _check_case(config, tokenizer)
+    split = splitting.find(config, pattern, eval_pattern)
+    return Recipe(split, tokenizer, config.vocab_size, config.lowercase)
+
+
+def _check_case(config: DataConfig, tokenizer: str) -> None:
+    """Raises a UserError where case is to be kept by a tokenizer that drops it."""
+    is_trained = tokenizer == DataConfig.tokenizer
+    if config.lowercase or is_trained or tokenizers.load(Path(tokenizer)).is_cased:
+        return
+    raise UserError(
+        f"data.lowercase=False, but the tokenizer {tokenizer} has lower-case entries "
+        "only; one trained with lowercase=False, or sentencepiece, is expected; name "
+        "another data.tokenizer, or drop lowercase"
+    )
 
 
 def tokenizer_source(config: DataConfig) -> str:

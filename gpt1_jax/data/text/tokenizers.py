@@ -24,6 +24,9 @@ from gpt1_jax.files import write_bytes_atomically
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
+_INDENT_PIECES = {" ": "<0x20>", "\t": "<0x09>"}
+# An entry that marks a vocabulary of cased text; no text has its id.
+_CASED_PIECE = "<cased>"
 # Longer words are cut: they are not words of any language.
 _MAX_WORD_CHARS = 1000
 _MAX_CACHED_WORDS = 500_000
@@ -35,9 +38,11 @@ class Tokenizer(Protocol):
     """Interface of all tokenizers.
 
     libraries: the packages whose versions affect its ids.
+    is_cased: it keeps case, blank lines and indentation.
     """
 
     libraries: tuple[str, ...]
+    is_cased: bool
 
     @property
     def vocab_size(self) -> int:
@@ -52,7 +57,7 @@ class Tokenizer(Protocol):
         """The id of a line break."""
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the ids (uint32, one axis) of `text`, cleaned and lower-cased."""
+        """Returns the ids (uint32, one axis) of `text`, which it cleans first."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`."""
@@ -64,6 +69,7 @@ class Tokenizer(Protocol):
 class SentencePieceTokenizer:
     """Byte-pair encoding trained by SentencePiece on lower-cased text, as in the paper.
 
+    One that was trained on cased text also keeps blank lines, and indentation as bytes.
     Text is cleaned by the released rules. A line break is the token of the byte 0x0A.
     Other characters outside the vocabulary become their UTF-8 bytes.
     """
@@ -87,6 +93,12 @@ class SentencePieceTokenizer:
                 f"{origin} has no byte pieces; a SentencePiece model trained with "
                 "byte_fallback is expected; train the tokenizer again"
             )
+        cased_id = self._processor.piece_to_id(_CASED_PIECE)
+        self.is_cased: bool = self._processor.id_to_piece(cased_id) == _CASED_PIECE
+        self._indent_ids = {
+            character: self._processor.piece_to_id(piece)
+            for character, piece in _INDENT_PIECES.items()
+        }
         self.fingerprint = hashlib.sha256(model).hexdigest()
         self._ids_of_word = _WordCache(self._processor)
 
@@ -95,9 +107,10 @@ class SentencePieceTokenizer:
 
         Pieces never cross a space, so words are encoded one by one, and cached.
         """
-        lines = _uncased(text).split("\n")
+        lines = _cleaned(text, is_cased=self.is_cased).split("\n")
         ids = itertools.chain.from_iterable(
             itertools.chain(
+                self._indent_of(line) if self.is_cased else (),
                 itertools.chain.from_iterable(
                     map(self._ids_of_word.__getitem__, line.split())
                 ),
@@ -115,7 +128,21 @@ class SentencePieceTokenizer:
                 groups.append([])
             else:
                 groups[-1].append(int(token))
-        return "\n".join(self._processor.decode(group) for group in groups)
+        return "\n".join(map(self._decode_line, groups))
+
+    def _indent_of(self, line: str) -> list[int]:
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        return [self._indent_ids[character] for character in indent]
+
+    def _decode_line(self, ids: list[int]) -> str:
+        if not self.is_cased:
+            return self._processor.decode(ids)
+        # SentencePiece drops the space that begins the first word of what it decodes.
+        character_of = {token: c for c, token in self._indent_ids.items()}
+        indent = "".join(
+            character_of[token] for token in itertools.takewhile(character_of.get, ids)
+        )
+        return indent + self._processor.decode(ids[len(indent) :])
 
     def save(self, directory: Path) -> None:
         """Writes the model file, atomically."""
@@ -138,9 +165,13 @@ class _WordCache(dict[str, list[int]]):
         return ids
 
 
-def _uncased(text: str) -> str:
-    """Returns `text` cleaned and lower-cased, without SentencePiece's space mark."""
-    return text_rules.standardize(text).lower().replace("\u2581", "_")
+def _cleaned(text: str, *, is_cased: bool) -> str:
+    """Returns the text that is encoded, without SentencePiece's space mark."""
+    if is_cased:
+        text = text_rules.standardize_lines(text)
+    else:
+        text = text_rules.standardize(text).lower()
+    return text.replace("\u2581", "_")
 
 
 def is_tokenizer(directory: Path) -> bool:
@@ -179,16 +210,19 @@ def library_version(name: str) -> str:
         ) from None
 
 
-def train(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
+def train(
+    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True
+) -> SentencePieceTokenizer:
     """Trains a byte-pair encoding of `vocab_size` entries on raw `texts`.
 
+    Args:   lowercase: if False, the tokenizer is_cased.
     Raises: UserError: `vocab_size` is too large or too small for the texts.
     """
     sentences = (
         sentence
         for text in texts
-        for line in _uncased(text).split("\n")
-        for sentence in _cut(line)
+        for line in _cleaned(text, is_cased=not lowercase).split("\n")
+        for sentence in _cut(line.strip())
     )
     model = io.BytesIO()
     try:
@@ -202,6 +236,7 @@ def train(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
             normalization_rule_name="identity",
             bos_id=-1,
             eos_id=-1,
+            control_symbols=[] if lowercase else [_CASED_PIECE],
             minloglevel=2,
         )
     except RuntimeError as error:

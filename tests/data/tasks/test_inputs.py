@@ -139,7 +139,12 @@ def test_texts_for_single_sentences_may_be_one_a_line(write):
         ),
         ("sst2", "in.csv", "sentence\n\xff\n", r"line 2: byte 0xff is not UTF-8"),
         ("sst2", "in.csv", 'sentence\n"a\n', r"line 2: unexpected end of data; comma-"),
-        ("sst2", "in.jsonl", '{"sentence": "a"}\n{\n', r"line 2: .*a JSON object on"),
+        (
+            "sst2",
+            "in.jsonl",
+            '{"sentence": "a"}\n{\n',
+            r"line 2, column 2: .*a JSON object on",
+        ),
         ("sst2", "in.jsonl", '{"sentence": "a"}\n[1]\n', r"line 2 is a list; a JSON"),
         ("sst2", "in.jsonl", '{"sentence": 3}\n', r"line 1: no text in sentence; tex"),
         ("cola", "in.txt", "\n", r"in.txt holds no text; one in each row is expected"),

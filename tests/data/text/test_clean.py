@@ -89,7 +89,8 @@ def book(tmp_path):
 
 
 def pieces(path, piece_chars):
-    return list(clean.read_pieces(path, piece_chars))
+    with path.open(encoding="utf-8-sig") as file:
+        return list(clean.read_pieces(file, piece_chars))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_standardized_pieces_equal_the_standardized_text(tmp_path_factory, ws, s
     content = "".join(w if w.isspace() else w + " " for w in ws)
     path = tmp_path_factory.getbasetemp() / "pieces.txt"
     path.write_bytes(content.encode())
-    read = list(clean.read_pieces(path, size))
+    read = pieces(path, size)
     # Pieces are joined by the line break or the space that separated them.
     joined = "".join(piece + ("\n" if ends else " ") for piece, ends in read)
     assert clean.standardize(joined) == clean.standardize(content)

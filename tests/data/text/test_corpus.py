@@ -110,7 +110,10 @@ def test_corpus_shorter_than_two_windows_is_refused(num_tokens):
 def test_train_batch_rows_are_the_windows():
     tokens = (np.arange(100) + 500).astype(np.uint16)
     starts_B = np.array([3, 50, 92, 0, 11])
-    batch = corpus.train_batch(tokens, starts_B, LENGTH, slice(1, 4))
+    full_B = np.full(5, LENGTH)
+    batch = corpus.train_batch(
+        tokens, starts_B, LENGTH, slice(1, 4), num_targets_B=full_B
+    )
     np.testing.assert_array_equal(
         batch.tokens_BL,
         [np.arange(550, 558), np.arange(592, 600), np.arange(500, 508)],
@@ -122,8 +125,68 @@ def test_train_batch_rows_are_the_windows():
 
 def test_train_batch_keeps_large_ids():
     tokens = np.array([70_000, 2**31 - 1, 5], np.uint32)
-    batch = corpus.train_batch(tokens, np.array([0]), 2, slice(None))
+    batch = corpus.train_batch(
+        tokens, np.array([0]), 2, slice(None), num_targets_B=np.array([2])
+    )
     np.testing.assert_array_equal(batch.tokens_BL, [[70_000, 2**31 - 1, 5]])
+
+
+def test_document_windows_cover_each_document_alone():
+    lengths = [6, 1, 3, 9, 2, 5]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    before = corpus.count_document_windows(offsets, 4)
+    assert before.tolist() == [0, 2, 2, 3, 5, 6, 7]
+    tokens = np.concatenate(
+        [100 * (d + 1) + np.arange(n) for d, n in enumerate(lengths)]
+    )
+    for epoch in range(2):
+        predicted = []
+        for step in range(7 * epoch, 7 * epoch + 7):
+            starts_B, num_targets_B = corpus.document_windows(
+                offsets, before, context_length=4, batch_size=1, seed=3, step=step
+            )
+            batch = corpus.train_batch(
+                tokens, starts_B, 4, slice(None), num_targets_B=num_targets_B
+            )
+            (row,), (count,) = batch.tokens_BL, batch.num_targets_B
+            # consecutive tokens of one document, then padding
+            np.testing.assert_array_equal(np.diff(row[: count + 1]), 1)
+            assert (row[0] % 100) % 4 == 0
+            assert not row[count + 1 :].any()
+            predicted += row[1 : count + 1].tolist()
+        expected = [
+            100 * (d + 1) + i for d, n in enumerate(lengths) for i in range(1, n)
+        ]
+        assert sorted(predicted) == expected
+
+
+def test_document_windows_depend_on_seed_and_step_only():
+    offsets = np.arange(0, 3000, 30)
+    before = corpus.count_document_windows(offsets, 8)
+
+    def draw(batch_size, steps, seed=1):
+        return np.concatenate(
+            [
+                corpus.document_windows(
+                    offsets,
+                    before,
+                    context_length=8,
+                    batch_size=batch_size,
+                    seed=seed,
+                    step=step,
+                )[0]
+                for step in steps
+            ]
+        )
+
+    np.testing.assert_array_equal(draw(6, range(100)), draw(12, range(50)))
+    assert not np.array_equal(draw(6, range(9)), draw(6, range(9), seed=2))
+
+
+def test_document_windows_need_a_document_of_two_tokens():
+    message = r"no training document has 2 tokens; .*; add text, or use"
+    with pytest.raises(ValueError, match=message):
+        corpus.count_document_windows(np.array([0, 1, 2]), 4)
 
 
 def books_of(*lengths):
@@ -180,21 +243,30 @@ def test_evaluation_windows_of_an_example():
 
 def write_store(directory, *, train, held_out, vocab_size, dtype="uint16"):
     """Writes a store as `preparation` does, without a tokenizer."""
-    books, offset = [], 0
+    books, offsets = [], [0]
     for split, several in (("train", train), ("valid", held_out)):
         for tokens in several:
-            place = {"split": split, "offset": offset, "tokens": len(tokens)}
-            books.append(place)
-            offset += len(tokens)
+            books.append({"split": split, "tokens": len(tokens)})
+            if tokens:
+                offsets.append(offsets[-1] + len(tokens))
+    offsets = np.array(offsets, np.uint64).tobytes()
     everything = np.concatenate([*train, *held_out]).astype(dtype).tobytes()
     directory.mkdir(exist_ok=True)
     (directory / "tokens.bin").write_bytes(everything)
+    (directory / "documents.bin").write_bytes(offsets)
     meta = {
         "dtype": dtype,
         "vocab_size": vocab_size,
         "key": "0" * 64,
         "tokens_sha256": hashlib.sha256(everything).hexdigest(),
+        "offsets_sha256": hashlib.sha256(offsets).hexdigest(),
         "tokenizer_sha256": "0" * 64,
+        "tokens": {"train": sum(map(len, train)), "valid": sum(map(len, held_out))},
+        "words": {"train": 0, "valid": 0},
+        "documents": {
+            "train": sum(map(bool, train)),
+            "valid": sum(map(bool, held_out)),
+        },
         "books": books,
     }
     (directory / "meta.json").write_text(json.dumps(meta))
@@ -300,7 +372,7 @@ def test_missing_tokens_are_refused(store_dir):
 def test_damaged_meta_is_refused(store_dir, damage):
     path = store_dir / "meta.json"
     path.write_text(damage(json.loads(path.read_text())))
-    message = r"meta.json is damaged .*; delete .* and prepare the books again"
+    message = r"meta.json is damaged or of .*; delete .* and prepare the books again"
     with pytest.raises(ValueError, match=message):
         corpus.open_store(store_dir)
 

@@ -1,215 +1,318 @@
+import collections
 import gzip
 import hashlib
+import json
 
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
+from gpt1_jax.config import DataConfig
 from gpt1_jax.data.text import documents as documents_lib
+from gpt1_jax.data.text import preparation, splitting
 
-BLANK = {"empty.txt": "", "newline.txt": "\n"}
-
-
-def write(directory, books):
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in books.items():
-        (directory / name).write_bytes(content.encode())
-    return f"{directory}/*.txt"
-
-
-def find(pattern, eval_pattern="", holdout_fraction=0.01):
-    return documents_lib.find(str(pattern), eval_pattern, holdout_fraction)
+TEXTS = [
+    "The boat.\n\n  The “river” sank.\n",
+    "The old man said no.",
+    "",
+    "Café, one line\nand another\n",
+    "x",
+]
+TRAIN_ON = [f"The dog number {number} ran home." for number in range(20)]
 
 
-def names(found, split):
-    return {book.path.name for book in found if book.split == split}
+def write_jsonl(path, texts):
+    path.write_text("".join(json.dumps({"text": t, "n": 1}) + "\n" for t in texts))
 
 
-def test_books_are_found_by_glob_directory_and_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    books = {"a.txt": "a b", "b.txt": "c d", "c.txt": "e f"}
-    pattern = write(tmp_path / "some [books]", books)
-    (tmp_path / "some [books]" / "readme.md").write_text("no book")
-    (tmp_path / "some [books]" / "d.txt").mkdir()
-    expected = [(tmp_path / "some [books]" / name) for name in books]
-    for given in (
-        str(tmp_path / "some ?books]/*.txt"),
-        str(tmp_path / "some [books]"),
-        str(tmp_path / "some [books]") + "/",
-        "~/some [books]",
-        "~/some ?books]/*.txt",
-        str(tmp_path / "**" / "*.txt"),
-    ):
-        found = find(given)
-        assert sorted(book.path for book in found) == expected
-    # In a glob, brackets are a set of characters.
-    with pytest.raises(FileNotFoundError, match="no file matches"):
-        find(pattern)
+def write_parquet(path, texts):
+    table = pyarrow.table({"n": [1] * len(texts), "text": texts})
+    pyarrow.parquet.write_table(table, path, row_group_size=3)
 
 
-def test_pattern_without_files_is_refused(tmp_path):
-    message = r"no file matches '.*nowhere/\*.txt'; a glob of .*; quote it, and check"
-    with pytest.raises(FileNotFoundError, match=message):
-        find(tmp_path / "nowhere/*.txt")
+def write_arrow(path, texts):
+    table = pyarrow.table({"text": texts, "n": [1] * len(texts)})
+    with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
 
 
-def test_book_in_another_encoding_is_refused(tmp_path):
-    pattern = write(tmp_path, {"a.txt": "a", "b.txt": "b"})
-    (tmp_path / "c.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=r"c.txt: byte 3 \(0xe9\) is not UTF-8"):
-        find(pattern)
+def write_csv(path, texts):
+    cells = [text.replace('"', '""') for text in texts]
+    path.write_text("n,text\n" + "".join(f'1,"{cell}"\n' for cell in cells))
 
 
-@pytest.mark.parametrize("others", [{}, {"copy.txt": "a b"}, BLANK])
-def test_one_book_is_refused(tmp_path, others):
-    pattern = write(tmp_path, {"book.txt": "a b"} | others)
-    message = r"holds 1 book with text; at least 2 are needed, .*; add more books"
-    with pytest.raises(ValueError, match=message):
-        find(pattern)
+WRITERS = {
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+    "arrow": write_arrow,
+    "csv": write_csv,
+}
 
 
-def test_only_blank_books_are_refused(tmp_path):
-    blank = write(tmp_path / "blank", BLANK)
-    good = write(tmp_path / "good", {"a.txt": "a", "b.txt": "b"})
-    message = r"blank/\*.txt': all 2 files are empty or blank; .*; check the path"
-    with pytest.raises(ValueError, match=message):
-        find(blank)
-    with pytest.raises(ValueError, match=message):
-        find(good, eval_pattern=blank)
+def compress(path, suffix):
+    """Replaces a file by a compressed one; returns its path."""
+    if not suffix:
+        return path
+    packed = path.with_name(path.name + suffix)
+    raw = path.read_bytes()
+    if suffix == ".gz":
+        packed.write_bytes(gzip.compress(raw))
+    else:
+        packed.write_bytes(pyarrow.compress(raw, "zstd", asbytes=True))
+    path.unlink()
+    return packed
 
 
-def test_books_of_low_hash_are_held_out(tmp_path):
-    books = {f"{n}.txt": f"book {n}" for n in range(200)}
-    pattern = write(tmp_path, books)
-
-    def fraction(content):
-        return int(hashlib.sha256(content.encode()).hexdigest(), 16) / 2**256
-
-    for share in (0.02, 0.3, 0.5):
-        expected = {name for name in books if fraction(books[name]) < share}
-        found = find(pattern, holdout_fraction=share)
-        assert names(found, "valid") == expected
-        assert names(found, "train") == books.keys() - expected
-        assert 0.5 * share < len(expected) / 200 < 1.5 * share
+def write_files(directory, texts, suffix=""):
+    directory.mkdir()
+    for number, text in enumerate(texts):
+        path = directory / f"{number:03}.txt"
+        path.write_bytes(text.encode())
+        compress(path, suffix)
+    return directory
 
 
-def test_training_books_come_first_and_paths_are_sorted(tmp_path):
-    pattern = write(tmp_path, {f"{n:03}.txt": f"book {n}" for n in range(50)})
-    books = find(pattern, holdout_fraction=0.3)
-    keys = [(book.split, book.path) for book in books]
-    assert keys == sorted(keys)
+def prepare(tmp_path, tokenizer_dir, corpus, **changes):
+    settings = {"holdout_fraction": 0.2, "tokenizer": str(tokenizer_dir)} | changes
+    config = DataConfig(
+        corpus=str(corpus), cache_dir=str(tmp_path / "cache"), **settings
+    )
+    return preparation.open_corpus(config)
 
 
-def test_at_least_one_book_with_text_is_held_out(tmp_path):
-    books = {"a.txt": "a b", "b.txt": "c d", "c.txt": "e f"}
-    least = min(books, key=lambda n: hashlib.sha256(books[n].encode()).hexdigest())
-    found = find(write(tmp_path, books), holdout_fraction=0.0)
-    assert names(found, "valid") == {least}
-    # The hash of a single newline is lower than that of 99 % of books.
-    newline = hashlib.sha256(b"\n").hexdigest()
-    assert newline.startswith("01")
-    found = find(write(tmp_path, {"n.txt": "\n"}), holdout_fraction=0.01)
-    assert names(found, "valid") == {least, "n.txt"}
+def read(path, kind="text", unit="file", *, strips_heads=True, column=""):
+    """Returns the texts of a file's documents, their hashes, and what was cut."""
+    counts = collections.Counter()
+    reading = documents_lib.Reading(kind, unit, column, strips_heads)
+    texts, hashes = [], []
+    for document in documents_lib.read(path, reading, counts):
+        texts.append("\n".join(piece for piece, _ in document.pieces))
+        hashes.append(document.digest.hexdigest())
+    return texts, hashes, +counts
 
 
-def test_holding_out_all_books_is_refused(tmp_path):
-    books = {}
-    for n in range(100):
-        if int(hashlib.sha256(b"%d" % n).hexdigest(), 16) / 2**256 < 0.5:
-            books[f"{n}.txt"] = str(n)
-    assert len(books) > 10
-    message = rf"all {len(books)} books with text are held out; .*; lower"
-    with pytest.raises(ValueError, match=message):
-        find(write(tmp_path, books), holdout_fraction=0.5)
+@pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", ["txt", *WRITERS])
+def test_every_format_has_the_tokens_of_the_text_files(
+    tmp_path, tokenizer_dir, kind, compression
+):
+    texts = TEXTS + TRAIN_ON
+    plain = prepare(tmp_path, tokenizer_dir, write_files(tmp_path / "plain", texts))
+    if kind == "txt":
+        given = write_files(tmp_path / "given", texts, compression)
+    else:
+        path = tmp_path / f"corpus.{kind}"
+        WRITERS[kind](path, texts)
+        given = compress(path, compression)
+    store = prepare(tmp_path, tokenizer_dir, given)
+    assert store.meta["tokens_sha256"] == plain.meta["tokens_sha256"]
+    assert store.meta["offsets_sha256"] == plain.meta["offsets_sha256"]
+    for key in ("tokens", "words", "documents", "empty_documents"):
+        assert store.meta[key] == plain.meta[key]
+    assert store.meta["tokens"]["valid"] > 0
+    assert store.meta["empty_documents"] == 1
+    if kind != "txt":
+        (book,) = store.meta["books"]
+        words = sum(len(text.split()) for text in texts)
+        assert (book["words"], book["documents"]) == (words, len(texts))
+        assert book["splits"]["valid"]["tokens"] == store.meta["tokens"]["valid"]
 
 
-def test_copies_stay_on_one_side(tmp_path):
-    books = {f"{n}.txt": f"book {n}" for n in range(30)}
-    copies = {f"copy_of_{name}": content for name, content in books.items()}
-    found = find(write(tmp_path, books | copies), holdout_fraction=0.3)
-    held_out = names(found, "valid")
-    assert 2 < len(held_out) < 60
-    for name in books:
-        assert (name in held_out) == (f"copy_of_{name}" in held_out)
+def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir):
+    saved = tmp_path / "saved"
+    for split, texts in (("train", TRAIN_ON), ("validation", TEXTS)):
+        part = saved / split
+        part.mkdir(parents=True)
+        names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+        write_arrow(part / names[0], texts[:3])
+        write_arrow(part / names[1], texts[3:])
+        listed = [{"filename": name} for name in names]
+        (part / "state.json").write_text(json.dumps({"_data_files": listed}))
+        (part / "dataset_info.json").write_text("{}")
+    splits = {"splits": ["train", "validation"]}
+    (saved / "dataset_dict.json").write_text(json.dumps(splits))
+    store = prepare(tmp_path, tokenizer_dir, saved)
+    train = write_files(tmp_path / "train", TRAIN_ON)
+    valid = write_files(tmp_path / "valid", TEXTS)
+    expected = prepare(tmp_path, tokenizer_dir, train, eval_corpus=str(valid))
+    assert store.meta["tokens_sha256"] == expected.meta["tokens_sha256"]
+    assert store.meta["tokens"] == expected.meta["tokens"]
+    part = prepare(tmp_path, tokenizer_dir, saved / "train")
+    assert sum(part.meta["documents"].values()) == len(TRAIN_ON)
+    (saved / "train" / names[1]).unlink()
+    with pytest.raises(ValueError, match=r"00001-of-00002.arrow is not there, but sta"):
+        prepare(tmp_path, tokenizer_dir, saved)
+    (saved / "train" / "state.json").write_text('{"_data_files": []}')
+    with pytest.raises(ValueError, match=r"state.json is damaged .*; a file that `dat"):
+        prepare(tmp_path, tokenizer_dir, saved)
+    (saved / "dataset_dict.json").write_text('{"splits": ["test"]}')
+    with pytest.raises(ValueError, match=r"has the splits test; a split train is exp"):
+        prepare(tmp_path, tokenizer_dir, saved)
 
 
-def test_added_books_do_not_change_the_split_of_others(tmp_path):
-    books = {f"{n}.txt": f"book {n}" for n in range(60)}
-    before = find(write(tmp_path, books), holdout_fraction=0.2)
-    more = {f"0_{n}.txt": f"more {n}" for n in range(60)}
-    after = find(write(tmp_path, more), holdout_fraction=0.2)
-    assert len(after) == 120
-    assert names(before, "valid") == names(after, "valid") & books.keys()
-    assert names(before, "train") == names(after, "train") & books.keys()
-
-
-def test_named_held_out_books_are_all_held_out(tmp_path):
-    train = write(tmp_path / "train", {f"{n}.txt": f"book {n}" for n in range(9)})
-    held_out = write(tmp_path / "valid", {"v.txt": "another", "w.txt": ""})
-    found = find(train, eval_pattern=held_out, holdout_fraction=0.5)
-    assert names(found, "valid") == {"v.txt", "w.txt"}
-    assert names(found, "train") == {f"{n}.txt" for n in range(9)}
-
-
-def test_held_out_books_that_are_trained_on_are_refused(tmp_path):
-    train = write(tmp_path / "train", {"a.txt": "a b", "b.txt": "c d", "e.txt": ""})
-    held_out = write(tmp_path / "valid", {"u.txt": "x", "v.txt": "c d", "e.txt": ""})
-    message = r"1 of 3 books of .* are also in .*, such as .*v.txt; .*; narrow one"
-    with pytest.raises(ValueError, match=message):
-        find(train, eval_pattern=held_out)
-
-
-def test_sample_takes_books_until_its_size_is_reached(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents_lib, "_SAMPLE_BLOCK_BYTES", 10)
-    monkeypatch.setattr(documents_lib, "_SAMPLE_BYTES", 60)
-    # There are more books than the sample has full blocks.
-    books = {f"{n:02}.txt": f"b{n:02} " for n in range(20)}
-    found = find(write(tmp_path / "tiny", books))
-    sampled = list(documents_lib.sample(list(found)))
-    assert len(sampled) == 60 // 4
-    assert set(sampled) < set(books.values())
-    # Long books are sampled in blocks, each once, in order.
-    long = {"a.txt": "\ufeff" + "0123456789" * 20, "b.txt": "é" * 100}
-    found = find(write(tmp_path / "long", long))
-    sampled = list(documents_lib.sample(list(found)))
-    assert 5 <= len(sampled) <= 6
-    assert not any("\ufeff" in block or "\ufffd" in block for block in sampled)
-    assert sampled == list(documents_lib.sample(list(found)))
-
-
-def test_small_corpus_is_sampled_whole(story_books):
-    books = [book for book in find(str(story_books)) if book.num_bytes]
-    sampled = list(documents_lib.sample(books))
-    assert sampled == [book.path.read_bytes().decode("utf-8-sig") for book in books]
+CONTENT = "first line\r\nsecond\n\n  \nthird  \n\nlast"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("unit", "expected"),
     [
-        ("c.jsonl", b'{"text": "a book"}\n', r"c.jsonl is JSON Lines; books are plain"),
-        (
-            "c.txt",
-            gzip.compress(b"a book", mtime=0),
-            r"c.txt is text, gzip; books are plain",
-        ),
-        (
-            "c.txt",
-            "a book".encode("utf-16"),
-            r"c.txt is UTF-16; UTF-8 is expected",
-        ),
-        ("c.txt", b'{"text": "a book"}\n', r"named as text, but holds JSON Lines"),
+        ("file", ["first line\nsecond\n\n  \nthird  \n\nlast"]),
+        ("line", ["first line", "second", "", "  ", "third  ", "", "last"]),
+        ("blank_line", ["first line\nsecond", "third  ", "last"]),
     ],
 )
-def test_files_that_are_not_plain_text_are_refused(tmp_path, name, content, message):
-    for book in ("a.txt", "b.txt"):
-        (tmp_path / book).write_text(f"the book {book}")
+def test_documents_of_a_text_file(tmp_path, unit, expected):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + CONTENT.encode())
+    texts, hashes, _ = read(path, unit=unit)
+    assert texts == expected
+    sources = [path.read_bytes()] if unit == "file" else map(str.encode, expected)
+    assert hashes == [hashlib.sha256(raw).hexdigest() for raw in sources]
+
+
+def test_large_files_are_scanned_and_encoded_in_runs(
+    tmp_path, tokenizer_dir, monkeypatch
+):
+    path = tmp_path / "a.jsonl"
+    write_jsonl(path, TEXTS + TRAIN_ON)
+    whole = prepare(tmp_path, tokenizer_dir, path)
+    monkeypatch.setattr(documents_lib, "_RUN_BYTES", 100)
+    config = DataConfig(corpus=str(path))
+    (source,) = splitting.find(config, str(path), "").sources
+    assert len(source.runs) > 3
+    assert source.num_documents == 25
+    monkeypatch.setattr("gpt1_jax.data.text.encoding._GROUP_BYTES", 100)
+    in_runs = prepare(tmp_path / "again", tokenizer_dir, path)
+    assert in_runs.meta["tokens_sha256"] == whole.meta["tokens_sha256"]
+    assert in_runs.meta["tokens"] == whole.meta["tokens"]
+
+
+def test_the_end_of_a_single_document_is_held_out(tmp_path, tokenizer_dir, tokenizer):
+    path = tmp_path / "one.txt"
+    path.write_text("\n".join(TRAIN_ON))
+    store = prepare(tmp_path, tokenizer_dir, path)
+    ids = tokenizer.encode(path.read_text())
+    held_out = round(len(ids) * 0.05)
+    assert store.train_tokens.tolist() == ids[:-held_out].tolist()
+    (end,) = store.eval_books
+    assert end.tolist() == ids[-held_out:].tolist()
+    (book,) = store.meta["books"]
+    assert (book["documents"], book["tokens"], book["words"]) == (1, len(ids), 120)
+    assert book["splits"]["valid"]["tokens"] == held_out
+    assert "held out: 4.9%" in preparation.describe(store)
+
+
+def test_held_out_documents_are_those_of_low_hash(tmp_path, tokenizer_dir, tokenizer):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(TRAIN_ON))
+    store = prepare(tmp_path, tokenizer_dir, path, documents="line")
+    shares = {
+        text: int(hashlib.sha256(text.encode()).hexdigest(), 16) / 2**256
+        for text in TRAIN_ON
+    }
+    expected = [text for text in TRAIN_ON if shares[text] < 0.2]
+    assert 0 < len(expected) < 10
+    found = [tokenizer.decode(ids.tolist()) for ids in store.eval_books]
+    assert found == [tokenizer.decode(tokenizer.encode(text)) for text in expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "changes", "message"),
+    [
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": "b",}\n',
+            {},
+            r"a.jsonl: line 2, column 1[34]: .*; a JSON object on each line is",
+        ),
+        ("a.jsonl", b'{"body": "a", "n": 1}\n', {}, r"no column 'text'; its columns "),
+        ("a.jsonl", b'{"body": "a", "n": 1}\n', {}, r"with --text_column"),
+        (
+            "a.jsonl",
+            b'{"text": 3}\n',
+            {},
+            r"line 1: 3 in column text; a text is expect",
+        ),
+        ("a.jsonl", b'{"text": null}\n', {}, r"all 1 files are empty or blank"),
+        ("a.jsonl", b"", {}, r"a.jsonl is empty; a row is expected"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n',
+            {"documents": "line"},
+            r"data.documents=line, but .*a.jsonl is JSON Lines; a document of it is",
+        ),
+        (
+            "a.txt",
+            b"a text",
+            {"documents": "record"},
+            r"data.documents=record, but .*a.txt is text; .*; use data.documents=auto",
+        ),
+        ("a.parquet", b"PAR1 and no more", {}, r"a.parquet is a damaged parquet file"),
+        ("a.arrow", b"\xff\xff\xff\xff\x10", {}, r"a.arrow is a damaged Arrow file"),
+        ("a.arrow", b"no Arrow", {}, r"named as Arrow, but is not; .*; rename it"),
+        (
+            "a.txt",
+            b"fine\ncaf\xe9\n",
+            {"documents": "line"},
+            r"a.txt: line 2: byte 0xe9 is not UTF-8",
+        ),
+    ],
+)
+def test_damaged_corpora_are_refused_by_name(
+    tmp_path, tokenizer_dir, name, content, changes, message
+):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        documents_lib.find(str(tmp_path / "*"), "", 0.1)
+        prepare(tmp_path, tokenizer_dir, tmp_path / name, **changes)
 
 
-def test_leftovers_beside_books_are_not_books(tmp_path, capsys):
-    for name in ("a.txt", "b.txt", "b.txt~", "Thumbs.db"):
-        (tmp_path / name).write_text(f"the file {name}")
-    books = documents_lib.find(str(tmp_path / "*"), "", 0.1)
-    assert {book.path.name for book in books} == {"a.txt", "b.txt"}
+def test_another_column_can_be_named(tmp_path, tokenizer_dir):
+    path = tmp_path / "a.jsonl"
+    rows = [{"body": text, "n": 1} for text in TRAIN_ON]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    store = prepare(tmp_path, tokenizer_dir, path, text_column="Body")
+    assert sum(store.meta["documents"].values()) == 20
+
+
+def test_a_directory_stands_for_the_data_below_it(tmp_path, tokenizer_dir, capsys):
+    corpus = tmp_path / "corpus"
+    (corpus / "data" / ".hidden").mkdir(parents=True)
+    write_jsonl(corpus / "data" / "b.jsonl", TRAIN_ON[:10])
+    write_jsonl(corpus / "a.jsonl.old.jsonl", TRAIN_ON[10:])
+    write_jsonl(corpus / "data" / ".hidden" / "c.jsonl", TEXTS)
+    for name in ("README.md", "notes.csv", "a.jsonl~"):
+        (corpus / name).write_text("no data")
+    store = prepare(tmp_path, tokenizer_dir, corpus)
+    assert sum(store.meta["documents"].values()) == 20
     shown = " ".join(capsys.readouterr().out.split())
-    assert "2 files that a system or an editor left are not read, such as" in shown
+    assert "2 files are not read, as a directory stands for its .txt" in shown
+
+
+def test_held_out_lines_that_are_trained_on_are_counted(
+    tmp_path, tokenizer_dir, capsys
+):
+    (tmp_path / "a.txt").write_text("\n".join(TRAIN_ON))
+    (tmp_path / "b.txt").write_text(f"another line\n{TRAIN_ON[3]}\n")
+    prepare(
+        tmp_path,
+        tokenizer_dir,
+        tmp_path / "a.txt",
+        eval_corpus=str(tmp_path / "b.txt"),
+        documents="line",
+    )
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 documents of" in shown
+    assert "(50.0%)" in shown
+
+
+def test_case_is_kept_by_cased_tokenizers_only(tmp_path, tokenizer_dir):
+    given = write_files(tmp_path / "given", [f"{t} The END" * 9 for t in TRAIN_ON])
+    with pytest.raises(ValueError, match=r"lowercase=False, but the tokenizer .* has "):
+        prepare(tmp_path, tokenizer_dir, given, lowercase=False)
+    settings = {"tokenizer": "sentencepiece", "vocab_size": 300}
+    cased = prepare(tmp_path, "", given, lowercase=False, **settings)
+    text = cased.tokenizer.decode(cased.train_tokens.tolist())
+    assert "The END" in text
+    lower = prepare(tmp_path, "", given, **settings)
+    assert lower.tokenizer.decode(lower.train_tokens.tolist()) == text.lower()

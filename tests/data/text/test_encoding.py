@@ -1,5 +1,5 @@
-import functools
-import hashlib
+import io
+import json
 from pathlib import Path
 
 import hypothesis
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from gpt1_jax.data.text import clean, encoding
+from gpt1_jax.data.text import clean, encoding, splitting
 from gpt1_jax.data.text import documents as documents_lib
 
 
@@ -28,45 +28,55 @@ GAPS = ["\n", "\n\n", " ", "\r\n", "   \n ", " " * 30]
     st.lists(st.sampled_from(WORDS + GAPS), max_size=40).map("".join),
     st.integers(8, 24),
 )
-def test_book_in_pieces_has_the_tokens_of_the_whole(
-    tokenizer, tmp_path_factory, content, piece_chars
-):
-    path = tmp_path_factory.getbasetemp() / "in_pieces.txt"
-    path.write_bytes(content.encode())
-    read_pieces = functools.partial(clean.read_pieces, piece_chars=piece_chars)
-    sha256 = hashlib.sha256(content.encode()).hexdigest()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clean, "read_pieces", read_pieces)
-        found = list(encoding._encode_book(path, sha256, tokenizer))
+def test_text_in_pieces_has_the_tokens_of_the_whole(tokenizer, content, piece_chars):
+    pieces = clean.read_pieces(io.StringIO(content, newline=None), piece_chars)
+    found = list(encoding._encode_pieces(pieces, tokenizer))
     expected = tokenizer.encode(content.replace("\r\n", "\n"))
     np.testing.assert_array_equal(np.concatenate([[], *found]), expected)
 
 
+def make_split(*sizes_of_runs):
+    reading = documents_lib.Reading("text", "line", "", True)
+    sources = tuple(
+        documents_lib.Source(
+            Path(str(number)),
+            reading,
+            tuple(documents_lib.Run(i, 1, size, "") for i, size in enumerate(sizes)),
+        )
+        for number, sizes in enumerate(sizes_of_runs)
+    )
+    return splitting.Split(sources, splitting.Rule())
+
+
+def sizes_of(groups):
+    return [[run.size for work in g for run in work.source.runs] for g in groups]
+
+
 def test_groups_are_consecutive_and_bounded(monkeypatch):
     monkeypatch.setattr(encoding, "_GROUP_BYTES", 10)
-    books = tuple(
-        documents_lib.Book(Path(str(n)), "", size, False, "train")
-        for n, size in enumerate((4, 6, 1, 50, 0, 0, 10, 10, 3))
-    )
-    groups = encoding._make_groups(books)
-    sizes = [[book.num_bytes for book in group] for group in groups]
-    assert sizes == [[4, 6], [1], [50], [0, 0, 10], [10], [3]]
-    assert [book for group in groups for book in group] == list(books)
+    split = make_split(*[[size] for size in (4, 6, 1, 50, 0, 0, 10, 10, 3)])
+    groups = encoding.make_groups(split)
+    assert sizes_of(groups) == [[4, 6], [1], [50], [0, 0, 10], [10], [3]]
+    assert [work.number for group in groups for work in group] == list(range(9))
 
 
-def test_an_empty_book_may_be_the_first(tmp_path):
-    for number, content in enumerate(["", "the boat sank .", "the dog ran ."]):
-        (tmp_path / f"{number}.txt").write_text(content)
-    found = documents_lib._scan_books(str(tmp_path), "train")
-    (group,) = encoding._make_groups(tuple(found))
-    assert [book.num_bytes for book in group] == [0, 15, 13]
+def test_a_large_file_is_encoded_in_a_few_groups(monkeypatch):
+    monkeypatch.setattr(encoding, "_GROUP_BYTES", 10)
+    groups = encoding.make_groups(make_split([5], [8] * 100, [5]))
+    assert len(groups) == 10
+    (first, second), *_ = groups
+    assert (first.number, second.number) == (0, 1)
+    assert len(second.source.runs) == 11
 
 
 def test_part_whose_tokens_are_not_all_there_is_not_done(tmp_path):
-    (tmp_path / "000000.json").write_text("[2, 1]")
-    (tmp_path / "000000.bin").write_bytes(b"123456")
-    assert encoding._is_complete(tmp_path, 0, "uint16")
-    (tmp_path / "000000.bin").write_bytes(b"1234")
+    counts = {"train": {"tokens": 3}, "valid": {"tokens": 0}}
+    (tmp_path / "000000.json").write_text(json.dumps({"sources": [[0, counts]]}))
+    for name in ("train.lengths", "valid.lengths", "valid.tokens"):
+        (tmp_path / f"000000.{name}").write_bytes(b"")
+    tokens = tmp_path / "000000.train.tokens"
     assert not encoding._is_complete(tmp_path, 0, "uint16")
-    (tmp_path / "000000.bin").unlink()
+    tokens.write_bytes(b"123456")
+    assert encoding._is_complete(tmp_path, 0, "uint16")
+    tokens.write_bytes(b"1234")
     assert not encoding._is_complete(tmp_path, 0, "uint16")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,22 +102,30 @@ def test_meta_describes_the_store(stories, tokenizer, tokenizer_dir, tmp_path):
     assert meta["vocab_size"] == 400
     assert meta["tokens_sha256"] == hashlib.sha256(raw).hexdigest()
     assert meta["tokenizer_sha256"] == tokenizer.fingerprint
+    ends = np.fromfile(tmp_path / "store" / "documents.bin", np.uint64).astype(int)
+    offsets = iter(ends)
     offset = 0
-    for book, source in zip(meta["books"], recipe.books, strict=True):
+    for book, source in zip(meta["books"], recipe.sources, strict=True):
         content = source.path.read_bytes()
-        assert book["name"] == source.path.name
+        assert book["path"] == str(source.path)
         assert book["sha256"] == hashlib.sha256(content).hexdigest()
         assert book["bytes"] == len(content)
         assert book["split"] == source.split
-        assert book["offset"] == offset
+        assert book["documents"] == 1
+        assert book["words"] == len(content.decode("utf-8-sig").split())
         expected = tokenizer.encode(content.decode("utf-8-sig"))
         found = tokens[offset : offset + book["tokens"]]
         np.testing.assert_array_equal(found, expected)
+        if book["tokens"]:
+            assert next(offsets) == offset
         offset += book["tokens"]
+    assert list(offsets) == [offset]
     assert offset == len(tokens)
     train = sum(b["tokens"] for b in meta["books"] if b["split"] == "train")
     assert meta["tokens"] == {"train": train, "valid": offset - train}
-    assert meta["empty_books"] == 3
+    words = sum(b["words"] for b in meta["books"] if b["split"] == "train")
+    assert meta["words"]["train"] == words
+    assert meta["empty_documents"] == 3
     full = [b for b in meta["books"] if b["split"] == "train" and b["tokens"]]
     assert meta["windows_across_books_per_epoch_at_most"] == len(full) - 1
     np.testing.assert_array_equal(store.train_tokens, tokens[:train])
@@ -126,11 +135,12 @@ def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
     store = preparation.prepare(make_recipe(stories, tokenizer_dir), tmp_path / "store")
     line = preparation.describe(store)
     tokens = store.meta["tokens"]
-    num_valid = len([b for b in store.meta["books"] if b["split"] == "valid"])
+    full = [book["split"] for book in store.meta["books"] if book["tokens"]]
+    num_valid = full.count("valid")
     assert line == (
-        f"corpus: {10 - num_valid} training books, {tokens['train']:,} tokens; "
+        f"corpus: {full.count('train')} training books, {tokens['train']:,} tokens; "
         f"{num_valid} held-out books, {tokens['valid']:,} tokens; vocabulary 400; "
-        "3 books are empty"
+        f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 books are empty"
     )
 
 
@@ -140,8 +150,9 @@ def test_five_hundred_tiny_books(tmp_path, tokenizer, tokenizer_dir, encoded):
     store = preparation.prepare(make_recipe(pattern, tokenizer_dir), tmp_path / "store")
     assert len(encoded) == 1
     everything = np.concatenate([store.train_tokens, *store.eval_books])
-    assert [book["name"] for book in store.meta["books"]] != list(books)
-    expected = [tokenizer.encode(books[b["name"]]) for b in store.meta["books"]]
+    names = [Path(book["path"]).name for book in store.meta["books"]]
+    assert names != list(books)
+    expected = [tokenizer.encode(books[name]) for name in names]
     np.testing.assert_array_equal(everything, np.concatenate(expected))
 
 
@@ -153,6 +164,7 @@ def test_any_number_of_workers_writes_the_same_bytes(stories, tmp_path):
     expected = contents(tmp_path / "1")
     assert expected.keys() == {
         "tokens.bin",
+        "documents.bin",
         "meta.json",
         "tokenizer/sentencepiece.model",
     }
@@ -393,7 +405,7 @@ def test_a_book_that_changes_while_it_is_read_leaves_nothing_behind(
     stories, tmp_path, monkeypatch
 ):
     recipe = make_recipe(stories)
-    book = next(book.path for book in recipe.books if book.split == "train")
+    book = next(book.path for book in recipe.sources if book.split == "train")
     intact = book.read_bytes()
     expected = contents(preparation.prepare(recipe, tmp_path / "expected").directory)
     train = tokenizers.train
@@ -468,6 +480,6 @@ def test_a_killed_worker_is_one_line():
 )
 def test_an_unusual_held_out_share_is_said(train, valid, share):
     meta = {"tokens": {"train": train, "valid": valid}}
-    store = corpus.TokenStore(None, meta, None, ())
+    store = corpus.TokenStore(None, meta, None, (), None)
     assert (share in preparation.split_warning(store)) if share else True
     assert bool(preparation.split_warning(store)) == bool(share)

@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 
 from gpt1_jax.config import DataConfig
@@ -24,11 +22,12 @@ def test_key_depends_on_books_split_and_vocabulary(tmp_path):
         recipe.key,
         make_recipe(pattern, vocab_size=401).key,
         make_recipe(pattern, holdout_fraction=0.5).key,
-        dataclasses.replace(recipe, books=recipe.books[:-1]).key,
+        make_recipe(pattern, strip_gutenberg=False).key,
+        make_recipe(pattern, documents="line").key,
     }
     write(tmp_path, {"3.txt": "book 3!"})
     keys.add(make_recipe(pattern).key)
-    assert len(keys) == 5
+    assert len(keys) == 6
 
 
 def test_the_released_tokenizer_needs_the_directory_of_its_files():

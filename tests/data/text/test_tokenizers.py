@@ -1,3 +1,5 @@
+import io
+
 import hypothesis
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import sentencepiece
 from hypothesis import strategies as st
 
 from gpt1_jax.data.text import clean as text_rules
-from gpt1_jax.data.text import tokenizers
+from gpt1_jax.data.text import encoding, tokenizers
 
 LINES = [
     "The old boat, and the river.",
@@ -200,3 +202,32 @@ def test_model_without_bytes_is_refused(tmp_path):
         )
     with pytest.raises(ValueError, match=r"has no byte pieces; .*byte_fallback"):
         tokenizers.load(tmp_path)
+
+
+CASED = "The Boat\n\n  if (x):\n\t\ty  = 1\n\n\nEnd\u2581 of é\n"
+
+
+@pytest.fixture(scope="module")
+def cased(story_books):
+    texts = [path.read_text() for path in sorted(story_books.iterdir())]
+    return tokenizers.train(texts, 400, lowercase=False)
+
+
+def test_cased_tokenizer_keeps_case_blank_lines_and_indentation(
+    cased, tokenizer, tmp_path
+):
+    expected = "The Boat\n\n  if ( x ) :\n\t\ty = 1\n\n\nEnd_ of é"
+    cased.save(tmp_path)
+    for found in (cased, tokenizers.load(tmp_path)):
+        assert found.is_cased
+        assert found.decode(found.encode(CASED)) == expected
+    assert not tokenizer.is_cased
+    assert tokenizer.decode(tokenizer.encode(CASED)).startswith("the boat\nif ( x )")
+    assert cased.vocab_size == tokenizer.vocab_size
+
+
+def test_cased_text_in_pieces_has_the_tokens_of_the_whole(cased):
+    for size in range(12, 40):
+        pieces = text_rules.read_pieces(io.StringIO(CASED), size)
+        found = np.concatenate(list(encoding._encode_pieces(pieces, cased)))
+        np.testing.assert_array_equal(found, cased.encode(CASED))
