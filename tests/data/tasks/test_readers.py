@@ -184,7 +184,7 @@ def test_jsonl_line_without_the_keys_is_refused(tmp_path):
         ValueError, match=r"line 2: Expecting .*; a JSON object on each"
     ):
         read(readers.read_jsonl, path, columns=SENTENCE)
-    for bad in ('{"sentence": "x"}', '{"sentence": "x", "label": 1}'):
+    for bad in ('{"sentence": "x"}', '{"sentence": "x", "label": true}'):
         path = write(tmp_path, good + bad)
         message = r"line 2: no text in label; texts in sentence, label"
         with pytest.raises(ValueError, match=message):
