@@ -240,9 +240,10 @@ def _load(file: Path, flag_values: ExperimentFlags) -> ModuleType:
             f"{file} is not a Python file; an experiment with get_config(words) is "
             "expected; check the path after --config"
         )
-    modules[file] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(modules[file])
-    return modules[file]
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    modules[file] = module
+    return module
 
 
 def _own_names() -> list[str]:
