@@ -64,7 +64,8 @@ def main() -> None:
     root = files.expand(_WORKDIR.value or name)
     mine = grid.share(len(cells), _ONLY.value)
     _refuse_other_sweep(root, cells)
-    terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
+    count = terminal.counted(len(cells), "combination")
+    terminal.say(f"{root}: {count}, {len(mine)} of them here")
     failures = _run_cells(root, [(cells[n], configs[n]) for n in mine])
     outcomes = [
         _outcome(root, cell, failures.get(cell.directory, "")) for cell in cells

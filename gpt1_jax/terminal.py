@@ -261,6 +261,11 @@ def progress(
         bar.close()
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns `1 label` or `2,000 labels`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """Returns `1m15s` for 75.2."""
     if seconds == float("inf"):

@@ -106,3 +106,11 @@ def test_time_left_in_a_series_is_that_of_all_runs(clock, capsys):
             assert capsys.readouterr().out.endswith(", 1m25s left for all runs\n")
         series.end_run()
         assert series.seconds_left() == 32.5
+
+
+def test_one_of_a_thing_is_not_many():
+    assert [terminal.counted(n, "label") for n in (0, 1, 2000)] == [
+        "0 labels",
+        "1 label",
+        "2,000 labels",
+    ]

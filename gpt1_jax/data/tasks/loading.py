@@ -7,7 +7,7 @@ import collections
 import itertools
 from pathlib import Path
 
-from gpt1_jax import files
+from gpt1_jax import files, terminal
 from gpt1_jax.config import SOURCES
 from gpt1_jax.data.tasks import paths, tfds, validation
 from gpt1_jax.data.tasks.examples import Split
@@ -64,12 +64,12 @@ def load(
         )
     origin = f"task {task.name!r}, split {split}"
     validation.check_examples(task, examples, origin)
-    notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
+    notes += [f"{path}: skipped {reason}: {n:,}" for reason, n in skipped.items()]
     official = task.num_examples.get(split, len(examples))
     if check_counts and official != len(examples):
+        count = terminal.counted(len(examples), "example")
         notes.append(
-            f"{task.name}, split {split}: {len(examples):,} examples; the official "
-            f"data has {official:,}"
+            f"{task.name}, split {split}: {count}; the official data has {official:,}"
         )
     return Split(examples, tuple(notes))
 

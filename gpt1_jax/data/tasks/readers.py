@@ -15,6 +15,7 @@ from gpt1_jax.data import formats, tables
 from gpt1_jax.data.tables import Column
 from gpt1_jax.data.tasks.examples import Columns, Example, shortest_decimal
 from gpt1_jax.errors import UserError
+from gpt1_jax.terminal import counted
 
 SHORT_ROW = "rows with too few columns"
 
@@ -58,8 +59,8 @@ def read_table(
             listed, needed = ", ".join(map(str, missing)), ", ".join(map(str, names))
             if kind not in (formats.JSONL, formats.PARQUET):
                 problem = (
-                    f"{len(row)} columns; {len(table.columns)} are expected, with "
-                    f"{needed} among them"
+                    f"{counted(len(row), 'column')}; {len(table.columns)} are "
+                    f"expected, with {needed} among them"
                 )
             else:
                 problem = f"no text in {listed}; texts in {needed} are expected"

@@ -166,7 +166,7 @@ def test_examples_without_a_gold_label_are_skipped_and_counted(tmp_path):
     path = write(tmp_path, rows, "multinli_1.0/multinli_1.0_dev_matched.jsonl")
     assert labelled("mnli", "dev_matched", tmp_path) == (
         [("a", "b", 0)],
-        (f"{path}: skipped 1 rows without a gold label ('-')",),
+        (f"{path}: skipped rows without a gold label ('-'): 1",),
     )
 
 
@@ -191,7 +191,7 @@ def test_parquet_labels_are_read_by_the_names_that_it_has(tmp_path):
     write_parquet(path, rows, names)
     examples, notes = labelled("snli", "train", tmp_path)
     assert examples == [("0", "b", 2), ("1", "b", 1), ("2", "b", 0)]
-    assert notes[0].endswith("skipped 1 rows without a gold label ('-1')")
+    assert notes[0].endswith("skipped rows without a gold label ('-1'): 1")
 
 
 def test_parquet_scores_are_the_decimals_that_they_were(tmp_path):

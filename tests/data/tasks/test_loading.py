@@ -310,8 +310,8 @@ def test_skipped_rows_and_unofficial_counts_are_noted(tmp_path):
     found = load("qqp", "dev", tmp_path)
     assert found.examples == (Example(("a", "b"), 1),)
     assert found.notes == (
-        f"{path}: skipped 1 rows with too few columns",
-        "qqp, split dev: 1 examples; the official data has 40,430",
+        f"{path}: skipped rows with too few columns: 1",
+        "qqp, split dev: 1 example; the official data has 40,430",
     )
     assert load("qqp", "dev", tmp_path, check_counts=False).notes == found.notes[:1]
 
