@@ -28,8 +28,8 @@ def lines(
     seconds = sum(run.result.get("seconds", 0) for run in finished)
     found = [
         f"{terminal.counted(len(runs), 'run')}: {jobs or 'none can be read'}. "
-        f"{len(finished)} have finished, {terminal.duration(seconds)} of wall time together, on "
-        f"{' and on '.join(dict.fromkeys(used)) or 'no device'}."
+        f"{len(finished)} have finished, {terminal.duration(seconds)} of wall "
+        f"time together, on {' and on '.join(dict.fromkeys(used)) or 'no device'}."
     ]
     official, synthetic = (len(half.runs) for half in halves)
     if synthetic:
