@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class OtherRun(UserError):
+    """A UserError about a workdir that holds another run; exit code 2."""
+
+
 class NotFound(UserError, FileNotFoundError):
     """A UserError about a path where the expected thing is not; exit code 2."""
 

@@ -1,8 +1,9 @@
 """Files that other processes may read or write at the same time.
 
-Atomic replacement, exclusive locks, and reading of JSON and JSON lines.
+Atomic replacement, exclusive locks, checksums, and reading of JSON and JSON lines.
 """
 
+import concurrent.futures
 import contextlib
 import fcntl
 import json
@@ -10,11 +11,14 @@ import os
 import shutil
 import stat
 import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from gpt1_jax.errors import UserError
+
+_BLOCK_BYTES = 1 << 22
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -120,6 +124,27 @@ def exclusive(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def files_under(directory: Path) -> dict[str, Path]:
+    """Returns the files under `directory` by their relative path; no other is read."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path for path in paths}
+
+
+def sums(paths: dict[str, Path]) -> dict[str, list[int]]:
+    """Returns size and CRC of each file, read in parallel: zlib releases the GIL."""
+    with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        found = pool.map(_size_and_crc, paths.values())
+        return dict(zip(paths, found, strict=True))
+
+
+def _size_and_crc(path: Path) -> list[int]:
+    size = crc = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return [size, crc]
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -11,12 +11,15 @@ Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a f
 """
 
 import importlib
+import shlex
+import sys
 from pathlib import Path
 
 from absl import flags
 
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment
+from gpt1_jax.errors import OtherRun
 
 _FLAGS = experiment.ExperimentFlags()
 _WORKDIR = flags.DEFINE_string(
@@ -41,7 +44,27 @@ def main() -> None:
         return
     job = importlib.import_module(f"gpt1_jax.jobs.{config.job}")
     workdir = Path(_WORKDIR.value or experiment.default_workdir(_FLAGS))
-    job.run(config, files.expand(workdir))
+    try:
+        job.run(config, files.expand(workdir))
+    except OtherRun as error:
+        raise OtherRun(f"{error}, as in: {_command_elsewhere(workdir)}") from None
+
+
+def _command_elsewhere(workdir: Path) -> str:
+    """Returns this command with a --workdir that is free."""
+    from gpt1_jax.workdirs import workdir as workdir_lib  # JAX is slow to import
+
+    free = str(workdir_lib.free_beside(files.expand(workdir)))
+    arguments = []
+    given = iter(sys.argv[1:])
+    for argument in given:
+        name = argument.lstrip("-")
+        if argument.startswith("-") and name == "workdir":
+            next(given)  # its value
+        elif not (argument.startswith("-") and name.startswith("workdir=")):
+            arguments.append(argument)
+    command = ["python", "-m", "gpt1_jax.main", *arguments, "--workdir", free]
+    return shlex.join(command)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def main() -> None:
         for row in rows:
             record = {"label": row.prediction, "probabilities": list(row.probabilities)}
             file.write(f"{json.dumps(record)}\n")
-    terminal.say(f"{_OUTPUT}: {len(rows):,} labels; probabilities of {_order(recipe)}")
+    count = terminal.counted(len(rows), "label")
+    terminal.say(f"{_OUTPUT}: {count}; probabilities of {_order(recipe)}")
 
 
 def _order(recipe: classifier.TaskModel) -> str:

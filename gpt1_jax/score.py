@@ -51,7 +51,7 @@ def main() -> None:
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     subject = f"{_CHECKPOINT.value}: step {model.step:,}"
     terminal.say(mesh.describe(model.model.cfg, subject))
-    terminal.say(f"{_INPUT.value}: {len(texts):,} texts")
+    terminal.say(f"{_INPUT.value}: {terminal.counted(len(texts), 'text')}")
     count, nats = 0, 0.0
     with (
         _OUTPUT.open() as file,

@@ -101,7 +101,7 @@ def _num_test_rows(file: GlueFile, config: RunConfig) -> int:
 def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) -> None:
     """Prints what was written, and warns about what the server does not accept."""
     for name, count in num_rows.items():
-        terminal.say(f"{name}: {count:,} rows")
+        terminal.say(f"{name}: {terminal.counted(count, 'row')}")
     synthetic = [
         config.task.name for config in configs if task_data.is_storyworld(config.data)
     ]
@@ -113,7 +113,7 @@ def _report(output: Path, num_rows: dict[str, int], configs: list[RunConfig]) ->
     missing = [name for name in glue_submission.FILES if name not in num_rows]
     if missing:
         terminal.warn(f"a partial submission, without {', '.join(missing)}")
-    terminal.say(f"{output}: {len(num_rows)} files")
+    terminal.say(f"{output}: {terminal.counted(len(num_rows), 'file')}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
+from gpt1_jax import config as config_lib
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment, grid
 from gpt1_jax.cli.grid import Cell, Outcome
@@ -63,35 +64,11 @@ def main() -> None:
     root = files.expand(_WORKDIR.value or name)
     mine = grid.share(len(cells), _ONLY.value)
     _refuse_other_sweep(root, cells)
-    terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
-    failures = {}
-    for place, number in enumerate(mine, start=1):
-        cell = cells[number]
-        terminal.say(f"[{place}/{len(mine)}] {cell.directory}")
-        if multihost.is_first():
-            path = root / cell.directory / workdir_lib.LABELS_FILE
-            files.write_atomically(path, json.dumps(cell.labels, indent=1) + "\n")
-        job = importlib.import_module(f"gpt1_jax.jobs.{configs[number].job}")
-        was_run = workdir_lib.is_finished(root / cell.directory)
-        try:
-            job.run(configs[number], root / cell.directory)
-        except Preempted:
-            raise
-        except Exception as error:  # after any error the other cells still run
-            if was_run and isinstance(error, UserError):
-                raise  # this sweep has other settings: the table of that one stays
-            if not multihost.is_alone():
-                raise  # it has ended the other processes
-            failures[number] = " ".join(f"{error or type(error)}".split())
-            terminal.warn(f"{cell.directory} failed: {failures[number]}")
-            if not isinstance(error, UserError | RunFailed):
-                path = root / f"{cell.directory}.traceback"
-                files.write_atomically(path, traceback.format_exc())
-                terminal.warn(f"{path} has its traceback")
-        multihost.wait_for_all(f"{cell.directory} ended")
+    count = terminal.counted(len(cells), "combination")
+    terminal.say(f"{root}: {count}, {len(mine)} of them here")
+    failures = _run_cells(root, [(cells[n], configs[n]) for n in mine])
     outcomes = [
-        _outcome(root, cell, failures.get(number, ""))
-        for number, cell in enumerate(cells)
+        _outcome(root, cell, failures.get(cell.directory, "")) for cell in cells
     ]
     if multihost.is_first():
         files.write_atomically(root / _CSV_FILE, grid.to_csv(cells, outcomes))
@@ -105,9 +82,58 @@ def main() -> None:
     if failures:
         raise RunFailed(
             f"{len(failures)} of {len(mine)} combinations failed, the others are done; "
-            f"the first failure: {cells[min(failures)].directory}: "
-            f"{failures[min(failures)]}; run the same command again to retry"
+            f"the first failure: {': '.join(next(iter(failures.items())))}; run the "
+            "same command again to retry"
         )
+
+
+def _run_cells(
+    root: Path, runs: Sequence[tuple[Cell, config_lib.RunConfig]]
+) -> dict[str, str]:
+    """Runs each cell that is not finished; returns the failures by directory."""
+    failures: dict[str, str] = {}
+    unfinished = sum(
+        not workdir_lib.is_finished(root / cell.directory) for cell, _ in runs
+    )
+    with terminal.series(unfinished) as series:
+        for place, (cell, config) in enumerate(runs, start=1):
+            was_run = workdir_lib.is_finished(root / cell.directory)
+            left = None if was_run else series.seconds_left()
+            more = "" if left is None else f"; {terminal.duration(left)} left for all"
+            terminal.say(f"[{place}/{len(runs)}] {cell.directory}{more}")
+            if failure := _run_cell(root, cell, config, was_run=was_run):
+                failures[cell.directory] = failure
+            multihost.wait_for_all(f"{cell.directory} ended")
+            if not was_run:
+                series.end_run()
+    return failures
+
+
+def _run_cell(
+    root: Path, cell: Cell, config: config_lib.RunConfig, *, was_run: bool
+) -> str:
+    """Runs a cell; returns its failure in one line, or ""."""
+    if multihost.is_first():
+        path = root / cell.directory / workdir_lib.LABELS_FILE
+        files.write_atomically(path, json.dumps(cell.labels, indent=1) + "\n")
+    job = importlib.import_module(f"gpt1_jax.jobs.{config.job}")
+    try:
+        job.run(config, root / cell.directory)
+    except Preempted:
+        raise
+    except Exception as error:  # after any error the other cells still run
+        if was_run and isinstance(error, UserError):
+            raise  # this sweep has other settings: the table of that one stays
+        if not multihost.is_alone():
+            raise  # it has ended the other processes
+        failure = " ".join(f"{error or type(error)}".split())
+        terminal.warn(f"{cell.directory} failed: {failure}")
+        if not isinstance(error, UserError | RunFailed):
+            path = root / f"{cell.directory}.traceback"
+            files.write_atomically(path, traceback.format_exc())
+            terminal.warn(f"{path} has its traceback")
+        return failure
+    return ""
 
 
 def _refuse_other_sweep(root: Path, cells: Sequence[Cell]) -> None:

@@ -19,6 +19,9 @@ from gpt1_jax.errors import RunFailed
 
 _PLAIN_LINE_EVERY_SECONDS = 10.0
 
+# The first piece of work compiles, so the time left is known some pieces after it.
+_PIECES_BEFORE_TIME_LEFT = 4
+
 _Item = TypeVar("_Item")
 
 
@@ -110,13 +113,64 @@ def _encodable(text: str, file: IO[str]) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+class Series:
+    """Runs one after another, whose time left is that of all of them together."""
+
+    def __init__(self, total: int):
+        self._total, self._ended = total, 0
+        self._began = self._began_run = time.monotonic()
+
+    def end_run(self) -> None:
+        """Counts a run that has ended."""
+        self._ended += 1
+        self._began_run = time.monotonic()
+
+    def seconds_left(self, left_in_run: float | None = None) -> float | None:
+        """Returns the time left of all runs; None while it is not known.
+
+        A run takes as long as the others on average; before the first one has ended, as
+        long as it has taken and `left_in_run` together.
+        """
+        now = time.monotonic()
+        in_run = now - self._began_run
+        if self._ended:
+            a_run = (self._began_run - self._began) / self._ended
+        elif left_in_run is not None:
+            a_run = in_run + left_in_run
+        else:
+            return None
+        if left_in_run is None:
+            left_in_run = max(0.0, a_run - in_run)
+        return left_in_run + a_run * max(0, self._total - self._ended - 1)
+
+
+_series: Series | None = None
+
+
+@contextlib.contextmanager
+def series(total: int) -> Iterator[Series]:
+    """Shows the time left of `total` runs together, in each bar over the block."""
+    global _series
+    _series = Series(total)
+    try:
+        yield _series
+    finally:
+        _series = None
+
+
 class _Bar:
     """A progress bar; the work calls `advance`, `over` and `note`."""
 
-    def __init__(self, title: str, total: float, done: float, unit: str):
+    def __init__(
+        self, title: str, total: float, done: float, unit: str, *, is_whole_run: bool
+    ):
         self._title, self._total, self._unit = title, total, unit
         self._done, self._start = done, done
         self._began = self._last_line = time.monotonic()
+        self._is_whole_run = is_whole_run
+        # The end of the first piece: what was done then, and the time.
+        self._first: tuple[float, float] | None = None
+        self._num_pieces = 0
         self._note = ""
         self._live: rich.progress.Progress | None = None
         if _console.is_terminal:
@@ -125,8 +179,7 @@ class _Bar:
                 rich.progress.BarColumn(bar_width=30),
                 rich.progress.TextColumn("{task.percentage:3.0f}%"),
                 rich.progress.TextColumn("{task.fields[note]}"),
-                rich.progress.TextColumn("left"),
-                rich.progress.TimeRemainingColumn(compact=True),
+                rich.progress.TextColumn("{task.fields[left]}"),
                 console=_console,
                 transient=True,
             )
@@ -135,14 +188,20 @@ class _Bar:
                 total=total,
                 completed=done,  # type: ignore[arg-type]  # rich accepts floats
                 note="",
+                left="",
             )
             self._live.start()
 
     def advance(self, amount: float = 1.0) -> None:
         """Adds `amount` to what is done."""
         self._done += amount
+        self._num_pieces += 1
+        if self._first is None:
+            self._first = self._done, time.monotonic()
         if self._live:
-            self._live.update(self._task, completed=self._done, note=self._note)
+            self._live.update(
+                self._task, completed=self._done, note=self._note, left=self._left()
+            )
         elif time.monotonic() - self._last_line >= _PLAIN_LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             say(self._plain_line())
@@ -160,10 +219,27 @@ class _Bar:
     def _plain_line(self) -> str:
         elapsed = time.monotonic() - self._began
         rate = (self._done - self._start) / max(elapsed, 1e-9)
-        left = (self._total - self._done) / rate if rate else float("inf")
         parts = [f"{self._title} {self._done:,.0f}/{self._total:,.0f} {self._unit}"]
         parts += [self._note] if self._note else [f"{rate:,.2f} {self._unit}/s"]
-        return ", ".join([*parts, f"{duration(left)} left"])
+        parts += [self._left()] if self._left() else []
+        return ", ".join(parts)
+
+    def _left(self) -> str:
+        """Returns `1m15s left`, of all runs in a series; "" while it is not known."""
+        left = self._seconds_left()
+        if _series is None:
+            return "" if left is None else f"{duration(left)} left"
+        # A bar over a part of a run, such as an evaluation, says nothing about it.
+        left = _series.seconds_left(left if self._is_whole_run else None)
+        return "" if left is None else f"{duration(left)} left for all runs"
+
+    def _seconds_left(self) -> float | None:
+        """Returns the time left of this bar; None while it is not known."""
+        if self._first is None or self._num_pieces < _PIECES_BEFORE_TIME_LEFT:
+            return None
+        done, began = self._first
+        seconds = time.monotonic() - began
+        return (self._total - self._done) * seconds / max(self._done - done, 1e-9)
 
     def close(self) -> None:
         if self._live:
@@ -171,16 +247,29 @@ class _Bar:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: float, *, done: float = 0, unit: str) -> Iterator[_Bar]:
+def progress(
+    title: str,
+    total: float,
+    *,
+    done: float = 0,
+    unit: str,
+    is_whole_run: bool = False,
+) -> Iterator[_Bar]:
     """Shows a progress bar, or plain lines without a terminal, over a block.
 
-    Args: total, done: in `unit`s; done is where resumed work starts.
+    Args: total, done: in `unit`s; done is where resumed work starts. is_whole_run: the
+          block is nearly all of a run.
     """
-    bar = _Bar(title, total, done, unit)
+    bar = _Bar(title, total, done, unit, is_whole_run=is_whole_run)
     try:
         yield bar
     finally:
         bar.close()
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns `1 label` or `2,000 labels`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

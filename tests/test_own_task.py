@@ -1,7 +1,9 @@
 """Users' own tasks: the examples of docs/own_task.md, and mistakes in a task."""
 
+import dataclasses
 import functools
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -80,7 +82,7 @@ def test_the_first_example_of_the_page_works(user_directory, capsys):
     tune, texts, predict, evaluate = commands.splitlines()
     run(tune)
     said = capsys.readouterr().out
-    assert "skipped 1 unsure requests" in said
+    assert "skipped unsure requests: 1" in said
     assert "tone train: 8 examples" in said
     result = json.loads(Path("runs/tone/result.json").read_text())
     assert result["metrics"]["eval/accuracy"] in (0.0, 0.5, 1.0)
@@ -219,3 +221,29 @@ def test_official_tasks_are_not_saved(tmp_path):
     registry.save(TASKS["rte"], tmp_path)
     assert not list(tmp_path.iterdir())
     assert registry.load("rte", tmp_path) is TASKS["rte"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "Expecting value"),
+        ("[1]", "not the facts name, kind, classes"),
+        ('{"name": "mine"}', "not the facts name, kind, classes"),
+        ({"name": "other"}, "the facts of the task 'other'"),
+        ({"kind": "table"}, "kind='table'; single"),
+        ({"classes": 3}, "values of other types"),
+        ({"columns": [1, 2]}, "values of other types"),
+    ],
+    ids=["empty", "list", "incomplete", "foreign", "kind", "number", "columns"],
+)
+def test_damaged_facts_of_a_task_are_not_believed(tmp_path, content, problem):
+    mine = dataclasses.replace(TASKS["rte"], name="mine")
+    registry.save(mine, tmp_path)
+    assert registry.load("mine", tmp_path).classes == mine.classes
+    path = tmp_path / "task.json"
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(path.read_text()) | content)
+    path.write_text(content)
+    message = rf"task.json is damaged: .*{re.escape(problem)}.*; restore it, or fine-"
+    with pytest.raises(errors.UserError, match=message):
+        registry.load("mine", tmp_path)

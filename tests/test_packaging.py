@@ -103,6 +103,6 @@ def test_command_prints_which_experiment_runs(ended, installed):
     said = ended["an experiment that imports another, and its own axes"].stdout
     found = installed / "experiments/layer_transfer.py"
     assert said == (
-        "no experiments/layer_transfer.py here: using the one that comes with "
-        f"gpt1_jax, {found}\n"
+        "experiment: experiments/layer_transfer.py of the installed gpt1_jax, "
+        f"{found}\n"
     )

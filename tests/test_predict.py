@@ -72,7 +72,7 @@ def test_a_tsv_may_have_its_columns_in_any_order(tuned, label):
     [
         ("", r"given is empty"),
         ("premise\tother\na\tb\n", r"line 1: the columns are premise, other; sent"),
-        ("sentence1\tsentence2\nonly one\n", r"line 2: 1 columns; 2 are expected"),
+        ("sentence1\tsentence2\nonly one\n", r"line 2: 1 column; 2 are expected"),
         ("sentence1\tsentence2\na\tb\n \n\nc\td\n", r"line 3 is blank; .* remove it"),
     ],
 )

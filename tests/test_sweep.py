@@ -9,7 +9,7 @@ import pytest
 
 from experiments import ablations, layer_transfer
 from gpt1_jax import config as config_lib
-from gpt1_jax.cli import grid
+from gpt1_jax.cli import experiment, grid
 from gpt1_jax.config import InitConfig, RunConfig
 from tests.jobs.runs import ROOT, TINY
 from tests.processes import Command
@@ -140,3 +140,23 @@ def test_ablations_of_some_tasks_keep_the_tables_order():
     assert ablations.get_axes(base, "rte,cola")["task.name"] == ["cola", "rte"]
     with pytest.raises(ValueError, match=r"unknown word 'snli' .* known words: cola"):
         ablations.get_config("snli")
+
+
+def test_the_experiment_file_runs_once_for_a_command(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from pathlib import Path\n"
+        "from gpt1_jax.config import RunConfig, to_config_dict\n"
+        f"with Path({str(tmp_path / 'log')!r}).open('a') as log:\n"
+        "    log.write('ran ')\n"
+        "def get_config(words):\n"
+        "    return to_config_dict(RunConfig())\n"
+        "def get_axes(config, words):\n"
+        "    return {'seed': [0, 1]}\n"
+    )
+    flags = experiment.ExperimentFlags()
+    for times in (1, 2):
+        flags(["sweep", f"--config={file}"])
+        base = experiment.resolve(flags)
+        assert experiment.axes(flags, base) == {"seed": [0, 1]}
+        assert (tmp_path / "log").read_text() == "ran " * times

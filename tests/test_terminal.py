@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from gpt1_jax import terminal
+
 _MESSAGES = """
 from gpt1_jax import terminal
 for number in range(10_000):
@@ -51,3 +53,64 @@ def test_output_that_is_not_utf8_shows_other_characters_by_number():
         check=True,
     )
     assert ran.stdout.endswith(b"line 9999, caf\\xe9\ncaf\\xe9")
+
+
+@pytest.fixture
+def clock(monkeypatch, capsys):
+    """A clock that stands still, and plain lines at each step."""
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal, "_PLAIN_LINE_EVERY_SECONDS", 0.0)
+    return now
+
+
+def advance(bar, clock, seconds: float) -> None:
+    clock[0] += seconds
+    bar.advance()
+
+
+def test_time_left_is_told_once_it_is_known_and_without_compilation(clock, capsys):
+    with terminal.progress("training", 100, unit="steps") as bar:
+        advance(bar, clock, 60)  # compiles
+        for _ in range(4):
+            advance(bar, clock, 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("steps/s")[2] for line in lines] == [
+        "",
+        "",
+        "",
+        ", 3m12s left",
+        ", 3m10s left",
+    ]
+
+
+def test_time_left_in_a_series_is_that_of_all_runs(clock, capsys):
+    with terminal.series(3) as series:
+        with terminal.progress("reading", 9, unit="rows") as bar:
+            for _ in range(9):
+                advance(bar, clock, 0)
+        assert "left" not in capsys.readouterr().out
+        assert series.seconds_left() is None
+        with terminal.progress("training", 10, unit="steps", is_whole_run=True) as bar:
+            for _ in range(5):
+                advance(bar, clock, 4)
+            # 20 s have passed, 20 s are left, and two runs of 40 s.
+            assert capsys.readouterr().out.endswith(", 1m40s left for all runs\n")
+            clock[0] += 30
+        series.end_run()
+        assert series.seconds_left() == 100
+        clock[0] += 10
+        with terminal.progress("evaluating", 10, unit="rows") as bar:
+            for _ in range(5):
+                advance(bar, clock, 1)
+            assert capsys.readouterr().out.endswith(", 1m25s left for all runs\n")
+        series.end_run()
+        assert series.seconds_left() == 32.5
+
+
+def test_one_of_a_thing_is_not_many():
+    assert [terminal.counted(n, "label") for n in (0, 1, 2000)] == [
+        "0 labels",
+        "1 label",
+        "2,000 labels",
+    ]

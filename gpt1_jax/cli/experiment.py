@@ -29,11 +29,14 @@ class ExperimentFlags(flags.FlagValues):
     """Flags of a command that takes --config FILE:words.
 
     overrides: the text of each --config.GROUP.FIELD=VALUE on the command line, by path.
+    modules: the experiment file that was run for these flags, by path.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.__dict__["overrides"] = {}  # FlagValues treats attributes as flags
+        # FlagValues treats attributes as flags.
+        self.__dict__["overrides"] = {}
+        self.__dict__["modules"] = {}
         flags.DEFINE_string(
             "config", "", "Experiment file, as FILE or FILE:words.", flag_values=self
         )
@@ -41,6 +44,7 @@ class ExperimentFlags(flags.FlagValues):
     def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
         """Parses `argv`; returns the arguments that are not flags."""
         rest, self.__dict__["overrides"] = split_overrides(argv)
+        self.__dict__["modules"] = {}
         return super().__call__(rest, known_only)
 
 
@@ -114,7 +118,7 @@ def resolve(flag_values: ExperimentFlags) -> RunConfig:
     Raises: UserError, NotFound: no usable experiment, or an impossible config.
     """
     file, words = _file_and_words(flag_values)
-    get_config = getattr(_load(file), "get_config", None)
+    get_config = getattr(_load(file, flag_values), "get_config", None)
     if get_config is None:
         raise UserError(
             f"{file}: the experiment file has no get_config; a function of the words "
@@ -125,7 +129,7 @@ def resolve(flag_values: ExperimentFlags) -> RunConfig:
     config = config_lib.from_mapping(config_dict)
     given, _ = _given(flag_values)
     if file != given:
-        terminal.say(f"no {given} here: using the one that comes with gpt1_jax, {file}")
+        terminal.say(f"experiment: {given} of the installed gpt1_jax, {file}")
     values = {
         path: config_lib.parse(path, text)
         for path, text in flag_values.overrides.items()
@@ -221,12 +225,15 @@ def default_workdir(flag_values: ExperimentFlags) -> str:
 def axes(flag_values: ExperimentFlags, config: RunConfig) -> Mapping[str, Any]:
     """Returns the experiment's own get_axes(config, words); {} if it has none."""
     file, words = _file_and_words(flag_values)
-    get_axes = getattr(_load(file), "get_axes", None)
+    get_axes = getattr(_load(file, flag_values), "get_axes", None)
     return get_axes(config, words) if get_axes else {}
 
 
-def _load(file: Path) -> ModuleType:
-    """Runs an experiment file and returns it as a module."""
+def _load(file: Path, flag_values: ExperimentFlags) -> ModuleType:
+    """Runs an experiment file, once for a command, and returns it as a module."""
+    modules: dict[Path, ModuleType] = flag_values.modules
+    if file in modules:
+        return modules[file]
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise UserError(
@@ -235,6 +242,7 @@ def _load(file: Path) -> ModuleType:
         )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    modules[file] = module
     return module
 
 

@@ -2,22 +2,26 @@
 
 import functools
 import itertools
+import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gpt1_jax import files, storyworld, terminal
 from gpt1_jax.config import DataConfig
+from gpt1_jax.data.formats import is_leftover
 from gpt1_jax.data.tasks import tfds
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import atomic_directory, exclusive, naming
 
+# Size and CRC of each file of a cached directory, as it was written.
+_MANIFEST_FILE = ".manifest.json"
 # A TFDS text of at least this length is a book.
 _BOOK_CHARACTERS = 50_000
 # Shorter texts share files of about this size.
 _FILE_CHARACTERS = 4_000_000
-# The first of these splits that a TFDS corpus has is held out.
 CACHE_REMEDY = "set --config.data.cache_dir=DIR"
+# The first of these splits that a TFDS corpus has is held out.
 _HELD_OUT_SPLITS = ("validation", "test")
 
 
@@ -107,16 +111,39 @@ def write_books(directory: Path, texts: Iterable[str]) -> None:
 def _written(
     config: DataConfig, name: str, message: str, write: Callable[[Path], None]
 ) -> Path:
-    """Returns the directory `name` of the cache; one process writes it, once."""
+    """Returns the directory `name` of the cache; one process writes it, once.
+
+    A directory that has lost or changed files since is written again.
+    """
     directory = files.expand(config.cache_dir) / name
-    if directory.is_dir():  # complete, perhaps in a cache that others wrote
+    if _is_whole(directory):  # perhaps in a cache that others wrote
         return directory
+    if directory.is_dir():
+        terminal.warn(f"{directory} is damaged or incomplete: it is written again")
     files.check_writable(directory.parent, CACHE_REMEDY)
     with exclusive(directory.with_name(f".{directory.name}.lock")):
-        if not directory.is_dir():
+        if not _is_whole(directory):
             terminal.say(message)
             for killed in directory.parent.glob(f".{directory.name}.*.part"):
                 shutil.rmtree(killed)
             with naming(directory), atomic_directory(directory) as part:
                 write(part)
+                text = json.dumps(files.sums(_contents(part)), indent=0)
+                files.write_atomically(part / _MANIFEST_FILE, text + "\n")
+                shutil.rmtree(directory, ignore_errors=True)
     return directory
+
+
+def _contents(directory: Path) -> dict[str, Path]:
+    """Returns the files of a cached directory, without leftovers and its manifest."""
+    found = files.files_under(directory)
+    return {name: path for name, path in found.items() if not is_leftover(path)}
+
+
+def _is_whole(directory: Path) -> bool:
+    """Returns whether a cached directory has exactly the files that were written."""
+    try:
+        text = (directory / _MANIFEST_FILE).read_text(encoding="utf-8")
+        return files.parse_json(text) == files.sums(_contents(directory))
+    except (OSError, ValueError):
+        return False

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,9 @@ from gpt1_jax.files import parse_json
 _BATCH_ROWS = 256
 # Characters of a file's own column names that a message repeats.
 _MAX_NAMED = 500
+
+# Tab-separated cells that are quoted as in csv, which is no format of the user's files.
+QUOTED_TSV = "quoted tsv"
 
 Column = str | int  # a name, or a place from 0 where there is no header
 
@@ -56,20 +60,29 @@ def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, 
                 yield number, line
 
 
-def open_table(path: Path, kind: str, *, num_columns: int = 0) -> Table:
+def open_table(
+    path: Path, kind: str, *, num_columns: int = 0, ignores_more: bool = False
+) -> Table:
     """Returns the table in a file; its rows are read as they are used.
 
-    Blank lines are dropped. In a tsv a quote is an ordinary character.
-    Args:   kind: one of formats.TABLES. num_columns: of a csv or tsv without a header,
-            whose columns are numbered from 0; 0: the first line names them.
+    Blank lines are dropped. In a tsv a quote is an ordinary character. A parquet or
+    Arrow file of Hugging Face's datasets has the names of classes beside their numbers:
+    its rows have the names.
+    Args:   kind: one of formats.TABLES, or QUOTED_TSV. num_columns: of a csv or
+            tsv without a header, whose columns are numbered from 0; 0: the first line
+            names them. ignores_more: columns after num_columns are dropped.
     Raises: UserError naming file and line, here or while rows are read.
     """
     if kind == formats.JSONL:
         return _object_table(path, _read_objects(path))
     if kind in _COLUMNAR:
         return _object_table(path, _read_columnar(path, kind))
-    lines = read_csv(path) if kind == formats.CSV else _read_tsv(path)
-    rows = ((number, cells) for number, cells in lines if cells)
+    if kind == formats.TSV:
+        lines = _read_tsv(path)
+    else:
+        lines = read_csv(path, "\t" if kind == QUOTED_TSV else ",")
+    most = num_columns if ignores_more else None
+    rows = ((number, cells[:most]) for number, cells in lines if cells)
     if num_columns:
         places = range(num_columns)
         return Table(places, str(path), _named_rows(path, rows, places))
@@ -112,7 +125,7 @@ def _read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield number, line.split("\t")
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_csv(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Yields line number and cells of each row; a blank line has no cells.
 
     Raises: UserError naming file and line.
@@ -123,14 +136,15 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
         pass
     with formats.open_binary(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        rows = csv.reader(text, strict=True)
+        rows = csv.reader(text, delimiter=separator, strict=True)
         try:
             for row in rows:
                 yield rows.line_num, row
         except csv.Error as error:
+            name = "comma" if separator == "," else "tab"
             raise UserError(
-                f"{path}: line {rows.line_num}: {error}; comma-separated cells, quoted "
-                "where necessary, are expected; correct the row"
+                f"{path}: line {rows.line_num}: {error}; {name}-separated cells, "
+                "quoted where necessary, are expected; correct the row"
             ) from None
 
 
@@ -168,16 +182,24 @@ def _read_columnar(
     number = 0
     try:
         with formats.open_seekable(path) as file:
-            for batch in _COLUMNAR[kind](file, columns):
-                for start in range(0, batch.num_rows, _BATCH_ROWS):
-                    for row in batch.slice(start, _BATCH_ROWS).to_pylist():
-                        yield f"{path}: row {number}", row
-                        number += 1
+            for row in itertools.chain.from_iterable(
+                map(_batch_rows, _COLUMNAR[kind](file, columns))
+            ):
+                yield f"{path}: row {number}", row
+                number += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(
             f"{path} is a damaged {kind} file ({error}); a whole file is expected; "
             "copy it again"
         ) from None
+
+
+def _batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a record batch, with names instead of numbers of classes."""
+    names = _class_names(batch.schema.metadata or {})
+    for start in range(0, batch.num_rows, _BATCH_ROWS):
+        for row in batch.slice(start, _BATCH_ROWS).to_pylist():
+            yield row | {c: names[c].get(row[c], row[c]) for c in names if c in row}
 
 
 def _parquet_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
@@ -202,6 +224,22 @@ def _arrow_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
 
 
 _COLUMNAR = {formats.PARQUET: _parquet_batches, formats.ARROW: _arrow_batches}
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[Any, str]]:
+    """Returns the name of each number of a class, by column.
+
+    Source: Hugging Face's datasets write their features into the metadata of parquet.
+    """
+    try:
+        features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            column: dict(enumerate(feature["names"]))
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # other metadata: the numbers stay numbers
 
 
 def find_column(name: Column, columns: Sequence[Column]) -> Column | None:

@@ -106,7 +106,8 @@ class TaskModel:
         ) as bar:
             records = self.records(bar.over(loaded.examples))
         cut = f"; {records.num_truncated:,} cut" if records.num_truncated else ""
-        terminal.say(f"{self.task.name} {split}: {len(records):,} examples{cut}")
+        count = terminal.counted(len(records), "example")
+        terminal.say(f"{self.task.name} {split}: {count}{cut}")
         return records
 
     def _check_labels(self, loaded: Split, split: str) -> None:
@@ -115,7 +116,7 @@ class TaskModel:
             raise UserError(
                 f"split {split} of {self.task.name}: {unlabelled:,} of "
                 f"{len(loaded.examples):,} examples have no label; training and "
-                "scoring need all labels; use a labelled split or the official file"
+                "scoring need all labels; use a split that has labels"
             )
 
     @functools.cached_property

@@ -209,11 +209,12 @@ class _Scorer:
             for note in loaded.notes:
                 terminal.warn(note)
             examples += loaded.examples
-            terminal.say(f"{task.name} {name}: {len(loaded.examples):,} examples")
+            count = terminal.counted(len(loaded.examples), "example")
+            terminal.say(f"{task.name} {name}: {count}")
         if any(example.label is None for example in examples):
             raise UserError(
                 f"{task.name} {', '.join(names)}: an example has no label; all must "
-                "have one, to be scored; use the official file"
+                "have one, to be scored; use a split that has labels"
             )
         candidates = [heuristic.candidates(example, encode) for example in examples]
         labels = np.array([example.label for example in examples])

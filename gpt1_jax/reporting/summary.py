@@ -27,9 +27,9 @@ def lines(
     used = [run_facts.devices(run) for run in finished if run.result.get("devices")]
     seconds = sum(run.result.get("seconds", 0) for run in finished)
     found = [
-        f"{len(runs)} runs: {jobs or 'none can be read'}. {len(finished)} have "
-        f"finished, {terminal.duration(seconds)} of wall time together, on "
-        f"{' and on '.join(dict.fromkeys(used)) or 'no device'}."
+        f"{terminal.counted(len(runs), 'run')}: {jobs or 'none can be read'}. "
+        f"{len(finished)} have finished, {terminal.duration(seconds)} of wall "
+        f"time together, on {' and on '.join(dict.fromkeys(used)) or 'no device'}."
     ]
     official, synthetic = (len(half.runs) for half in halves)
     if synthetic:

@@ -285,4 +285,6 @@ def _check_finite(step: int, row: dict[str, float]) -> None:
 
 
 def _progress(job: Job, first: int) -> contextlib.AbstractContextManager:
-    return terminal.progress("training", job.total_steps, done=first, unit="steps")
+    return terminal.progress(
+        "training", job.total_steps, done=first, unit="steps", is_whole_run=True
+    )

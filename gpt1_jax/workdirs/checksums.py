@@ -5,34 +5,31 @@ They are in manifest.json, in the checkpoint's own directory:
 accidental damage; it does not protect against forgery.
 """
 
-import concurrent.futures
 import json
-import os
 import zlib
 from collections.abc import Collection
 from pathlib import Path
 
-from gpt1_jax.files import parse_json, write_atomically
+from gpt1_jax.files import files_under, parse_json, sums, write_atomically
 
 MANIFEST_FILE = "manifest.json"
 # orbax writes these last; nothing that is restored depends on them.
 _NOT_LISTED = {MANIFEST_FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}
-_BLOCK_BYTES = 1 << 22
 
 
 def write(directory: Path, step: int) -> None:
     """Writes the manifest of the files in `directory`, which hold a step."""
-    found = _files(directory)
-    sums = _sums({name: found[name] for name in found if name not in _NOT_LISTED})
-    write_atomically(directory / MANIFEST_FILE, _text(step, sums))
+    found = files_under(directory)
+    listed = {name: found[name] for name in found if name not in _NOT_LISTED}
+    write_atomically(directory / MANIFEST_FILE, _text(step, sums(listed)))
 
 
 def add(directory: Path, item: str) -> None:
     """Adds the files of `item`, which were written after the manifest, to it."""
-    found = _files(directory)
+    found = files_under(directory)
     new = {name: found[name] for name in found if name.split("/")[0] == item}
-    step, sums = _read(directory)
-    write_atomically(directory / MANIFEST_FILE, _text(step, sums | _sums(new)))
+    step, before = _read(directory)
+    write_atomically(directory / MANIFEST_FILE, _text(step, before | sums(new)))
 
 
 def problem(directory: Path, items: Collection[str] = ()) -> str:
@@ -41,7 +38,7 @@ def problem(directory: Path, items: Collection[str] = ()) -> str:
     Args: items: the parts of the checkpoint to read; empty: all.
     """
     try:
-        step, sums = _read(directory)
+        step, written = _read(directory)
     except FileNotFoundError:
         return f"{MANIFEST_FILE} is missing"
     except (ValueError, TypeError, KeyError):
@@ -50,31 +47,25 @@ def problem(directory: Path, items: Collection[str] = ()) -> str:
         return f"it holds step {step}; its name must be {step}"
     wanted = {
         name: entry
-        for name, entry in sums.items()
+        for name, entry in written.items()
         if not items or name.split("/")[0] in items
     }
-    found = _files(directory)
+    found = files_under(directory)
     # Sizes first: they cost no reading.
     for name, (size, _) in wanted.items():
         if name not in found:
             return f"{name} is missing"
         if (now := found[name].stat().st_size) != size:
             return f"{name} has {now} bytes, not {size}"
-    now_there = _sums({name: found[name] for name in wanted})
+    now_there = sums({name: found[name] for name in wanted})
     for name, entry in wanted.items():
         if now_there[name] != entry:
             return f"{name} has other bytes than were written"
     return ""
 
 
-def _files(directory: Path) -> dict[str, Path]:
-    """Returns the files under `directory` by their relative path; no other is read."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): path for path in paths}
-
-
-def _text(step: int, sums: dict[str, list[int]]) -> str:
-    content = {"step": step, "files": sums}
+def _text(step: int, written: dict[str, list[int]]) -> str:
+    content = {"step": step, "files": written}
     crc32 = zlib.crc32(json.dumps(content).encode())
     return json.dumps(content | {"crc32": crc32}, indent=0) + "\n"
 
@@ -86,18 +77,3 @@ def _read(directory: Path) -> tuple[int, dict[str, list[int]]]:
     if text != _text(content["step"], content["files"]):
         raise ValueError
     return content["step"], content["files"]
-
-
-def _sums(paths: dict[str, Path]) -> dict[str, list[int]]:
-    """Returns size and CRC of each file, read in parallel: zlib releases the GIL."""
-    with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        found = pool.map(_size_and_crc, paths.values())
-        return dict(zip(paths, found, strict=True))
-
-
-def _size_and_crc(path: Path) -> list[int]:
-    size = crc = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return [size, crc]

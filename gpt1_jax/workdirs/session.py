@@ -14,7 +14,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import MeshConfig, RunConfig, flatten
 from gpt1_jax.distributed import mesh, multihost, runtime
-from gpt1_jax.errors import RunFailed, UserError
+from gpt1_jax.errors import OtherRun, RunFailed
 from gpt1_jax.models import attention
 from gpt1_jax.training.step import TrainState
 from gpt1_jax.workdirs import checkpoint, metrics_log, profiling
@@ -56,7 +56,7 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
     workdir_lib.check(workdir, config)
     result = workdir_lib.read_result(workdir)
     if result and result["job"] != config.job:
-        raise UserError(
+        raise OtherRun(
             f"{workdir} holds the result of the job {result['job']}; {config.job} "
             "needs a workdir of its own; name another --workdir"
         )

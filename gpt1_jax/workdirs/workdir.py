@@ -7,6 +7,7 @@ files, profile/ if config.train.profile_steps is set and, written last, result.j
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import files
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text.tokenizers import Tokenizer
-from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.errors import NotFound, OtherRun, UserError
 from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
@@ -28,7 +29,7 @@ CONFIG_FILE, _RESULT_FILE, _LOCK_FILE = "config.json", "result.json", ".lock"
 
 
 def check(workdir: Path, config: RunConfig) -> None:
-    """Raises UserError unless `config` may begin or continue a run in `workdir`.
+    """Raises OtherRun unless `config` may begin or continue a run in `workdir`.
 
     A run that has saved no checkpoint yet may be replaced.
     """
@@ -36,11 +37,14 @@ def check(workdir: Path, config: RunConfig) -> None:
         raise UserError(f"{workdir} is a file; a directory is expected; name another")
     if not has_checkpoint(workdir) and not (workdir / _RESULT_FILE).is_file():
         return
-    differing = config_lib.conflicts(read_config(workdir), config)
+    found = read_config(workdir)
+    differing = config_lib.conflicts(found, config)
     if differing:
-        raise UserError(
-            f"{workdir} holds a run of another config: {'; '.join(differing)}; "
-            "name another --workdir or delete this one"
+        path = found.init.path
+        origin = "from scratch" if path == "none" else f"with the model {path}"
+        raise OtherRun(
+            f"{workdir} holds a run of another config: {'; '.join(differing)}; it "
+            f"began {origin}; name another --workdir or delete this one"
         )
 
 
@@ -48,6 +52,12 @@ def has_checkpoint(workdir: Path) -> bool:
     """Returns whether a run in `workdir` has saved a state, or is about to."""
     checkpoints = workdir / CHECKPOINTS_DIR
     return checkpoints.is_dir() and any(checkpoints.iterdir())
+
+
+def free_beside(workdir: Path) -> Path:
+    """Returns the first of WORKDIR-2, WORKDIR-3 ... that does not exist."""
+    names = (workdir.with_name(f"{workdir.name}-{n}") for n in itertools.count(2))
+    return next(path for path in names if not path.exists())
 
 
 @contextlib.contextmanager

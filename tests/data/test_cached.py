@@ -8,7 +8,7 @@ from gpt1_jax.data.tasks import tfds
 
 
 def written(directory) -> list[str]:
-    return [path.read_text() for path in sorted(directory.iterdir())]
+    return [path.read_text() for path in sorted(directory.glob("*.txt"))]
 
 
 def test_long_texts_are_books_and_short_ones_share_files(tmp_path, monkeypatch):
@@ -63,3 +63,50 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path, monkeypatch):
     ).values()
     assert written(directory) == ["whole\n"]
     assert not half.exists()
+
+
+def lose(directory):
+    (directory / "book_0001.txt").unlink()
+
+
+def cut(directory):
+    (directory / "book_0000.txt").write_text("Cut.\n")
+
+
+def change(directory):
+    path = directory / "book_0000.txt"
+    path.write_bytes(path.read_bytes().swapcase())
+
+
+def add(directory):
+    (directory / "book_9999.txt").write_text("A foreign book.\n")
+
+
+def forget(directory):
+    (directory / ".manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [lose, cut, change, add, forget])
+def test_damaged_storyworld_is_written_again(tmp_path, capsys, damage):
+    config = DataConfig(cache_dir=str(tmp_path), storyworld_megabytes=0.07)
+    directory = cached.storyworld_books(config)
+    books = {path.name: path.read_bytes() for path in directory.glob("*.txt")}
+    assert len(books) > 1
+    capsys.readouterr()
+    (directory / ".DS_Store").write_bytes(b"\0")
+    assert cached.storyworld_books(config) == directory
+    assert not capsys.readouterr().out
+    damage(directory)
+    assert cached.storyworld_books(config) == directory
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"warning: {directory} is damaged or incomplete: it is written again" in said
+    assert {p.name: p.read_bytes() for p in directory.glob("*.txt")} == books
+
+
+def test_damaged_tasks_are_written_again(tmp_path, capsys):
+    config = DataConfig(cache_dir=str(tmp_path))
+    directory = cached.storyworld_tasks(config)
+    before = (directory / "RTE/train.tsv").read_bytes()
+    (directory / "RTE/train.tsv").write_bytes(before[:-200])
+    assert (cached.storyworld_tasks(config) / "RTE/train.tsv").read_bytes() == before
+    assert "is written again" in " ".join(capsys.readouterr().out.split())

@@ -5,12 +5,22 @@ This module opens no file; `readers` and `tfds` do.
 
 import collections
 import dataclasses
+import re
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from gpt1_jax.data.tables import Column
 from gpt1_jax.errors import UserError
 
 LOWEST_SCORE, HIGHEST_SCORE = 0.0, 5.0  # of STS-B
+_NUMBER = re.compile(r"-?\d+(\.0)?")
+
+
+def shortest_decimal(score: Any) -> float:
+    """Returns the shortest decimal of `score` in float32: 3.8 for 3.7999999523."""
+    return float(str(np.float32(score)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +64,16 @@ class Labels:
         """
         if name in self.classes:
             return self.classes[name]
+        remedy = "correct it, or choose the task that has such labels"
         if self.classes:
             allowed = f"one of {', '.join(self.classes)} is expected"
+            if _NUMBER.fullmatch(name):
+                allowed += f" in column {self.column}, as data sets number classes "
+                allowed += "in different orders"
+                remedy = (
+                    "write the names, or save the data set as parquet with Hugging "
+                    "Face's datasets, which keeps them"
+                )
         else:
             allowed = f"a number from {LOWEST_SCORE:g} to {HIGHEST_SCORE:g} is expected"
             try:
@@ -64,10 +82,7 @@ class Labels:
                 score = float("nan")
             if LOWEST_SCORE <= score <= HIGHEST_SCORE:
                 return score
-        raise UserError(
-            f"{where}: label {name!r}; {allowed}; correct it, or choose the task that "
-            "has such labels"
-        )
+        raise UserError(f"{where}: label {name!r}; {allowed}; {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

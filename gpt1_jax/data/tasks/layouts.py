@@ -1,13 +1,14 @@
-"""The official layouts: the files of each task below task_dir, and TFDS's data sets.
+"""The layouts of each task: its files below task_dir, and TFDS's data sets.
 
 A function returns files by split, or the data set; `rows` says which task has which.
+The official layout of a split comes first, then others that users have.
 """
 
 import functools
 from collections.abc import Mapping
 from typing import Any
 
-from gpt1_jax.data.tables import Column
+from gpt1_jax.data.tables import QUOTED_TSV, Column
 from gpt1_jax.data.tasks import official_readers, readers
 from gpt1_jax.data.tasks.examples import Columns, Labels
 from gpt1_jax.data.tasks.task import File
@@ -20,11 +21,12 @@ SENTENCES = ("sentence1", "sentence2")
 ENTAILMENT = ("entailment", "not_entailment")
 # The order of TFDS. Differs: HF's and jiant's processors put contradiction first.
 NLI = ("entailment", "neutral", "contradiction")
+NLI_TEXTS = ("premise", "hypothesis")  # in TFDS and Hugging Face's data sets
 MRPC_TEXTS = ("#1 String", "#2 String")
 STORY_CLOZE_CONTEXT = tuple(f"InputSentence{number}" for number in (1, 2, 3, 4))
 STORY_CLOZE_ENDINGS = ("RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2")
 
-_USUAL_TFDS_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+_USUAL_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
 
 def make_labels(column: Column, *names: str, absent: str = "") -> Labels:
@@ -38,6 +40,12 @@ def binary(column: Column) -> Labels:
     return make_labels(column, "0", "1")
 
 
+def named_or_binary(*names: str) -> Labels:
+    """Returns labels that are names, or the official files' numbers 0 and 1."""
+    by_name = make_labels("label", *names).classes
+    return Labels("label", {**by_name, **binary("label").classes})
+
+
 def _tsv(
     pattern: str, parts: tuple[Column, ...], labels: Labels | None = None, **more: Any
 ) -> File:
@@ -49,6 +57,94 @@ def _tsv(
 def _jsonl(pattern: str, parts: tuple[Column, ...], labels: Labels) -> File:
     columns = Columns(parts, labels)
     return File(pattern, functools.partial(readers.read_jsonl, columns=columns))
+
+
+def joined(*layouts: Files) -> Files:
+    """Returns the files of several layouts; those of the first are preferred."""
+    splits = {split: None for layout in layouts for split in layout}
+    return {
+        split: tuple(file for layout in layouts for file in layout.get(split, ()))
+        for split in splits
+    }
+
+
+def exports(
+    folder: str,
+    parts: tuple[str, ...],
+    labels: Labels | None,
+    splits: Mapping[str, str] = _USUAL_SPLITS,
+    *,
+    unlabelled: tuple[str, ...] = ("test", "test_matched", "test_mismatched"),
+) -> Files:
+    """What users save of Hugging Face's data set: csv, JSON Lines or parquet.
+
+    Classes are read by name: a parquet file has their names, other files must have them
+    in place of numbers. The numbers 0 and 1 are read for the tasks whose official files
+    have them too.
+
+    Args: folder: may be several, as {a,b}. splits: from the task's name to theirs.
+    """
+    files: Files = {}
+    for ours, theirs in splits.items():
+        columns = Columns(parts, None if ours in unlabelled else labels)
+        name = ours if ours == theirs else f"{{{theirs},{ours}}}"
+        files[ours] = (
+            File(
+                f"{folder}/{name}{{,-*-of-*,/*}}.{{csv,jsonl,json,parquet}}",
+                functools.partial(readers.read_export, columns=columns),
+            ),
+        )
+    return files
+
+
+def quora() -> Files:
+    """Quora's own file, which has no splits: a tenth of its pairs becomes dev."""
+    columns = Columns(("question1", "question2"), binary("is_duplicate"))
+    name = "quora_duplicate_questions.tsv"
+    note = "it has no splits; a tenth of its pairs, other ones than GLUE's, are dev"
+
+    def files(part: str) -> tuple[File, ...]:
+        read = functools.partial(
+            official_readers.read_part, columns=columns, kind=QUOTED_TSV, part=part
+        )
+        return (File(f"{{{name},QQP/{name}}}", read, note),)
+
+    return {"train": files("train"), "dev": files("dev")}
+
+
+def sts_benchmark() -> Files:
+    """The STS benchmark's own files: tab-separated, without a header.
+
+    The columns are genre, file, year, index, score, the sentences and, in some rows,
+    their origin. The test set has scores.
+    """
+    return {
+        split: (
+            _tsv(
+                f"{{stsbenchmark,STS-B}}/sts-{split}.csv",
+                (5, 6),
+                Labels(4, {}),
+                has_header=False,
+                ignores_more=True,
+            ),
+        )
+        for split in TRAIN_DEV_TEST
+    }
+
+
+def multinli() -> Files:
+    """MultiNLI's own labelled files, as jsonl or as text.
+
+    Its test sets are left out: their rows are not in the order that GLUE scores.
+    """
+    labels = make_labels("gold_label", *NLI, absent="-")
+    return {
+        split: (
+            _jsonl(f"multinli_1.0/multinli_1.0_{split}.jsonl", SENTENCES, labels),
+            _tsv(f"multinli_1.0/multinli_1.0_{split}.txt", SENTENCES, labels),
+        )
+        for split in ("train", "dev_matched", "dev_mismatched")
+    }
 
 
 def glue(
@@ -105,12 +201,13 @@ def ax() -> Files:
 
 
 def snli() -> Files:
-    """SNLI as jsonl or as text."""
+    """SNLI as jsonl or as text, or as GLUE's tables of it."""
     labels = make_labels("gold_label", *NLI, absent="-")
     return {
         split: (
             _jsonl(f"snli_1.0/snli_1.0_{split}.jsonl", SENTENCES, labels),
             _tsv(f"snli_1.0/snli_1.0_{split}.txt", SENTENCES, labels),
+            _tsv(f"SNLI/{split}.tsv", SENTENCES, labels),
         )
         for split in TRAIN_DEV_TEST
     }
@@ -180,7 +277,7 @@ def dpr() -> Files:
 def tfds_dataset(
     name: str,
     columns: Columns,
-    splits: Mapping[str, str] = _USUAL_TFDS_SPLITS,
+    splits: Mapping[str, str] = _USUAL_SPLITS,
     **more: Any,
 ) -> Dataset:
     """Returns a data set of TFDS.
@@ -194,7 +291,7 @@ def tfds_dataset(
 def glue_dataset(
     name: str,
     parts: tuple[str, ...],
-    splits: Mapping[str, str] = _USUAL_TFDS_SPLITS,
+    splits: Mapping[str, str] = _USUAL_SPLITS,
 ) -> Dataset:
     """Returns a data set of GLUE in TFDS, in the order of its `idx`."""
     return tfds_dataset(f"glue/{name}", Columns(parts), splits, order="idx")

@@ -4,14 +4,14 @@ A task's row has all that is specific to it. The result is text; `records` encod
 """
 
 import collections
-from collections.abc import Callable, Iterator
+import itertools
 from pathlib import Path
 
-from gpt1_jax import files
+from gpt1_jax import files, terminal
 from gpt1_jax.config import SOURCES
-from gpt1_jax.data.tasks import tfds, validation
-from gpt1_jax.data.tasks.examples import Example, Split
-from gpt1_jax.data.tasks.task import Task
+from gpt1_jax.data.tasks import paths, tfds, validation
+from gpt1_jax.data.tasks.examples import Split
+from gpt1_jax.data.tasks.task import File, Task
 from gpt1_jax.errors import NotFound, UserError
 
 
@@ -44,8 +44,12 @@ def load(
     skipped: collections.Counter[str] = collections.Counter()
     notes = []
     if source == "files":
-        path, read = _find(task, split, files.expand(task_dir))
-        examples = tuple(read(path, skipped))
+        found, file = _find(task, split, files.expand(task_dir))
+        path = found[0]
+        examples = tuple(
+            itertools.chain.from_iterable(file.read(p, skipped) for p in found)
+        )
+        notes += [f"{path}: {file.note}"] if file.note else []
     else:
         path = files.expand(tfds_dir)
         examples = tuple(
@@ -56,16 +60,16 @@ def load(
     if not examples:
         raise UserError(
             f"{path} holds no example for split {split} of {task.name}; at least one "
-            "is expected; use the official file"
+            "is expected; check the file, or copy it again"
         )
     origin = f"task {task.name!r}, split {split}"
     validation.check_examples(task, examples, origin)
-    notes += [f"{path}: skipped {n:,} {reason}" for reason, n in skipped.items()]
+    notes += [f"{path}: skipped {reason}: {n:,}" for reason, n in skipped.items()]
     official = task.num_examples.get(split, len(examples))
     if check_counts and official != len(examples):
+        count = terminal.counted(len(examples), "example")
         notes.append(
-            f"{task.name}, split {split}: {len(examples):,} examples; the official "
-            f"data has {official:,}"
+            f"{task.name}, split {split}: {count}; the official data has {official:,}"
         )
     return Split(examples, tuple(notes))
 
@@ -76,36 +80,33 @@ def exists(
     """Returns whether `load` would find files, or prepared data, of a split."""
     if source == "files":
         files = task.files.get(split, ())
-        return any(any(task_dir.glob(file.pattern)) for file in files)
+        return any(paths.find(task_dir, file.pattern) for file in files)
     names = task.tfds.splits.get(split, ())
     return bool(names) and all(tfds.has(name, tfds_dir) for name in names)
 
 
-def _find(
-    task: Task, split: str, task_dir: Path
-) -> tuple[Path, Callable[..., Iterator[Example]]]:
-    """Returns the path and the reader of the first file of a split that exists."""
+def _find(task: Task, split: str, task_dir: Path) -> tuple[list[Path], File]:
+    """Returns the first file of a split that exists: its path, or all of its shards."""
     if not task_dir.is_dir():
         raise NotFound(
             f"{task_dir} is not a directory; the one with the folders of the tasks is "
             "expected; set it with --config.data.task_dir=DIR"
         )
     for file in task.files[split]:
-        paths = sorted(task_dir.glob(file.pattern))
-        if len(paths) > 1:
-            names = ", ".join(path.name for path in paths)
+        found = paths.find(task_dir, file.pattern)
+        if len(found) > 1 and not paths.are_shards(found):
+            names = ", ".join(str(path.relative_to(task_dir)) for path in found)
             raise UserError(
-                f"{task_dir}: {len(paths)} files match {file.pattern}: {names}; one is "
+                f"{task_dir}: {len(found)} files match {file.pattern}: {names}; one is "
                 "expected; move the others away"
             )
-        if paths:
-            return paths[0], file.read
+        if found:
+            return found, file
     patterns = " or ".join(file.pattern for file in task.files[split])
     remedy = "check --config.data.task_dir and the folder's name"
-    if any(
-        list(task_dir.resolve().parent.glob(file.pattern)) for file in task.files[split]
-    ):
-        remedy = f"use --config.data.task_dir={task_dir.resolve().parent}"
+    parent = task_dir.resolve().parent
+    if any(paths.find(parent, file.pattern) for file in task.files[split]):
+        remedy = f"use --config.data.task_dir={parent}"
     raise NotFound(
         f"{task_dir} has no file for split {split} of {task.name}; {patterns} is "
         f"expected there; {remedy}"

@@ -1,10 +1,11 @@
-"""Readers of formats that only one data set has: MRPC, Story Cloze, RACE, DPR.
+"""Readers of formats that only one data set has: MRPC, QQP, Story Cloze, RACE, DPR.
 
 They follow the rules of `readers`, which reads tables.
 """
 
 import collections
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from gpt1_jax.data.tables import read_lines
+from gpt1_jax.data.tasks import paths
 from gpt1_jax.data.tasks.examples import Columns, Example
-from gpt1_jax.data.tasks.readers import read_csv, read_tsv
+from gpt1_jax.data.tasks.readers import read_csv, read_table, read_tsv
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import parse_json
 
+_DEV_FRACTION = 0.1
 ANSWER_LETTERS = "ABCD"  # of RACE
 
 # The released code's split of Story Cloze's validation file of 2016.
@@ -33,21 +36,41 @@ def read_msr_paraphrase(
     A row is in dev if mrpc_dev_ids.tsv, in the same folder, has a row of its two ids.
     Raises: UserError, NotFound.
     """
-    ids_path = path.with_name("mrpc_dev_ids.tsv")
-    if not ids_path.is_file():
-        raise NotFound(
-            f"{ids_path} does not exist; it says which rows of {path.name} GLUE holds "
-            "out; get it from GLUE's site, or MRPC as train.tsv and dev.tsv"
-        )
+    found = paths.find(path.parent, "mrpc_dev_ids.tsv")
+    ids_path = found[0] if found else path.with_name("mrpc_dev_ids.tsv")
+    says = f"it says which rows of {path.name} GLUE holds out"
+    remedy = "get it from GLUE's site, or MRPC as train.tsv and dev.tsv"
+    if not found:
+        raise NotFound(f"{ids_path} does not exist; {says}; {remedy}")
     two_ids = Columns(parts=(0, 1))
     held_out = {
         row.parts
         for row in read_tsv(ids_path, skipped, columns=two_ids, has_header=False)
     }
+    if not held_out:
+        raise UserError(f"{ids_path} is empty; {says}; {remedy}")
     with_ids = dataclasses.replace(columns, parts=("#1 ID", "#2 ID", *columns.parts))
     for example in read_tsv(path, skipped, columns=with_ids):
         if (example.parts[:2] in held_out) == (part == "dev"):
             yield dataclasses.replace(example, parts=example.parts[2:])
+
+
+def read_part(
+    path: Path,
+    skipped: collections.Counter[str],
+    *,
+    columns: Columns,
+    kind: str,
+    part: str,
+) -> Iterator[Example]:
+    """Yields the `part`, train or dev, of a table without splits.
+
+    A tenth of the examples is dev, chosen by the hash of their texts.
+    """
+    for example in read_table(path, skipped, columns=columns, kind=kind):
+        digest = hashlib.sha256("\n".join(example.parts).encode()).digest()
+        if (digest[0] / 256 < _DEV_FRACTION) == (part == "dev"):
+            yield example
 
 
 def read_story_cloze(
@@ -80,7 +103,7 @@ def read_race(
     Raises: UserError, NotFound.
     """
     for level in levels:
-        files = sorted((path / level).glob("*.txt"))
+        files = paths.find(path, f"{level}/*.txt")
         if not files:
             raise NotFound(
                 f"{path / level} holds no article; RACE's *.txt files, each with "
@@ -99,9 +122,7 @@ def _parse_article(text: str, where: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UserError(
-            f"{where}: {error}; JSON is expected; use the official file"
-        ) from None
+        raise UserError(f"{where}: {error}; JSON is expected; copy it again") from None
 
 
 def race_questions(article: Any, where: str) -> Iterator[Example]:
@@ -111,7 +132,7 @@ def race_questions(article: Any, where: str) -> Iterator[Example]:
     """
     expected = (
         "article, and as many questions as options (four texts each) and answers (A to "
-        "D) are expected; use the official file"
+        "D) are expected; copy it again"
     )
     keys = ("article", "questions", "options", "answers")
     missing = [k for k in keys if not isinstance(article, dict) or k not in article]

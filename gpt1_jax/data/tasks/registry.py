@@ -12,7 +12,7 @@ from gpt1_jax.data.tasks import validation
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError, suggestion
-from gpt1_jax.files import write_atomically
+from gpt1_jax.files import parse_json, write_atomically
 
 _OFFICIAL = frozenset(TASKS)
 _FILE = "task.json"
@@ -65,17 +65,15 @@ def load(name: str, workdir: Path) -> Task:
 
     An own task that is not registered in this process is made from the facts in the
     workdir; it has no splits to read.
-    Raises: UserError: the registered row differs from the model's; an unknown task.
+    Raises: UserError: the registered row differs from the model's; an unknown task; a
+            damaged file of facts.
     """
     path = workdir / _FILE
     if not path.is_file():
         return named(name)
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts, task = _read_facts(path, name)
     if name not in TASKS:
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()
-        }
-        return Task(**values, train="", dev={}, test={})
+        return task
     registered = json.loads(json.dumps(_facts(TASKS[name])))
     differing = [k for k in _FACTS if registered[k] != facts[k]]
     if differing:
@@ -85,6 +83,36 @@ def load(name: str, workdir: Path) -> Task:
             "was trained with is expected; restore it, or fine-tune anew"
         )
     return TASKS[name]
+
+
+def _read_facts(path: Path, name: str) -> tuple[dict[str, Any], Task]:
+    """Returns the facts of the task `name` in a file, and the task that they make.
+
+    Raises: UserError: the file is damaged, or has the facts of another task.
+    """
+    try:
+        facts = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or set(facts) != set(_FACTS):
+            raise ValueError(f"not the facts {', '.join(_FACTS)}")
+        values: dict[str, Any] = {
+            fact: tuple(value) if isinstance(value, list) else value
+            for fact, value in facts.items()
+        }
+        texts = [value for value in values.values() if isinstance(value, str)]
+        lists = [value for value in values.values() if isinstance(value, tuple)]
+        are_texts = all(isinstance(text, str) for value in lists for text in value)
+        if len(texts) != 2 or len(texts) + len(lists) != len(_FACTS) or not are_texts:
+            raise ValueError("values of other types")
+        task = Task(**values, train="", dev={}, test={})
+        validation.check_task(task)
+        if task.name != name:
+            raise ValueError(f"the facts of the task {task.name!r}")
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged: {error}; the facts of the task {name!r}, which the "
+            "model was trained on, are expected; restore it, or fine-tune anew"
+        ) from None
+    return facts, task
 
 
 def _facts(task: Task) -> dict[str, str | tuple[str, ...]]:

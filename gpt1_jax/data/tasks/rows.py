@@ -11,9 +11,13 @@ from gpt1_jax.data.tasks.examples import Columns, Labels
 from gpt1_jax.data.tasks.layouts import (
     ENTAILMENT,
     NLI,
+    NLI_TEXTS,
     SENTENCES,
     binary,
+    exports,
+    joined,
     make_labels,
+    named_or_binary,
 )
 from gpt1_jax.data.tasks.task import PaperScore, Task
 from gpt1_jax.data.tasks.tfds import Dataset
@@ -23,6 +27,15 @@ _SINGLE_TASK = "Single-task BiLSTM + ELMo + Attn"
 _MULTI_TASK = "Multi-task BiLSTM + Attn"
 _SAN, _MRU = "SAN, 3 models", "BiAttention MRU, 9 models"
 _ACCURACY = ("accuracy",)
+
+
+_MNLI_SPLITS = {
+    "train": "train",
+    "dev_matched": "validation_matched",
+    "dev_mismatched": "validation_mismatched",
+    "test_matched": "test_matched",
+    "test_mismatched": "test_mismatched",
+}
 
 
 def _counts(train: int, dev: int, test: int) -> dict[str, int]:
@@ -36,7 +49,12 @@ _ROWS = (
         classes=("unacceptable", "acceptable"),
         metrics=("matthews",),
         columns=("sentence",),
-        files=layouts.cola(),
+        files=joined(
+            layouts.cola(),
+            exports(
+                "CoLA", ("sentence",), named_or_binary("unacceptable", "acceptable")
+            ),
+        ),
         tfds=layouts.glue_dataset("cola", ("sentence",)),
         num_examples=_counts(8551, 1043, 1063),
         paper=(PaperScore("matthews", 45.4, "Table 4", 35.0, _SINGLE_TASK),),
@@ -47,7 +65,14 @@ _ROWS = (
         classes=("negative", "positive"),
         metrics=_ACCURACY,
         columns=("sentence",),
-        files=layouts.glue("SST-2", ("sentence",), binary("label")),
+        files=joined(
+            layouts.glue("SST-2", ("sentence",), binary("label")),
+            exports(
+                "{SST-2,sst2}",
+                ("sentence",),
+                named_or_binary("negative", "positive"),
+            ),
+        ),
         tfds=layouts.glue_dataset("sst2", ("sentence",)),
         num_examples=_counts(67349, 872, 1821),
         paper=(PaperScore("accuracy", 91.3, "Table 4", 93.2, "Sparse byte mLSTM"),),
@@ -58,7 +83,10 @@ _ROWS = (
         classes=("not_equivalent", "equivalent"),
         metrics=("f1", "accuracy"),
         columns=layouts.MRPC_TEXTS,
-        files=layouts.mrpc(),
+        files=joined(
+            layouts.mrpc(),
+            exports("MRPC", SENTENCES, named_or_binary("not_equivalent", "equivalent")),
+        ),
         tfds=layouts.glue_dataset("mrpc", SENTENCES),
         num_examples=_counts(3668, 408, 1725),
         paper=(
@@ -71,7 +99,11 @@ _ROWS = (
         kind="similarity",
         metrics=("pearson", "spearman"),
         columns=SENTENCES,
-        files=layouts.glue("STS-B", SENTENCES, Labels("score", {})),
+        files=joined(
+            layouts.glue("STS-B", SENTENCES, Labels("score", {})),
+            layouts.sts_benchmark(),
+            exports("{STS-B,stsb}", SENTENCES, Labels("label", {})),
+        ),
         tfds=layouts.glue_dataset("stsb", SENTENCES),
         num_examples=_counts(5749, 1500, 1379),
         paper=(
@@ -85,11 +117,19 @@ _ROWS = (
         classes=("not_duplicate", "duplicate"),
         metrics=("f1", "accuracy"),
         columns=("question1", "question2"),
-        files=layouts.glue(
-            "QQP",
-            ("question1", "question2"),
-            binary("is_duplicate"),
-            skips_short=True,
+        files=joined(
+            layouts.glue(
+                "QQP",
+                ("question1", "question2"),
+                binary("is_duplicate"),
+                skips_short=True,
+            ),
+            exports(
+                "QQP",
+                ("question1", "question2"),
+                named_or_binary("not_duplicate", "duplicate"),
+            ),
+            layouts.quora(),
         ),
         tfds=layouts.glue_dataset("qqp", ("question1", "question2")),
         # The current file; older ones have 363,849 or 363,870.
@@ -107,24 +147,18 @@ _ROWS = (
         columns=SENTENCES,
         dev={"matched": "dev_matched", "mismatched": "dev_mismatched"},
         test={"matched": "test_matched", "mismatched": "test_mismatched"},
-        files=layouts.glue(
-            "MNLI",
-            SENTENCES,
-            make_labels("gold_label", *NLI),
-            dev=("dev_matched", "dev_mismatched"),
-            test=("test_matched", "test_mismatched"),
+        files=joined(
+            layouts.glue(
+                "MNLI",
+                SENTENCES,
+                make_labels("gold_label", *NLI),
+                dev=("dev_matched", "dev_mismatched"),
+                test=("test_matched", "test_mismatched"),
+            ),
+            layouts.multinli(),
+            exports("MNLI", NLI_TEXTS, make_labels("label", *NLI), _MNLI_SPLITS),
         ),
-        tfds=layouts.glue_dataset(
-            "mnli",
-            ("premise", "hypothesis"),
-            {
-                "train": "train",
-                "dev_matched": "validation_matched",
-                "dev_mismatched": "validation_mismatched",
-                "test_matched": "test_matched",
-                "test_mismatched": "test_mismatched",
-            },
-        ),
+        tfds=layouts.glue_dataset("mnli", NLI_TEXTS, _MNLI_SPLITS),
         num_examples={
             "train": 392702,
             "dev_matched": 9815,
@@ -143,8 +177,13 @@ _ROWS = (
         classes=ENTAILMENT,
         metrics=_ACCURACY,
         columns=("question", "sentence"),
-        files=layouts.glue(
-            "QNLI", ("question", "sentence"), make_labels("label", *ENTAILMENT)
+        files=joined(
+            layouts.glue(
+                "QNLI", ("question", "sentence"), make_labels("label", *ENTAILMENT)
+            ),
+            exports(
+                "QNLI", ("question", "sentence"), make_labels("label", *ENTAILMENT)
+            ),
         ),
         tfds=layouts.glue_dataset("qnli", ("question", "sentence")),
         # Version 2; the paper's score is on version 1, which was withdrawn.
@@ -157,7 +196,10 @@ _ROWS = (
         classes=ENTAILMENT,
         metrics=_ACCURACY,
         columns=SENTENCES,
-        files=layouts.glue("RTE", SENTENCES, make_labels("label", *ENTAILMENT)),
+        files=joined(
+            layouts.glue("RTE", SENTENCES, make_labels("label", *ENTAILMENT)),
+            exports("RTE", SENTENCES, make_labels("label", *ENTAILMENT)),
+        ),
         tfds=layouts.glue_dataset("rte", SENTENCES),
         num_examples=_counts(2490, 277, 3000),
         paper=(PaperScore("accuracy", 56.0, "Table 2", 61.7, _MULTI_TASK),),
@@ -168,7 +210,10 @@ _ROWS = (
         classes=("not_entailment", "entailment"),
         metrics=_ACCURACY,
         columns=SENTENCES,
-        files=layouts.glue("WNLI", SENTENCES, binary("label")),
+        files=joined(
+            layouts.glue("WNLI", SENTENCES, binary("label")),
+            exports("WNLI", SENTENCES, named_or_binary("not_entailment", "entailment")),
+        ),
         tfds=layouts.glue_dataset("wnli", SENTENCES),
         num_examples=_counts(635, 71, 146),
         paper=(PaperScore("accuracy", 53.4, _LEADERBOARD),),
@@ -181,8 +226,8 @@ _ROWS = (
         columns=SENTENCES,
         train="",
         dev={},
-        files=layouts.ax(),
-        tfds=layouts.glue_dataset("ax", ("premise", "hypothesis"), {"test": "test"}),
+        files=joined(layouts.ax(), exports("AX", NLI_TEXTS, None, {"test": "test"})),
+        tfds=layouts.glue_dataset("ax", NLI_TEXTS, {"test": "test"}),
         num_examples={"test": 1104},
         paper=(PaperScore("matthews", 29.8, _LEADERBOARD),),
         predicted_by="mnli",
@@ -193,10 +238,16 @@ _ROWS = (
         classes=NLI,
         metrics=_ACCURACY,
         columns=SENTENCES,
-        files=layouts.snli(),
-        tfds=layouts.tfds_dataset(
-            "snli", Columns(("premise", "hypothesis")), skips_unlabelled=True
+        files=joined(
+            layouts.snli(),
+            exports(
+                "SNLI",
+                NLI_TEXTS,
+                make_labels("label", *NLI, absent="-1"),
+                unlabelled=(),
+            ),
         ),
+        tfds=layouts.tfds_dataset("snli", Columns(NLI_TEXTS), skips_unlabelled=True),
         # 550,152, 10,000 and 10,000 with those that have no gold label.
         num_examples=_counts(549367, 9842, 9824),
         # CAFE, 5 models, has the same earlier score.

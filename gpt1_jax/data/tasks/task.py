@@ -20,8 +20,10 @@ KINDS = ("single", "pair", "similarity", "choice")
 class File:
     """A possible path of a split below task_dir, and the reader of its format."""
 
-    pattern: str  # a path, or a glob where the official name varies
+    # A path, a glob where the name varies, or {one,of,these}; see `paths.find`.
+    pattern: str
     read: Callable[[Path, collections.Counter[str]], Iterator[Example]]
+    note: str = ""  # for the user, where the file differs from the official data
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from gpt1_jax import files
 from gpt1_jax.data.tables import Column
 from gpt1_jax.data.tasks import official_readers
-from gpt1_jax.data.tasks.examples import Columns, Example
+from gpt1_jax.data.tasks.examples import Columns, Example, shortest_decimal
 from gpt1_jax.errors import NotFound, UserError
 
 _BATCH = 1000
@@ -37,8 +37,7 @@ def _one_example(
     parts = [_texts(record[feature]) for feature in dataset.columns.parts]
     label = record.get(dataset.label, -1)
     if isinstance(label, np.floating | float):
-        # The shortest decimal of this float32: 3.8, not 3.799999952316284.
-        label = float(str(np.float32(label)))
+        label = shortest_decimal(label)
     else:
         label = int(label) - dataset.first_label
     yield Example(

@@ -135,7 +135,7 @@ def test_texts_for_single_sentences_may_be_one_a_line(write):
             "rte",
             "in.tsv",
             "sentence1\tsentence2\na\n",
-            r"line 2: 1 columns; 2 are expe",
+            r"line 2: 1 column; 2 are expe",
         ),
         ("sst2", "in.csv", "sentence\n\xff\n", r"line 2: byte 0xff is not UTF-8"),
         ("sst2", "in.csv", 'sentence\n"a\n', r"line 2: unexpected end of data; comma-"),

@@ -310,8 +310,8 @@ def test_skipped_rows_and_unofficial_counts_are_noted(tmp_path):
     found = load("qqp", "dev", tmp_path)
     assert found.examples == (Example(("a", "b"), 1),)
     assert found.notes == (
-        f"{path}: skipped 1 rows with too few columns",
-        "qqp, split dev: 1 examples; the official data has 40,430",
+        f"{path}: skipped rows with too few columns: 1",
+        "qqp, split dev: 1 example; the official data has 40,430",
     )
     assert load("qqp", "dev", tmp_path, check_counts=False).notes == found.notes[:1]
 
@@ -352,7 +352,7 @@ def test_missing_file_is_refused_with_the_expected_names(tmp_path):
     (tmp_path / "glue").mkdir()
     message = (
         r"glue has no file for split dev of mrpc; MRPC/dev.tsv or MRPC/msr_paraphrase"
-        r"_train.txt is expected there; check --config.data.task_dir"
+        r"_train.txt or MRPC/{validation,dev}.* is expected there; check --config.data"
     )
     with pytest.raises(FileNotFoundError, match=message):
         load("mrpc", "dev", tmp_path / "glue")
@@ -376,7 +376,10 @@ def test_brackets_in_the_path_are_not_a_glob(tmp_path):
 def test_two_files_that_match_are_refused(tmp_path):
     for tail in ("", " (copy)"):
         write(tmp_path, f"StoryCloze/cloze_test_test__spring2016{tail}.csv", CLOZE)
-    message = r"2 files match .*: cloze.*2016 \(copy\).csv, .*; one is expected; move"
+    message = (
+        r"2 files match .*: StoryCloze/cloze.*2016 \(copy\).csv, .*; one is "
+        "expected; move the others away"
+    )
     with pytest.raises(ValueError, match=message):
         load("storycloze", "test", tmp_path)
 

@@ -125,7 +125,7 @@ def test_race_file_that_is_not_an_article_is_refused(tmp_path):
     for content, message in (
         ('{"article": "x"}', "no questions, options, answers; article, and as many"),
         ("[]", "no article, questions, options, answers; article, and"),
-        ("{", "Expecting .*; JSON is expected; use the official file"),
+        ("{", "Expecting .*; JSON is expected; copy it again"),
     ):
         write(tmp_path, content, "middle/1.txt")
         with pytest.raises(ValueError, match=f"middle/1.txt: {message}"):

@@ -181,10 +181,10 @@ def test_jsonl_line_without_the_keys_is_refused(tmp_path):
     ]
     path = write(tmp_path, good + '{"sentence": "x", "label"\n')
     with pytest.raises(
-        ValueError, match=r"line 2: Expecting .*; a JSON object on each"
+        ValueError, match=r"line 2, column 26: Expecting .*; a JSON object on each"
     ):
         read(readers.read_jsonl, path, columns=SENTENCE)
-    for bad in ('{"sentence": "x"}', '{"sentence": "x", "label": 1}'):
+    for bad in ('{"sentence": "x"}', '{"sentence": "x", "label": true}'):
         path = write(tmp_path, good + bad)
         message = r"line 2: no text in label; texts in sentence, label"
         with pytest.raises(ValueError, match=message):

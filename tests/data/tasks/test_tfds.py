@@ -191,8 +191,8 @@ def test_snli_examples_without_a_label_are_skipped_and_counted(prepare):
     found = load("snli", "dev", tfds_dir, check_counts=True)
     assert found.examples == (Example(("c", "d"), 2),)
     assert found.notes == (
-        f"{tfds_dir}: skipped 2 examples without a label (-1)",
-        "snli, split dev: 1 examples; the official data has 9,842",
+        f"{tfds_dir}: skipped examples without a label (-1): 2",
+        "snli, split dev: 1 example; the official data has 9,842",
     )
 
 
