@@ -62,6 +62,7 @@ def main() -> None:
     name = experiment.default_workdir(_FLAGS).replace("runs/", "runs/sweep-", 1)
     root = files.expand(_WORKDIR.value or name)
     mine = grid.share(len(cells), _ONLY.value)
+    files.check_writable(root, "name another --workdir")
     _refuse_other_sweep(root, cells)
     terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
     failures = {}

@@ -6,7 +6,6 @@ files, profile/ if config.train.profile_steps is set and, written last, result.j
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -32,9 +31,9 @@ def check(workdir: Path, config: RunConfig) -> None:
 
     A run that has saved no checkpoint yet may be replaced.
     """
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file; a directory is expected; name another")
+    files.check_name(workdir, "name another --workdir")
     if not has_checkpoint(workdir) and not (workdir / _RESULT_FILE).is_file():
+        files.check_writable(workdir, "name another --workdir")
         return
     differing = config_lib.conflicts(read_config(workdir), config)
     if differing:
@@ -59,7 +58,7 @@ def lock(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / _LOCK_FILE).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(file, waits=False)
         except BlockingIOError:
             file.seek(0)
             raise UserError(
