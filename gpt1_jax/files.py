@@ -64,7 +64,20 @@ def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the block's own error says what is wrong
+            part.unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Returns once the names of new files in `directory` are on disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not needed there
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def hidden_beside(path: Path, suffix: str) -> Path:

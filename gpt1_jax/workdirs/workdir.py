@@ -16,7 +16,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import files
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text.tokenizers import Tokenizer
-from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.errors import NotFound, RunFailed, UserError
 from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
@@ -81,6 +81,16 @@ def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
     write_config(workdir, config)
 
 
+def check_present(workdir: Path) -> None:
+    """Raises RunFailed if the workdir of a running job was deleted or moved."""
+    if not (workdir / CONFIG_FILE).is_file():
+        raise RunFailed(
+            f"{workdir} was deleted or moved during the run: {CONFIG_FILE} is not "
+            "there any more; nothing more is written; restore it, then run the same "
+            "command again, or name another --workdir"
+        )
+
+
 def write_config(workdir: Path, config: RunConfig) -> None:
     """Writes the resolved config of the run in `workdir`."""
     text = json.dumps(dataclasses.asdict(config), indent=1)
@@ -94,6 +104,11 @@ def read_config(workdir: Path) -> RunConfig:
     Raises: UserError, NotFound: config.json is missing or damaged.
     """
     path = workdir / CONFIG_FILE
+    if not path.is_file() and has_checkpoint(workdir):
+        raise NotFound(
+            f"{workdir} is incomplete: it has checkpoints, but no {CONFIG_FILE}; both "
+            f"are needed; restore {CONFIG_FILE} from a copy, or name another workdir"
+        )
     if not path.is_file():
         raise NotFound(
             f"no run in {workdir}: {CONFIG_FILE} is missing; a workdir of "
@@ -118,14 +133,18 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        result = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(result, dict) or not {"job", "steps"} <= set(result):
+            raise ValueError("job and steps are missing")
     except ValueError as error:
         raise UserError(
             f"{path} is damaged: {error}; delete it, and the run's command writes it "
             "again"
         ) from None
+    return result
 
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:
     """Writes result.json, which marks the run as finished."""
+    check_present(workdir)
     write_atomically(workdir / _RESULT_FILE, json.dumps(result, indent=1) + "\n")
