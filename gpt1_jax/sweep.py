@@ -20,7 +20,7 @@ from absl import flags
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment, grid
 from gpt1_jax.cli.grid import Cell, Outcome
-from gpt1_jax.distributed import multihost
+from gpt1_jax.distributed import multihost, runtime
 from gpt1_jax.errors import Preempted, RunFailed, UserError
 from gpt1_jax.workdirs import workdir as workdir_lib
 
@@ -65,6 +65,7 @@ def main() -> None:
     files.check_writable(root, "name another --workdir")
     _refuse_other_sweep(root, cells)
     terminal.say(f"{root}: {len(cells)} combinations, {len(mine)} of them here")
+    runtime.prepare(base.data.cache_dir, base.mesh)
     failures = {}
     for place, number in enumerate(mine, start=1):
         cell = cells[number]

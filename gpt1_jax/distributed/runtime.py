@@ -40,11 +40,13 @@ def start_devices() -> None:
     """
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
+        # JAX asserts, without a message, that one of the named platforms started.
+        reason = str(error) or "JAX has started no device"
         platforms = os.environ.get("JAX_PLATFORMS", "")
         given = f"JAX_PLATFORMS={platforms}" if platforms else "the devices"
         raise UserError(
-            f"{given}: {error}; a platform that this machine and this installation "
+            f"{given}: {reason}; a platform that this machine and this installation "
             "have is expected; unset JAX_PLATFORMS, install JAX for it, or set "
             "JAX_PLATFORMS=cpu"
         ) from None

@@ -51,7 +51,7 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
             f"{workdir} holds the result of the job {result['job']}; {config.job} "
             "needs a workdir of its own; name another --workdir"
         )
-    is_done = result and result["steps"] >= config.train.max_steps
+    is_done = result and result.get("steps", -1) >= config.train.max_steps
     return result if is_done else None
 
 
@@ -192,6 +192,7 @@ def write_result(
         "devices": [device.device_kind for device in jax.devices()],
     }
     if multihost.is_first():
+        workdir_lib.check_present(workdir)
         workdir_lib.write_result(workdir, result)
     return result
 

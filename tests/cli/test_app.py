@@ -380,6 +380,17 @@ def test_a_platform_that_is_not_there_is_a_mistake(monkeypatch, capsys):
         assert "unset JAX_PLATFORMS" in line
 
 
+def test_an_assertion_of_jax_about_its_platforms_is_a_mistake_too(monkeypatch, capsys):
+    def devices():
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(runtime.jax, "devices", devices)
+    assert app._run(runtime.prepare) == errors.MISTAKE
+    line = "JAX_PLATFORMS=cuda: JAX has started no device; a platform that this machine"
+    assert_one_line(capsys.readouterr().err, line)
+
+
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
