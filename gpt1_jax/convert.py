@@ -19,12 +19,14 @@ from gpt1_jax.cli import app
 from gpt1_jax.config import FIELDS, DataConfig, ModelConfig, Role, RunConfig, role
 from gpt1_jax.data.tasks import registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.distributed import memory, runtime
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.interop import huggingface, openai, weights
 from gpt1_jax.interop.weights import Weights
 from gpt1_jax.workdirs import model_store
 
 _FORMATS = ("openai", "huggingface")
+_WEIGHTS_SUFFIXES = (".npy", ".safetensors")
 _FLAGS = flags.FlagValues()
 _FROM = flags.DEFINE_enum(
     "from", None, _FORMATS, "Format of --input.", flag_values=_FLAGS
@@ -44,8 +46,11 @@ def main() -> None:
     given, output = (files.expand(flag.value) for flag in (_INPUT, _OUTPUT))
     if not given.is_dir():
         raise NotFound(f"no directory {given}; check --input")
+    files.check_name(output, "name another --output")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} exists; nothing is overwritten; name another")
+    files.check_writable(output.absolute().parent, "name another --output")
+    runtime.prepare()
     terminal.say(f"reading {given}")
     if _FROM.value:
         _import(given, output)
@@ -55,6 +60,12 @@ def main() -> None:
 
 def _import(given: Path, output: Path) -> None:
     """Makes the workdir `output` from another system's files."""
+    weights_size = sum(
+        path.stat().st_size
+        for path in given.iterdir()
+        if path.suffix in _WEIGHTS_SUFFIXES
+    )
+    memory.check_host({"weights": weights_size}, f"{given}: the model")
     origin: dict[str, Any] = {"from": _FROM.value}
     if _FROM.value == "openai":
         found, origin["layout"] = openai.read(given)

@@ -5,7 +5,9 @@ Atomic replacement, exclusive locks, checksums, and reading of JSON and JSON lin
 
 import concurrent.futures
 import contextlib
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -16,9 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from gpt1_jax import terminal
 from gpt1_jax.errors import UserError
 
 _BLOCK_BYTES = 1 << 22
+
+
+# Most file systems allow names of so many bytes.
+_LONGEST_NAME = 255
+# Errors of a file system that has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -52,7 +61,7 @@ def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator
         return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part = hidden_beside(path, f".{uuid.uuid4().hex}.part")
     try:
         with naming(path), part.open(mode, encoding=encoding) as file:
             yield file
@@ -60,7 +69,47 @@ def _replacement(path: Path, mode: str, encoding: str | None = None) -> Iterator
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the block's own error says what is wrong
+            part.unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Returns once the names of new files in `directory` are on disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not needed there
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def hidden_beside(path: Path, suffix: str) -> Path:
+    """Returns the path of a hidden file for `path`, in the same directory.
+
+    Its name is that of `path`, or a hash of it where that would be too long.
+    """
+    name = f".{path.name}{suffix}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{suffix}"
+    return path.with_name(name)
+
+
+def check_name(path: Path, remedy: str) -> None:
+    """Checks that the system allows the name of `path`, which may not exist yet.
+
+    Raises: UserError: it or a part of it is too long; `remedy` says what to do.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(
+                f"{path} cannot be made: {error.strerror}; names of at most "
+                f"{_LONGEST_NAME} bytes in a path of at most 4,095 are expected; "
+                f"{remedy}"
+            ) from None
 
 
 def check_writable(directory: Path, remedy: str) -> None:
@@ -68,9 +117,13 @@ def check_writable(directory: Path, remedy: str) -> None:
 
     Raises: UserError: they cannot; `remedy` says what to do.
     """
+    check_name(directory, remedy)
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     if not existing.is_dir():
-        return  # making the directory fails, and says so
+        raise UserError(
+            f"{directory} cannot be made, as {existing} is a file; a directory is "
+            f"expected; {remedy}"
+        )
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(
             f"{directory} cannot be written; a directory that can is expected; {remedy}"
@@ -104,7 +157,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     `path` must not exist, or be an empty directory.
     """
     path = path.absolute()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = hidden_beside(path, f".{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
@@ -122,7 +175,7 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         yield
 
 
@@ -145,6 +198,25 @@ def _size_and_crc(path: Path) -> list[int]:
         while block := file.read(_BLOCK_BYTES):
             size, crc = size + len(block), zlib.crc32(block, crc)
     return [size, crc]
+
+
+def lock(file: TextIO, *, waits: bool = True) -> None:
+    """Locks an open file until it is closed; warns on a file system without locks.
+
+    Raises: BlockingIOError: waits is not set, and another process has locked it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        terminal.warn(
+            f"{Path(file.name).parent} is on a file system without locks "
+            f"({error.strerror}); only one process at a time may write there; start no "
+            "other command that uses it before this one ends"
+        )
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -14,7 +14,6 @@ from absl import flags
 
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app
-from gpt1_jax.errors import UserError
 from gpt1_jax.reporting import contents, page
 from gpt1_jax.reporting import runs as runs_lib
 
@@ -27,10 +26,7 @@ _OUTPUT = flags.DEFINE_string(
 def main(workdirs: list[str]) -> None:
     """Runs the command."""
     output = files.expand(_OUTPUT.value)
-    if output.exists() and not output.is_dir():
-        raise UserError(
-            f"--output={output} is a file; a directory is expected; name another"
-        )
+    files.check_writable(output, "name another --output")
     terminal.say(f"reading {', '.join(workdirs)}")
     runs, damaged, warnings = runs_lib.read([Path(given) for given in workdirs])
     for warning in warnings:

@@ -53,6 +53,12 @@ def main(workdirs: list[str]) -> None:
             if _ALLOW_PARTIAL.value and not path.is_file():
                 continue
             answers[name], expected_rows[name] = _read(file, *run)
+    if not answers:
+        raise UserError(
+            f"{', '.join(workdirs)}: there are no predictions/ for a test set of GLUE; "
+            "at least one is expected; run the command of the run again, which "
+            "predicts what is missing"
+        )
     output = _OUTPUT.path
     glue_submission.write(
         answers, expected_rows, output, allow_partial=_ALLOW_PARTIAL.value

@@ -21,7 +21,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment, grid
 from gpt1_jax.cli.grid import Cell, Outcome
-from gpt1_jax.distributed import multihost
+from gpt1_jax.distributed import multihost, runtime
 from gpt1_jax.errors import Preempted, RunFailed, UserError
 from gpt1_jax.workdirs import workdir as workdir_lib
 
@@ -63,9 +63,11 @@ def main() -> None:
     name = experiment.default_workdir(_FLAGS).replace("runs/", "runs/sweep-", 1)
     root = files.expand(_WORKDIR.value or name)
     mine = grid.share(len(cells), _ONLY.value)
+    files.check_writable(root, "name another --workdir")
     _refuse_other_sweep(root, cells)
     count = terminal.counted(len(cells), "combination")
     terminal.say(f"{root}: {count}, {len(mine)} of them here")
+    runtime.prepare(base.data.cache_dir, base.mesh)
     failures = _run_cells(root, [(cells[n], configs[n]) for n in mine])
     outcomes = [
         _outcome(root, cell, failures.get(cell.directory, "")) for cell in cells

@@ -135,7 +135,7 @@ def test_the_command_says_what_it_read_and_ends_with_the_page(tmp_path, capsys):
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--output=.*file is a file; a directory is"):
+    with pytest.raises(ValueError, match=r"file is a file; a directory is expected"):
         run(tmp_path / "file", tmp_path)
 
 

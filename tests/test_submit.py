@@ -228,3 +228,11 @@ def test_indices_must_count_from_0(tmp_path):
         ValueError, match=r"test.jsonl line 1 has index 1; 0 is expected"
     ):
         run(tmp_path / "a.zip", workdir, allow_partial=True)
+
+
+def test_runs_without_any_predictions_make_no_zip(tmp_path):
+    workdir = make_run(tmp_path, "rte")
+    predictions.path_of(workdir, "test").unlink()
+    with pytest.raises(ValueError, match=r"no predictions/ for a test set of GLUE; at"):
+        run(tmp_path / "a.zip", workdir, allow_partial=True)
+    assert not (tmp_path / "a.zip").exists()

@@ -5,12 +5,14 @@ imported into one process), a docstring that is its help, and a `main()`.
 """
 
 import dataclasses
+import errno
 import functools
 import inspect
 import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -91,6 +93,7 @@ def run(
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning
     # SIGTERM acts as Ctrl-C, except in a training loop, which handles it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "--version" in sys.argv[1:]:
@@ -111,6 +114,11 @@ def run(
         # sys.exit would wait for the writes of other threads.
         os._exit(errors.PREEMPTED)
     sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Shows a library's warning in one line, as this package's are."""
+    terminal.warn(" ".join(str(message).split()))
 
 
 def _parse_flags(
@@ -170,16 +178,8 @@ def _run(main: Callable[[], None]) -> int:
             return _mistake(str(error))
         if isinstance(error, errors.RunFailed):
             return _failure(str(error))
-        return _failure(
-            f"{_named(error)}; free space or check the path, then run again"
-        )
+        return _failure(f"{_named(error)}; {_remedy(error)}, then run again")
     except RuntimeError as error:
-        if "Unable to initialize backend" in str(error):
-            return _mistake(
-                f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {error}; a "
-                "platform that this machine and this installation have is expected; "
-                "unset JAX_PLATFORMS, or install JAX for it"
-            )
         if os.environ.get("GPT1_JAX_TRACEBACK") or not _is_out_of_memory(error):
             raise
         return _failure(
@@ -196,6 +196,17 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     """
     message = str(error)
     return message.startswith("RESOURCE_EXHAUSTED") and "memory" in message
+
+
+def _remedy(error: OSError) -> str:
+    """Returns what to do about a system error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "get the right to write there, or name another path"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise `ulimit -n`"
+    return "free space or check the path"
 
 
 def _named(error: OSError) -> str:

@@ -83,13 +83,18 @@ class _StandardOutput(io.TextIOBase):
 def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
     """Checks that a command may write to `path`, whose links are resolved.
 
-    Raises: UserError: it is an input, a directory, or exists without --overwrite.
+    Raises: UserError: it is an input, a directory, cannot be made, or exists without
+            --overwrite.
     """
+    files.check_name(path, "name another --output")
+    if files.is_special(path):
+        return
     if path.is_dir():
         raise UserError(
             f"--output={path} is a directory; a file is expected; name one in it"
         )
-    if not path.exists() or files.is_special(path):
+    files.check_writable(path.parent, "name another --output")
+    if not path.exists():
         return
     for given in inputs:
         if given.exists() and os.path.samefile(given, path):

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,9 +21,29 @@ _MANIFEST_FILE = ".manifest.json"
 _BOOK_CHARACTERS = 50_000
 # Shorter texts share files of about this size.
 _FILE_CHARACTERS = 4_000_000
-CACHE_REMEDY = "set --config.data.cache_dir=DIR"
 # The first of these splits that a TFDS corpus has is held out.
 _HELD_OUT_SPLITS = ("validation", "test")
+# An environment variable that replaces the default of config.data.cache_dir.
+CACHE_VARIABLE = "GPT1_JAX_CACHE_DIR"
+CACHE_REMEDY = (
+    f"set --config.data.cache_dir=DIR, or {CACHE_VARIABLE}=DIR in the environment"
+)
+
+
+def root(cache_dir: str) -> Path:
+    """Returns the directory that a config.data.cache_dir stands for.
+
+    Raises: UserError: it is below a home directory, and there is none.
+    """
+    if cache_dir == DataConfig.cache_dir:
+        cache_dir = os.environ.get(CACHE_VARIABLE) or cache_dir
+    try:
+        return files.expand(cache_dir)
+    except UserError:
+        raise UserError(
+            f"{cache_dir}: this user has no home directory; a directory for prepared "
+            f"data is needed; {CACHE_REMEDY}"
+        ) from None
 
 
 def storyworld_books(config: DataConfig) -> Path:
@@ -115,7 +136,7 @@ def _written(
 
     A directory that has lost or changed files since is written again.
     """
-    directory = files.expand(config.cache_dir) / name
+    directory = root(config.cache_dir) / name
     if _is_whole(directory):  # perhaps in a cache that others wrote
         return directory
     if directory.is_dir():

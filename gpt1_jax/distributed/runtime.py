@@ -15,6 +15,7 @@ import jax
 
 from gpt1_jax import files, terminal
 from gpt1_jax.config import DataConfig, MeshConfig
+from gpt1_jax.data import cached
 from gpt1_jax.distributed import multihost
 from gpt1_jax.errors import UserError
 
@@ -29,6 +30,26 @@ def prepare(cache_dir: str = DataConfig.cache_dir, mesh: MeshConfig = _ALONE) ->
     keep_freed_memory()
     keep_compiled_programs(cache_dir)
     multihost.join(mesh)
+    start_devices()
+
+
+def start_devices() -> None:
+    """Starts JAX's devices.
+
+    Raises: UserError: those that JAX_PLATFORMS names cannot be started.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        # JAX asserts, without a message, that one of the named platforms started.
+        reason = str(error) or "JAX has started no device"
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        given = f"JAX_PLATFORMS={platforms}" if platforms else "the devices"
+        raise UserError(
+            f"{given}: {reason}; a platform that this machine and this installation "
+            "have is expected; unset JAX_PLATFORMS, install JAX for it, or set "
+            "JAX_PLATFORMS=cpu"
+        ) from None
 
 
 def keep_compiled_programs(cache_dir: str) -> None:
@@ -42,8 +63,8 @@ def keep_compiled_programs(cache_dir: str) -> None:
     # mypy does not see the attributes that JAX adds to its config when it starts.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         try:
-            directory = files.expand(cache_dir) / "compiled" / _processor()
-            files.check_writable(directory, "set JAX_COMPILATION_CACHE_DIR=DIR")
+            directory = cached.root(cache_dir) / "compiled" / _processor()
+            files.check_writable(directory, cached.CACHE_REMEDY)
         except UserError as error:
             terminal.warn(f"compiled programs are not kept: {error}")
             return

@@ -89,6 +89,11 @@ def read(directory: Path) -> Weights:
         shape = (1, model.width)
         params["head/kernel"] = _checked(directory, kernel_name, kernel_1D, shape).T
         params["head/bias"] = _checked(directory, bias_name, bias_1, (1,))
+    if more := sorted(name for name in tensors if re.match(r"h\.\d+\.", name)):
+        raise UserError(
+            f"{directory}: config.json has n_layer={model.num_layers}, but there is a "
+            f"tensor {more[0]}; as many layers are expected; fetch the files again"
+        )
     if tensors:
         raise UserError(
             f"{directory} has unknown tensors: {', '.join(sorted(tensors))}; "
@@ -150,32 +155,47 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
                     f"{' or '.join(map(repr, allowed))} is expected; only GPT-1 as "
                     "released can be converted"
                 )
+        width, num_heads = (_size(path, fields, x) for x in ("n_embd", "n_head"))
+        if width % num_heads:
+            raise UserError(
+                f"{path}: n_head is {num_heads}; a divisor of n_embd={width} is "
+                "expected; fetch the file again"
+            )
         model = ModelConfig(
-            num_layers=int(fields["n_layer"]),
-            width=int(fields["n_embd"]),
-            num_heads=int(fields["n_head"]),
-            mlp_width=4 * int(fields["n_embd"]),
+            num_layers=_size(path, fields, "n_layer"),
+            width=width,
+            num_heads=num_heads,
+            mlp_width=4 * width,
             # Older versions have n_ctx alone, or both with one value.
-            context_length=int(fields.get("n_positions", fields.get("n_ctx"))),
+            context_length=_size(
+                path, fields, "n_positions" if "n_positions" in fields else "n_ctx"
+            ),
             embedding_dropout=float(fields.get("embd_pdrop", 0.1)),
             residual_dropout=float(fields.get("resid_pdrop", 0.1)),
             attention_dropout=float(fields.get("attn_pdrop", 0.1)),
             classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
         )
         # The first versions counted special tokens apart.
-        vocab_size = int(fields["vocab_size"]) + int(fields.get("n_special") or 0)
-        sizes = (vocab_size, model.num_layers, model.width, model.context_length)
-        if min(sizes) < 1 or model.num_heads < 1 or model.width % model.num_heads:
-            raise ValueError("sizes must be at least 1, n_head a divisor of n_embd")
-        if max(sizes) > weights.LARGEST_SIZE:
-            raise ValueError(f"sizes must be at most {weights.LARGEST_SIZE:,}")
-        return model, vocab_size
+        num_special = _size(path, fields, "n_special") if fields.get("n_special") else 0
+        return model, _size(path, fields, "vocab_size") + num_special
     except UserError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path} is not a config of an OpenAIGPT: {error!r}; fetch it again"
         ) from None
+
+
+def _size(path: Path, fields: dict[str, Any], name: str) -> int:
+    """Returns a size in config.json; raises UserError unless it is a whole number."""
+    value = fields.get(name)
+    if type(value) is not int or not 1 <= value <= weights.LARGEST_SIZE:
+        given = "missing" if name not in fields else json.dumps(value)
+        raise UserError(
+            f"{path}: {name} is {given}; a whole number from 1 to "
+            f"{weights.LARGEST_SIZE:,} is expected; fetch the file again"
+        )
+    return value
 
 
 def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -18,7 +18,7 @@ from gpt1_jax import terminal
 from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.data.tasks import batches, registry, task_data
 from gpt1_jax.data.tasks.records import Records
-from gpt1_jax.distributed import mesh, multihost
+from gpt1_jax.distributed import memory, mesh, multihost
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.inference import classifier
@@ -188,6 +188,13 @@ class _FineTuning:
         terminal.say(
             f"batches: padded to {', '.join(map(str, self.buckets))} tokens; "
             f"{padding:.0%} of them padding"
+        )
+        num_sequences = self.train_records.lengths_RA.shape[1]
+        memory.check_training(
+            config,
+            vocab_size=recipe.tokenizer.vocab_size,
+            sequences=batch_size * num_sequences,
+            length=self.buckets[-1],
         )
         self.mesh = mesh.make_mesh()
         self.schedule = optim.make_schedule(config.optim, self.total_steps)

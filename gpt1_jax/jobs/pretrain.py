@@ -15,7 +15,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import STORYWORLD, RunConfig
 from gpt1_jax.data.text import corpus, preparation
-from gpt1_jax.distributed import mesh, multihost, preemption
+from gpt1_jax.distributed import memory, mesh, multihost, preemption
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import perplexity
 from gpt1_jax.inference import language_model
@@ -45,6 +45,12 @@ def run(
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     session.announce(config, workdir)
+    memory.check_training(
+        config,
+        vocab_size=0,  # known only after the books are prepared, which may take hours
+        sequences=config.train.batch_size,
+        length=config.model.context_length,
+    )
     with multihost.first_before_others("the corpus was prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))

@@ -92,7 +92,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
     first = int(state.step)
     with preemption.recorded_signals(), _progress(job, first) as bar:
         reporter = _Reporter(job, cfg, log, bar, first)
-        if _lacks_scores(log.last_row) and _is_eval(job, cfg, first):
+        if first and _lacks_scores(log.last_row) and _is_eval(job, cfg, first):
             try:
                 reporter.complete(first, state.params)
             except preemption.StopRequested:
@@ -140,8 +140,8 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
 
 
 def _lacks_scores(row: Mapping[str, float]) -> bool:
-    """Returns whether `row` was written, but without an evaluation."""
-    return bool(row) and not any(name.startswith("eval/") for name in row)
+    """Returns whether `row` has no evaluation, or was lost."""
+    return not any(name.startswith("eval/") for name in row)
 
 
 def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
@@ -229,7 +229,7 @@ class _Reporter:
 
     def complete(self, step: int, evaluated: Any) -> None:
         """Evaluates the step that the run resumes at and completes its row."""
-        row = self._log.last_row
+        row = self._log.last_row or {"step": step}
         row |= self._scores(step, evaluated, row.get("train/loss", math.nan))
         if self._job.best_by:
             self._job.set_score(step, row[self._job.best_by])

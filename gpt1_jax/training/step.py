@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpt1_jax.distributed import memory
 from gpt1_jax.training import optim
 from gpt1_jax.training.losses import LossFn, Sums
 
@@ -135,9 +136,13 @@ class CompiledStep:
         return _shapes(batch) in self._programs
 
     def compile(self, state: TrainState, batch: Any) -> None:
-        """Compiles the program for batches of this shape."""
-        lowered = self._jitted.lower(state, batch, self._seed)
-        self._programs[_shapes(batch)] = lowered.compile()
+        """Compiles the program for batches of this shape.
+
+        Raises: UserError: it needs more memory than there is.
+        """
+        compiled = self._jitted.lower(state, batch, self._seed).compile()
+        memory.check_program(compiled)
+        self._programs[_shapes(batch)] = compiled
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
         """Makes the update with the program that `compile` made."""

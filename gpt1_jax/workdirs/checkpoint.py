@@ -34,6 +34,10 @@ from gpt1_jax.workdirs import checksums, intact, orbax_files
 MODEL_ITEMS = ("params", "fingerprint", "metrics")
 
 
+# A fact about a checkpoint, not its model: how many rows metrics.jsonl had.
+NUM_ROWS = "num_rows"
+
+
 class Checkpoints:
     """The checkpoints of one workdir. Leaving its block waits for the last save.
 
@@ -264,6 +268,15 @@ class Checkpoints:
 
     def facts(self, step: int) -> dict[str, str]:
         """Returns the fingerprint that `step` was saved with."""
+        facts = self._all_facts(step)
+        return {name: value for name, value in facts.items() if name != NUM_ROWS}
+
+    def num_rows(self, step: int) -> int | None:
+        """Returns how many rows metrics.jsonl had at `step`; None: not recorded."""
+        count = self._all_facts(step).get(NUM_ROWS)
+        return None if count is None else int(count)
+
+    def _all_facts(self, step: int) -> dict[str, str]:
         return self._restore(step, fingerprint=ocp.args.JsonRestore()).fingerprint
 
     def params_shapes(self, step: int) -> Any:

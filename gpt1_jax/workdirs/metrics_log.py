@@ -7,11 +7,12 @@ seed), also across a resume.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.distributed import multihost
 from gpt1_jax.files import naming, read_rows, write_atomically
 from gpt1_jax.workdirs import workdir as workdir_lib
@@ -33,6 +34,7 @@ class MetricsLog:
         self._skipped = _rows_until(self._skipped_path, resumed_step)
         last = self._rows[-1] if self._rows else {}
         self.last_row = last if last.get("step") == resumed_step else {}
+        self._num_rows = len(self._rows)
         if self._is_writer:
             _rewrite(self._path, self._rows)
             _rewrite(self._skipped_path, self._skipped)
@@ -53,14 +55,33 @@ class MetricsLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the row of `step` with one write and one flush."""
+        self._num_rows += 1
         if self._is_writer:
             with naming(self._path):
                 self._file.write(json.dumps({"step": step, **values}) + "\n")
                 self._file.flush()
             self._events.add_scalars(values, step)
 
+    def sync(self) -> None:
+        """Returns once all rows are on disk, as a checkpoint must not precede them."""
+        if self._is_writer:
+            with naming(self._path):
+                os.fsync(self._file.fileno())
+            files.sync_directory(self._path.parent)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows in metrics.jsonl."""
+        return self._num_rows
+
     def replace_last(self, row: dict[str, float]) -> None:
-        """Writes the row of the resumed step again, before any other row."""
+        """Writes the row of the resumed step again, before any other row.
+
+        If metrics.jsonl has lost it, the row is added.
+        """
+        if not self.last_row:
+            self._rows.append(row)
+            self._num_rows += 1
         if self._is_writer:
             self._rows[-1] = row
             self._file.close()

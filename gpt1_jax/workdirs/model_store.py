@@ -20,7 +20,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import files
 from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.data.text import tokenizers
-from gpt1_jax.distributed import mesh
+from gpt1_jax.distributed import memory, mesh
 from gpt1_jax.errors import NotFound, RunFailed, UserError
 from gpt1_jax.training.step import TrainState
 from gpt1_jax.workdirs import checkpoint, checksums, intact
@@ -60,7 +60,8 @@ def restore(
 
     Args:   compute_dtype, attention: replace the run's settings; empty: they stay.
     Raises: UserError, NotFound: PATH has no run, no checkpoint, no tokenizer where one
-            is needed, or that of another model. RunFailed: it is damaged.
+            is needed, or that of another model, or too little memory. RunFailed: it is
+            damaged.
     """
     directory = workdir_of(path)
     config = workdir_lib.read_config(directory)
@@ -75,9 +76,9 @@ def restore(
     tokenizer = tokenizer_of(path) if has_tokenizer or needs_tokenizer else None
     with _checkpoints_of(path) as (checkpoints, step):
         checkpoints.check(step, _facts(config, tokenizer))
-        like = abstract(
-            checkpoints.params_shapes(step), mesh.replicated(mesh.make_mesh())
-        )
+        shapes = checkpoints.params_shapes(step)
+        memory.check_params(shapes, f"{path}: the model")
+        like = abstract(shapes, mesh.replicated(mesh.make_mesh()))
         params = checkpoints.restore_params(step, like)
     if tokenizer:
         check_vocabulary(tokenizer, len(params["embed"]["token"]), str(directory))

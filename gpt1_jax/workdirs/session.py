@@ -60,7 +60,7 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
             f"{workdir} holds the result of the job {result['job']}; {config.job} "
             "needs a workdir of its own; name another --workdir"
         )
-    is_done = result and result["steps"] >= config.train.max_steps
+    is_done = result and result.get("steps", -1) >= config.train.max_steps
     return result if is_done else None
 
 
@@ -147,19 +147,37 @@ def begin(
             terminal.say(f"resuming {workdir} at step {latest:,}")
 
         def save(state: TrainState, score: float | None) -> None:
-            checkpoints.save(state, fingerprint, score)
+            if multihost.is_first():
+                workdir_lib.check_present(workdir)
+            log.sync()
+            facts = fingerprint | {checkpoint.NUM_ROWS: str(log.num_rows)}
+            checkpoints.save(state, facts, score)
 
         try:
             with (
                 metrics_log.MetricsLog(workdir, first) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
+                if latest is not None:
+                    _warn_of_lost_rows(workdir, checkpoints.num_rows(latest), log)
                 if latest is None:
                     log.write_text(0, "config", config_table(config))
                 yield Session(state, save, log, profile, checkpoints)
         except RunFailed as error:
             raise RunFailed(f"{error}; {checkpoints.describe_newest()}") from error
     multihost.wait_for_all("the log is written")
+
+
+def _warn_of_lost_rows(
+    workdir: Path, num_saved: int | None, log: metrics_log.MetricsLog
+) -> None:
+    """Warns if metrics.jsonl has fewer rows than it had when the state was saved."""
+    if num_saved is not None and log.num_rows < num_saved:
+        terminal.warn(
+            f"{workdir / workdir_lib.METRICS_FILE} has {log.num_rows} rows, and had "
+            f"{num_saved} when the checkpoint was saved; the run goes on without the "
+            "lost ones; to have them again, stop it and restore the file from a copy"
+        )
 
 
 def config_table(config: RunConfig) -> str:
@@ -186,6 +204,7 @@ def write_result(
         "devices": [device.device_kind for device in jax.devices()],
     }
     if multihost.is_first():
+        workdir_lib.check_present(workdir)
         workdir_lib.write_result(workdir, result)
     return result
 

@@ -6,7 +6,6 @@ files, profile/ if config.train.profile_steps is set and, written last, result.j
 
 import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import os
@@ -18,7 +17,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import files
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text.tokenizers import Tokenizer
-from gpt1_jax.errors import NotFound, OtherRun, UserError
+from gpt1_jax.errors import NotFound, OtherRun, RunFailed, UserError
 from gpt1_jax.files import parse_json, write_atomically
 
 CHECKPOINTS_DIR, TOKENIZER_DIR = "checkpoints", "tokenizer"
@@ -33,9 +32,9 @@ def check(workdir: Path, config: RunConfig) -> None:
 
     A run that has saved no checkpoint yet may be replaced.
     """
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file; a directory is expected; name another")
+    files.check_name(workdir, "name another --workdir")
     if not has_checkpoint(workdir) and not (workdir / _RESULT_FILE).is_file():
+        files.check_writable(workdir, "name another --workdir")
         return
     found = read_config(workdir)
     differing = config_lib.conflicts(found, config)
@@ -69,7 +68,7 @@ def lock(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / _LOCK_FILE).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(file, waits=False)
         except BlockingIOError:
             file.seek(0)
             raise UserError(
@@ -92,6 +91,16 @@ def begin(workdir: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
     write_config(workdir, config)
 
 
+def check_present(workdir: Path) -> None:
+    """Raises RunFailed if the workdir of a running job was deleted or moved."""
+    if not (workdir / CONFIG_FILE).is_file():
+        raise RunFailed(
+            f"{workdir} was deleted or moved during the run: {CONFIG_FILE} is not "
+            "there any more; nothing more is written; restore it, then run the same "
+            "command again, or name another --workdir"
+        )
+
+
 def write_config(workdir: Path, config: RunConfig) -> None:
     """Writes the resolved config of the run in `workdir`."""
     text = json.dumps(dataclasses.asdict(config), indent=1)
@@ -105,6 +114,11 @@ def read_config(workdir: Path) -> RunConfig:
     Raises: UserError, NotFound: config.json is missing or damaged.
     """
     path = workdir / CONFIG_FILE
+    if not path.is_file() and has_checkpoint(workdir):
+        raise NotFound(
+            f"{workdir} is incomplete: it has checkpoints, but no {CONFIG_FILE}; both "
+            f"are needed; restore {CONFIG_FILE} from a copy, or name another workdir"
+        )
     if not path.is_file():
         raise NotFound(
             f"no run in {workdir}: {CONFIG_FILE} is missing; a workdir of "
@@ -129,12 +143,15 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        result = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(result, dict) or "job" not in result:
+            raise ValueError("it has no job")
     except ValueError as error:
         raise UserError(
             f"{path} is damaged: {error}; delete it, and the run's command writes it "
             "again"
         ) from None
+    return result
 
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """Commands run as users run them: exit codes, one-line errors, --help."""
 
 import concurrent.futures
+import errno
 import importlib
 import multiprocessing
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from gpt1_jax import __main__ as gpt1
 from gpt1_jax import errors
 from gpt1_jax.cli import app, experiment
 from gpt1_jax.data.text import corpus, tokenizers
+from gpt1_jax.distributed import runtime
 from tests.processes import Command, run_module
 
 ROOT = Path(__file__).parents[2]
@@ -365,11 +368,45 @@ def test_default_workdir_names_the_experiment_and_its_words(file, words, workdir
 
 
 def test_a_platform_that_is_not_there_is_a_mistake(monkeypatch, capsys):
-    def main():
+    def devices():
         raise RuntimeError("Unable to initialize backend 'cuda': not in the list")
 
+    monkeypatch.setattr(runtime.jax, "devices", devices)
+    for platforms, given in (("cuda", "JAX_PLATFORMS=cuda"), ("", "the devices")):
+        monkeypatch.setenv("JAX_PLATFORMS", platforms)
+        assert app._run(runtime.prepare) == errors.MISTAKE
+        line = capsys.readouterr().err
+        assert_one_line(line, f"{given}: Unable to initialize backend 'cuda': n")
+        assert "unset JAX_PLATFORMS" in line
+
+
+def test_an_assertion_of_jax_about_its_platforms_is_a_mistake_too(monkeypatch, capsys):
+    def devices():
+        raise AssertionError
+
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    assert app._run(main) == errors.MISTAKE
-    line = capsys.readouterr().err
-    assert_one_line(line, "JAX_PLATFORMS=cuda: Unable to initialize backend 'cuda': n")
-    assert "unset JAX_PLATFORMS" in line
+    monkeypatch.setattr(runtime.jax, "devices", devices)
+    assert app._run(runtime.prepare) == errors.MISTAKE
+    line = "JAX_PLATFORMS=cuda: JAX has started no device; a platform that this machine"
+    assert_one_line(capsys.readouterr().err, line)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free space, then"),
+        (errno.EROFS, "get the right to write there, or name another path, then"),
+        (errno.EMFILE, "raise `ulimit -n`, then"),
+    ],
+)
+def test_a_system_error_has_its_own_remedy(number, remedy, capsys):
+    def main():
+        raise OSError(number, os.strerror(number), "some/file")
+
+    assert app._run(main) == errors.FAILED
+    assert_one_line(capsys.readouterr().err, f"'some/file'; {remedy} run again")
+
+
+def test_a_librarys_warning_is_one_line(capsys):
+    app._show_warning(UserWarning("the cache\ncannot be written"), UserWarning, "x", 3)
+    assert capsys.readouterr().out == "warning: the cache cannot be written\n"

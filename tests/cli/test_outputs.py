@@ -106,3 +106,25 @@ def test_a_directory_and_an_unknown_home_are_refused(tmp_path):
         make_output("--output", tmp_path).check()
     with pytest.raises(ValueError, match=r"~nobody_here/a: .*write the path without ~"):
         make_output("--output", "~nobody_here/a").check()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 256, "File name too long; names of at most 255 bytes"),
+        ("file/out", "cannot be made, as .*file is a file; a directory is expected"),
+    ],
+)
+def test_an_output_that_cannot_be_made_is_refused_before_the_work(
+    tmp_path, name, message
+):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=message):
+        make_output("--output", tmp_path / name).check()
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    output = make_output("--output", tmp_path / ("ä" * 127))
+    output.check()
+    write(output)
+    assert (tmp_path / ("ä" * 127)).read_text() == "new"

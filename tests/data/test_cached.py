@@ -1,4 +1,6 @@
-"""Data sets of texts that are written to the cache as files."""
+"""Data sets of texts that are written to the cache as files, and the cache itself."""
+
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,18 @@ def test_damaged_tasks_are_written_again(tmp_path, capsys):
     (directory / "RTE/train.tsv").write_bytes(before[:-200])
     assert (cached.storyworld_tasks(config) / "RTE/train.tsv").read_bytes() == before
     assert "is written again" in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_home_the_message_names_a_field_and_a_variable(monkeypatch, tmp_path):
+    def no_home(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GPT1_JAX_CACHE_DIR", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    message = r"no home directory; .* --config.data.cache_dir=DIR, or GPT1_JAX_CACHE_DI"
+    with pytest.raises(ValueError, match=message):
+        cached.root(DataConfig.cache_dir)
+    monkeypatch.undo()
+    monkeypatch.setenv("GPT1_JAX_CACHE_DIR", str(tmp_path))
+    assert cached.root(DataConfig.cache_dir) == tmp_path
+    assert cached.root("/given") == Path("/given")

@@ -1,6 +1,7 @@
 """metrics.jsonl across resumes and torn lines."""
 
 import json
+import os
 
 import pytest
 from tensorboardX.proto.event_pb2 import SessionLog
@@ -104,3 +105,23 @@ def test_a_damaged_line_before_the_last_is_an_error_on_resume(tmp_path):
         assert [row["step"] for row in metrics_log.read(path)] == [2]
         with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not the row"):
             MetricsLog(tmp_path, 6)
+
+
+def test_the_row_of_the_resumed_step_is_added_where_it_was_lost(tmp_path):
+    write(tmp_path, 0, 2, 4)
+    with MetricsLog(tmp_path, 6) as log:
+        assert (log.last_row, log.num_rows) == ({}, 2)
+        log.replace_last({"step": 6, "eval/loss": 1.5})
+        assert log.num_rows == 3
+        log.write(8, {"train/loss": 1.0})
+    assert steps_of(tmp_path) == [2, 4, 6, 8]
+
+
+def test_rows_are_synced_with_the_name_of_their_file(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(2, {"train/loss": 1.0})
+        log.sync()
+    path = tmp_path / "metrics.jsonl"
+    assert synced[:2] == [path.stat().st_ino, tmp_path.stat().st_ino]

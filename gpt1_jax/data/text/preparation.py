@@ -63,8 +63,8 @@ def open_corpus(config: DataConfig) -> corpus.TokenStore:
                 )
         return corpus.open_store(store_dir)
     recipe = recipes.make_recipe(config)
-    cache_dir = files.expand(config.cache_dir)
-    return prepare(recipe, cache_dir / "stores" / recipe.key[:32])
+    stores = cached.root(config.cache_dir) / "stores"
+    return prepare(recipe, stores / recipe.key[:32])
 
 
 def prepare(
@@ -75,8 +75,9 @@ def prepare(
     Args:   workers, dask: as executors.choose; Dask's workers must see all paths.
     Raises: UserError: `directory` holds something else, or the books hold no text.
     """
-    partial = directory.with_name(f".{directory.name}.partial")
-    lock = directory.with_name(f".{directory.name}.lock")
+    partial = files.hidden_beside(directory, ".partial")
+    lock = files.hidden_beside(directory, ".lock")
+    files.check_name(directory, "name another")
     if _is_prepared(recipe, directory) and not partial.exists():
         return corpus.open_store(directory)
     files.check_writable(lock.parent, f"name another, or {cached.CACHE_REMEDY}")
