@@ -118,7 +118,7 @@ class DataConfig:
     )
     tokenizer: str = data(
         "sentencepiece",
-        "sentencepiece (trained on the training books), openai (the released BPE, from "
+        "sentencepiece (trained on the training documents), openai (the released BPE, from "
         "openai_bpe_dir), or the directory of a tokenizer",
     )
     openai_bpe_dir: str = data(
