@@ -20,8 +20,7 @@ from gpt1_jax.data.text import preparation, recipes
 _FLAGS = flags.FlagValues()
 _CORPUS = app.define_required(
     "corpus",
-    "File, glob (quote it) or directory of text, JSON Lines or parquet, storyworld or "
-    "tfds:NAME.",
+    "File, glob (quote it), directory, storyworld or tfds:NAME.",
     _FLAGS,
 )
 _OUTPUT = app.define_required("output", "Directory to write.", _FLAGS)
