@@ -87,8 +87,8 @@ class DataConfig:
     )
     holdout_fraction: float = data(
         0.01,
-        "share of the documents that is held out; the hash of their bytes decides, where "
-        "eval_corpus is empty",
+        "share of the documents that is held out; the hash of their bytes decides, "
+        "where eval_corpus is empty",
         low=0.0,
         high=0.5,
     )
@@ -118,8 +118,8 @@ class DataConfig:
     )
     tokenizer: str = data(
         "sentencepiece",
-        "sentencepiece, openai, or a directory; sentencepiece is trained on the training "
-        "documents, openai is the released BPE, from openai_bpe_dir",
+        "sentencepiece, openai, or a directory; sentencepiece is trained on the "
+        "training documents, openai is the released BPE, from openai_bpe_dir",
     )
     openai_bpe_dir: str = data(
         "", "directory of the released encoder_bpe_40000.json and vocab_40000.bpe"

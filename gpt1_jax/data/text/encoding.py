@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gpt1_jax import terminal
-from gpt1_jax.data.text import documents, executors, tokenizers
+from gpt1_jax.data.text import clean, documents, executors, tokenizers
 from gpt1_jax.data.text.documents import Document, Run, Source
 from gpt1_jax.data.text.splitting import Rule, Split
 from gpt1_jax.errors import UserError
@@ -332,7 +332,7 @@ def _counted(
     pieces: Iterable[tuple[str, bool]], counts: dict[str, int]
 ) -> Iterator[tuple[str, bool]]:
     for piece, ends_line in pieces:
-        counts["words"] += len(piece.split())
+        counts["words"] += clean.count_words(piece)
         yield piece, ends_line
 
 
