@@ -359,7 +359,13 @@ def test_config_may_name_a_prepared_store(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("eval_corpus", "books/*.txt"), ("tokenizer", "some/where")]
+    ("field", "value"),
+    [
+        ("eval_corpus", "books/*.txt"),
+        ("tokenizer", "some/where"),
+        ("documents", "line"),
+        ("lowercase", False),
+    ],
 )
 def test_fields_that_contradict_a_prepared_store_are_refused(
     stories, tokenizer_dir, tmp_path, field, value
