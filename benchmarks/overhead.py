@@ -126,7 +126,13 @@ def _batches(tokens: np.ndarray, batch_size: int, seed: int) -> Iterator[float]:
             seed=seed,
             step=step,
         )
-        batch = corpus.train_batch(tokens, starts_B, length, slice(None))
+        batch = corpus.train_batch(
+            tokens,
+            starts_B,
+            length,
+            slice(None),
+            num_targets_B=np.full(batch_size, length),
+        )
         jax.block_until_ready(mesh.shard_rows(batch, devices))
         yield time.perf_counter() - began
 

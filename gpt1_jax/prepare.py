@@ -5,8 +5,7 @@ r"""Prepares a corpus for pre-training: writes a token store.
 Then: python -m gpt1_jax.main --config experiments/pretrain.py:paper \
           --config.data.corpus=/data/store
 A text file is a document; of JSON Lines and parquet, each record is one (--documents).
-The tokenizer is trained on the training documents, unless --tokenizer names another. If
-the command is stopped, running it again continues the work.
+If the command is stopped, running it again continues the work.
 """
 
 import time
@@ -21,8 +20,7 @@ from gpt1_jax.data.text import preparation, recipes
 _FLAGS = flags.FlagValues()
 _CORPUS = app.define_required(
     "corpus",
-    "File, glob (quote it) or directory of text, JSON Lines or parquet, storyworld or "
-    "tfds:NAME.",
+    "File, glob (quote it), directory, storyworld or tfds:NAME.",
     _FLAGS,
 )
 _OUTPUT = app.define_required("output", "Directory to write.", _FLAGS)

@@ -114,6 +114,14 @@ def test_fields_that_contradict_each_other_are_refused(path, value, message):
         config_lib.validate(changed({path: value}))
 
 
+def test_windows_of_different_lengths_are_not_split_into_microbatches():
+    fields = {"data.windows": "document", "train.accumulation_steps": 2}
+    message = r"accumulation_steps=2; 1 is expected with config.data.windows=document"
+    with pytest.raises(ValueError, match=message):
+        config_lib.validate(changed(fields))
+    config_lib.validate(changed({"data.windows": "document"}))
+
+
 def test_execution_and_logging_may_change_on_resume():
     free = changed(
         {

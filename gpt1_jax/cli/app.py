@@ -10,6 +10,7 @@ import functools
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -63,7 +64,9 @@ def define_fields(
             is_float = isinstance(default, float)
             define = flags.DEFINE_float if is_float else flags.DEFINE_integer
         bounds = facts["range"] or ()
-        define(*arguments, facts["meaning"], *bounds, flag_values=flag_values)
+        # A line of help has room for the first clause.
+        meaning = re.split("[;:]", facts["meaning"])[0]
+        define(*arguments, meaning, *bounds, flag_values=flag_values)
     return lambda: {name: flag_values[name].value for name in names}
 
 

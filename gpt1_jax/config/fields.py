@@ -87,7 +87,7 @@ class DataConfig:
     )
     holdout_fraction: float = data(
         0.01,
-        "share of the documents that is held out, chosen by the hash of their bytes, "
+        "share of the documents that is held out; the hash of their bytes decides, "
         "where eval_corpus is empty",
         low=0.0,
         high=0.5,
@@ -108,7 +108,7 @@ class DataConfig:
     )
     strip_gutenberg: bool = data(
         True,
-        "cut Project Gutenberg's licence from texts, and front matter from .md files",
+        "cut Project Gutenberg's licence; also the front matter of .md files",
     )
     windows: str = data(
         "contiguous",
@@ -118,8 +118,8 @@ class DataConfig:
     )
     tokenizer: str = data(
         "sentencepiece",
-        "sentencepiece (trained on the training books), openai (the released BPE, from "
-        "openai_bpe_dir), or the directory of a tokenizer",
+        "sentencepiece, openai, or a directory; sentencepiece is trained on the "
+        "training documents, openai is the released BPE, from openai_bpe_dir",
     )
     openai_bpe_dir: str = data(
         "", "directory of the released encoder_bpe_40000.json and vocab_40000.bpe"

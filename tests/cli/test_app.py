@@ -258,7 +258,8 @@ def test_help_of_a_repeatable_flag_is_one_line():
 
 def test_help_shows_defaults_that_are_not_empty(ended):
     lines = ended["prepare --help"].stdout.splitlines()
-    assert "  --vocab_size: Entries of a trained tokenizer. (default: 40478)" in lines
+    meaning = "entries of a tokenizer to train, without special tokens"
+    assert f"  --vocab_size: {meaning} (default: 40478)" in lines
     assert "  --output: Directory to write. (required)" in lines
 
 

@@ -227,6 +227,22 @@ def test_devices_and_accumulation_change_nothing_but_rounding(
     assert np.abs(found[-1] / reference - 1).max() > 1e-3
 
 
+def test_windows_of_documents_are_trained_on(cache_dir, tmp_path):
+    corpus = tmp_path / "lines.jsonl"
+    lines = [f"The boat {n} went home. " * (1 + n % 7) for n in range(200)]
+    corpus.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    changes = {"data__corpus": corpus, "train__max_steps": 2}
+    windows = ("contiguous", "document")
+    processes = [
+        start(tmp_path / name, cache_dir, data__windows=name, **changes)
+        for name in windows
+    ]
+    outputs = [finish(process) for process in processes]
+    assert all(" training documents, " in output for output in outputs)
+    first = [losses(tmp_path / name)[0] for name in windows]
+    assert first[0] != first[1]
+
+
 def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(cache_dir, tmp_path):
     # The warm-up's first update moves nothing; the second's parameters are finite, but
     # so large that no gradient after it is.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 import ftfy
+import numpy as np
 
 from gpt1_jax.data import formats
 
@@ -27,6 +28,9 @@ _SPACES = re.compile(r"[^\S\n]+")
 _UNTOUCHED_BY_FTFY = re.compile(r"[\t\x20-\x25\x27-\x7e]*")
 
 _BLOCK_BYTES = 1 << 20
+# U+3000 is the last space; the entry after it stands for all other characters.
+_IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])
+_SHORT_CHARS = 10_000
 
 
 def standardize(text: str) -> str:
@@ -54,6 +58,15 @@ def standardize_lines(text: str) -> str:
         spaced = _SPACES.sub(" ", spaced).strip()
         lines.append(line[: len(line) - len(body)] + spaced if spaced else "")
     return "\n".join(lines).strip("\n")
+
+
+def count_words(text: str) -> int:
+    """Returns len(text.split()), of long texts five times faster."""
+    if len(text) < _SHORT_CHARS:
+        return len(text.split())
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
+    return int((is_space[:-1] & ~is_space[1:]).sum()) + int(not is_space[0])
 
 
 def _fix_text(text: str) -> str:

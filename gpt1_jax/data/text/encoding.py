@@ -5,7 +5,6 @@ local processes or a Dask cluster; the parts do not depend on it. A part that is
 complete is not encoded again.
 """
 
-import array
 import collections
 import concurrent.futures
 import contextlib
@@ -17,12 +16,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from gpt1_jax import terminal
-from gpt1_jax.data.text import documents, executors, tokenizers
+from gpt1_jax.data.text import clean, documents, executors, store_parts, tokenizers
 from gpt1_jax.data.text.documents import Document, Run, Source
 from gpt1_jax.data.text.splitting import Rule, Split
 from gpt1_jax.errors import UserError
@@ -33,15 +31,6 @@ _GROUP_BYTES = 4 << 20
 _MAX_GROUPS_OF_FILE = 8
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
-
-
-def token_dtype(vocab_size: int) -> str:
-    """Returns the type of a stored token."""
-    return "uint16" if vocab_size <= 2**16 else "uint32"
-
-
-SPLITS = ("train", "valid")
-_COUNTS = ("tokens", "words", "documents", "empty")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +54,12 @@ def encode(
     Returns: {split: {count's name: count}} of each source; what was cut from texts.
     """
     parts.mkdir(exist_ok=True)
-    dtype = token_dtype(tokenizers.load(tokenizer_dir).vocab_size)
+    dtype = store_parts.token_dtype(tokenizers.load(tokenizer_dir).vocab_size)
     groups = dict(enumerate(make_groups(split)))
     todo = {
         number: group
         for number, group in groups.items()
-        if not _is_complete(parts, number, dtype)
+        if not store_parts.is_complete(parts, number, dtype)
     }
     if todo:
         total, left = _num_bytes(groups.values()), _num_bytes(todo.values())
@@ -97,14 +86,17 @@ def encode(
             f"{left / 1e6 / seconds:.2f} MB/s"
         )
     counts = [
-        {side: dict.fromkeys(_COUNTS, 0) for side in SPLITS} for _ in split.sources
+        {side: dict.fromkeys(store_parts.COUNTS, 0) for side in store_parts.SPLITS}
+        for _ in split.sources
     ]
     cut: collections.Counter[str] = collections.Counter()
     for number in groups:
-        facts = json.loads(_part(parts, number).with_suffix(".json").read_text())
+        facts = json.loads(
+            store_parts.part_path(parts, number).with_suffix(".json").read_text()
+        )
         cut.update(facts["cut"])
         for source, sides in facts["sources"]:
-            for side, name in itertools.product(SPLITS, _COUNTS):
+            for side, name in itertools.product(store_parts.SPLITS, store_parts.COUNTS):
                 counts[source][side][name] += sides[side][name]
     return counts, cut
 
@@ -130,7 +122,7 @@ def _encode_groups(
             [_with_absolute_path(work) for work in group],
             tokenizer_dir.absolute(),
             dtype,
-            _part(parts, number).absolute(),
+            store_parts.part_path(parts, number).absolute(),
         ): group
         for number, group in largest_first
     }
@@ -147,35 +139,6 @@ def _encode_groups(
 def _with_absolute_path(work: Work) -> Work:
     source = dataclasses.replace(work.source, path=work.source.path.absolute())
     return dataclasses.replace(work, source=source)
-
-
-def _part(parts: Path, number: int) -> Path:
-    return parts / f"{number:06d}"
-
-
-def _tokens_file(part: Path, side: str) -> Path:
-    return part.with_suffix(f".{side}.tokens")
-
-
-def _lengths_file(part: Path, side: str) -> Path:
-    return part.with_suffix(f".{side}.lengths")
-
-
-def _is_complete(parts: Path, number: int, dtype: str) -> bool:
-    """Returns whether a part has its counts, and as many tokens as they say."""
-    part = _part(parts, number)
-    facts = part.with_suffix(".json")
-    if not facts.is_file():
-        return False
-    sources = [sides for _, sides in json.loads(facts.read_text())["sources"]]
-    for side in SPLITS:
-        expected = sum(sides[side]["tokens"] for sides in sources)
-        tokens, lengths = _tokens_file(part, side), _lengths_file(part, side)
-        if not (tokens.is_file() and lengths.is_file()):
-            return False
-        if tokens.stat().st_size != expected * np.dtype(dtype).itemsize:
-            return False
-    return True
 
 
 def make_groups(split: Split) -> list[Group]:
@@ -239,13 +202,13 @@ def encode_group(group: Group, tokenizer_dir: Path, dtype: str, part: Path) -> N
     cut: collections.Counter[str] = collections.Counter()
     # Processes on two machines of a cluster may have the same process number.
     mark = uuid.uuid4().hex
-    paths = [_tokens_file(part, side) for side in SPLITS]
+    paths = [store_parts.tokens_path(part, side) for side in store_parts.SPLITS]
     unfinished = [path.with_name(f"{path.name}.{mark}") for path in paths]
     try:
         with naming(part), contextlib.ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in unfinished]
-            outputs = [_Output(file, dtype) for file in files]
-            sides = dict(zip(SPLITS, outputs, strict=True))
+            outputs = [store_parts.Output(file, dtype) for file in files]
+            sides = dict(zip(store_parts.SPLITS, outputs, strict=True))
             counts = [
                 (work.number, _encode_runs(work, tokenizer, sides, cut))
                 for work in group
@@ -261,28 +224,10 @@ def encode_group(group: Group, tokenizer_dir: Path, dtype: str, part: Path) -> N
     write_atomically(part.with_suffix(".json"), json.dumps(facts))
 
 
-class _Output:
-    """The tokens of one side, written as they come, and the documents' lengths."""
-
-    def __init__(self, file: BinaryIO, dtype: str):
-        self._file, self._dtype = file, dtype
-        self.lengths = array.array("Q")
-
-    def write(self, document: Iterable[np.ndarray]) -> int:
-        """Writes a document's pieces; returns the number of its tokens."""
-        length = 0
-        for ids in document:
-            self._file.write(ids.astype(self._dtype).tobytes())
-            length += len(ids)
-        if length:
-            self.lengths.append(length)
-        return length
-
-
 def _encode_runs(
     work: Work,
     tokenizer: tokenizers.Tokenizer,
-    outputs: dict[str, _Output],
+    outputs: dict[str, store_parts.Output],
     cut: collections.Counter[str],
 ) -> dict[str, dict[str, int]]:
     """Writes the documents of runs; returns the counts of each side.
@@ -290,7 +235,7 @@ def _encode_runs(
     Raises: SourceChanged: the documents that were read have other hashes.
     """
     source = work.source
-    sides = {side: dict.fromkeys(_COUNTS, 0) for side in SPLITS}
+    sides = {side: dict.fromkeys(store_parts.COUNTS, 0) for side in store_parts.SPLITS}
     found = documents.read(source.path, source.reading, cut)
     found = itertools.islice(found, source.runs[0].first, None)
     for run in source.runs:
@@ -332,7 +277,7 @@ def _counted(
     pieces: Iterable[tuple[str, bool]], counts: dict[str, int]
 ) -> Iterator[tuple[str, bool]]:
     for piece, ends_line in pieces:
-        counts["words"] += len(piece.split())
+        counts["words"] += clean.count_words(piece)
         yield piece, ends_line
 
 
@@ -352,25 +297,3 @@ def _encode_pieces(
         else:
             newlines += piece.count("\n")
         newlines += ends_line
-
-
-def join(parts: Path, tokens_path: Path) -> tuple[str, dict[str, np.ndarray]]:
-    """Writes the tokens of all parts to a file, training documents first.
-
-    Returns: their sha256; the lengths of each side's documents, in tokens.
-    """
-    digest = hashlib.sha256()
-    names = sorted(path.with_suffix("") for path in parts.glob("*.json"))
-    with naming(tokens_path), tokens_path.open("wb") as out:
-        for part in [_tokens_file(name, side) for side in SPLITS for name in names]:
-            with part.open("rb") as file:
-                while block := file.read(1 << 24):
-                    digest.update(block)
-                    out.write(block)
-    lengths = {
-        side: np.concatenate(
-            [np.fromfile(_lengths_file(name, side), np.uint64) for name in names]
-        )
-        for side in SPLITS
-    }
-    return digest.hexdigest(), lengths

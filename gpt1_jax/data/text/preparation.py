@@ -23,6 +23,7 @@ from gpt1_jax.data.text import (
     encoding,
     recipes,
     splitting,
+    store_parts,
     tokenizers,
 )
 from gpt1_jax.data.text.recipes import Recipe
@@ -164,7 +165,7 @@ def _assemble(
     counts, cut = encoded
     store = partial / "store"
     store.mkdir()
-    sha256, lengths = encoding.join(partial / "parts", store / corpus.TOKENS_FILE)
+    sha256, lengths = store_parts.join(partial / "parts", store / corpus.TOKENS_FILE)
     if recipe.split.holds_out_tail:
         lengths, counts = _hold_out_tail(lengths, counts)
     for split, of_split in lengths.items():
@@ -179,12 +180,13 @@ def _assemble(
 
     def totals(name: str) -> dict[str, int]:
         return {
-            side: sum(sides[side][name] for sides in counts) for side in encoding.SPLITS
+            side: sum(sides[side][name] for sides in counts)
+            for side in store_parts.SPLITS
         }
 
     meta = {
         "key": recipe.key,
-        "dtype": encoding.token_dtype(tokenizer.vocab_size),
+        "dtype": store_parts.token_dtype(tokenizer.vocab_size),
         "vocab_size": tokenizer.vocab_size,
         "tokens": totals("tokens"),
         "words": totals("words"),
@@ -244,15 +246,15 @@ def _file_entry(
         "sha256": source.sha256,
         "bytes": source.num_bytes,
     }
-    used = [side for side in encoding.SPLITS if sides[side]["documents"]]
+    used = [side for side in store_parts.SPLITS if sides[side]["documents"]]
     if len(used) == 1:
         entry["split"] = used[0]
     else:
         entry["splits"] = {
             side: {name: sides[side][name] for name in names}
-            for side in encoding.SPLITS
+            for side in store_parts.SPLITS
         }
-    totals = {name: sum(sides[s][name] for s in encoding.SPLITS) for name in names}
+    totals = {name: sum(sides[s][name] for s in store_parts.SPLITS) for name in names}
     # The end of a document that is cut in two is no document of its own.
     totals["documents"] = min(totals["documents"], source.num_documents)
     return entry | totals

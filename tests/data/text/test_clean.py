@@ -210,3 +210,13 @@ def test_scan_names_the_first_bad_byte(
     message = rf"book.txt: byte {byte} \(0x{value}\) is not UTF-8; .*; convert it"
     with pytest.raises(ValueError, match=message):
         clean.scan(book)
+
+
+@hypothesis.given(texts())
+def test_words_are_those_of_split(string):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clean, "_SHORT_CHARS", 1)
+        assert clean.count_words(string) == len(string.split())
+        assert clean.count_words(f"{string} \u3000\U0001f600\x1c ") == len(
+            f"{string} \U0001f600".split()
+        )

@@ -11,6 +11,7 @@ import pytest
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.text import documents as documents_lib
 from gpt1_jax.data.text import preparation, splitting
+from tests.processes import run_module
 
 TEXTS = [
     "The boat.\n\n  The “river” sank.\n",
@@ -34,6 +35,12 @@ def write_parquet(path, texts):
 def write_arrow(path, texts):
     table = pyarrow.table({"text": texts, "n": [1] * len(texts)})
     with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+
+
+def write_arrow_file(path, texts):
+    table = pyarrow.table({"text": texts})
+    with pyarrow.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table, max_chunksize=3)
 
 
@@ -265,6 +272,35 @@ def test_damaged_corpora_are_refused_by_name(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         prepare(tmp_path, tokenizer_dir, tmp_path / name, **changes)
+
+
+def test_arrow_files_are_read_as_arrow_streams_are(tmp_path):
+    write_arrow(tmp_path / "stream.arrow", TEXTS)
+    write_arrow_file(tmp_path / "file.arrow", TEXTS)
+    expected = [text.rstrip("\n") for text in TEXTS]
+    for name in ("stream.arrow", "file.arrow"):
+        texts, _, _ = read(tmp_path / name, "Arrow", "record")
+        assert [text.rstrip("\n") for text in texts] == expected
+
+
+def test_prepare_has_the_flags_of_the_corpus(tmp_path, tokenizer_dir):
+    rows = [json.dumps({"body": text}) for text in TRAIN_ON]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    done = run_module(
+        "gpt1_jax.prepare",
+        [
+            f"--corpus={tmp_path / 'a.jsonl'}",
+            f"--output={tmp_path / 'store'}",
+            f"--tokenizer={tokenizer_dir}",
+            "--text_column=body",
+            "--documents=record",
+            "--holdout_fraction=0.2",
+        ],
+    )
+    assert done.returncode == 0, done.stderr
+    meta = json.loads((tmp_path / "store" / "meta.json").read_text())
+    assert sum(meta["documents"].values()) == 20
+    assert meta["documents"]["valid"] > 1
 
 
 def test_another_column_can_be_named(tmp_path, tokenizer_dir):

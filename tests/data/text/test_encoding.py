@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from gpt1_jax.data.text import clean, encoding, splitting
+from gpt1_jax.data.text import clean, encoding, splitting, store_parts
 from gpt1_jax.data.text import documents as documents_lib
 
 
@@ -16,7 +16,7 @@ from gpt1_jax.data.text import documents as documents_lib
     [(300, "uint16"), (2**16, "uint16"), (2**16 + 1, "uint32")],
 )
 def test_tokens_are_as_wide_as_the_vocabulary_needs(vocab_size, dtype):
-    assert encoding.token_dtype(vocab_size) == dtype
+    assert store_parts.token_dtype(vocab_size) == dtype
     assert np.array(vocab_size - 1).astype(dtype) == vocab_size - 1
 
 
@@ -70,13 +70,21 @@ def test_a_large_file_is_encoded_in_a_few_groups(monkeypatch):
 
 
 def test_part_whose_tokens_are_not_all_there_is_not_done(tmp_path):
-    counts = {"train": {"tokens": 3}, "valid": {"tokens": 0}}
+    counts = {
+        "train": {"tokens": 3, "documents": 2, "empty": 1},
+        "valid": {"tokens": 0, "documents": 0, "empty": 0},
+    }
     (tmp_path / "000000.json").write_text(json.dumps({"sources": [[0, counts]]}))
-    for name in ("train.lengths", "valid.lengths", "valid.tokens"):
+    lengths = tmp_path / "000000.train.lengths"
+    lengths.write_bytes(b"12345678")
+    for name in ("valid.lengths", "valid.tokens"):
         (tmp_path / f"000000.{name}").write_bytes(b"")
     tokens = tmp_path / "000000.train.tokens"
-    assert not encoding._is_complete(tmp_path, 0, "uint16")
+    assert not store_parts.is_complete(tmp_path, 0, "uint16")
     tokens.write_bytes(b"123456")
-    assert encoding._is_complete(tmp_path, 0, "uint16")
+    assert store_parts.is_complete(tmp_path, 0, "uint16")
+    lengths.write_bytes(b"")
+    assert not store_parts.is_complete(tmp_path, 0, "uint16")
+    lengths.write_bytes(b"12345678")
     tokens.write_bytes(b"1234")
-    assert not encoding._is_complete(tmp_path, 0, "uint16")
+    assert not store_parts.is_complete(tmp_path, 0, "uint16")

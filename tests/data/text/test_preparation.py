@@ -359,7 +359,13 @@ def test_config_may_name_a_prepared_store(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("eval_corpus", "books/*.txt"), ("tokenizer", "some/where")]
+    ("field", "value"),
+    [
+        ("eval_corpus", "books/*.txt"),
+        ("tokenizer", "some/where"),
+        ("documents", "line"),
+        ("lowercase", False),
+    ],
 )
 def test_fields_that_contradict_a_prepared_store_are_refused(
     stories, tokenizer_dir, tmp_path, field, value
@@ -410,8 +416,8 @@ def test_a_book_that_changes_while_it_is_read_leaves_nothing_behind(
     expected = contents(preparation.prepare(recipe, tmp_path / "expected").directory)
     train = tokenizers.train
 
-    def train_while_it_changes(texts, vocab_size):
-        tokenizer = train(texts, vocab_size)
+    def train_while_it_changes(*args, **kwargs):
+        tokenizer = train(*args, **kwargs)
         book.write_bytes(intact[: len(intact) // 2])
         return tokenizer
 
