@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from gpt1_jax.data import formats, tables
-from gpt1_jax.data.text import clean, heads
+from gpt1_jax.data.text import boilerplate, clean
 from gpt1_jax.errors import UserError
 
 FILE, LINE, BLANK_LINE, RECORD = "file", "line", "blank_line", "record"
@@ -42,7 +42,7 @@ class Reading:
     kind: str  # of formats
     unit: str  # file | line | blank_line | record
     column: str  # of a table; "": `text`, or the only column
-    strips_heads: bool  # licences and front matter are cut
+    strips_boilerplate: bool  # licences and front matter are cut
 
 
 class Run(NamedTuple):
@@ -92,15 +92,17 @@ def read(
 ) -> Iterator[Document]:
     """Yields the documents of a file; each is to be read before the next.
 
-    Args:   counts: gets what is cut, as heads.cut.
+    Args:   counts: gets what is cut, as boilerplate.cut.
     Raises: UserError naming file and line or row.
     """
     counts = collections.Counter() if counts is None else counts
 
     def text_of(pieces: Pieces) -> Pieces:
-        if not reading.strips_heads:
+        if not reading.strips_boilerplate:
             return pieces
-        return heads.cut(pieces, counts, is_markdown=heads.is_markdown(path))
+        return boilerplate.cut(
+            pieces, counts, is_markdown=boilerplate.is_markdown(path)
+        )
 
     if reading.unit == FILE:
         digest = hashlib.sha256()

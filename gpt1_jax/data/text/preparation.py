@@ -278,7 +278,7 @@ def describe(store: corpus.TokenStore) -> str:
     if characters := cut.get("characters"):
         notes.append(
             f"cut: {cut.get('licences', 0):,} licences of Project Gutenberg and "
-            f"{cut.get('front matter', 0):,} heads of Markdown, {characters:,} "
+            f"{cut.get('front matter', 0):,} front matters, {characters:,} "
             "characters"
         )
     return "; ".join(notes)

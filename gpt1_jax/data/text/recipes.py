@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gpt1_jax.config import STORYWORLD, DataConfig
 from gpt1_jax.data import cached
-from gpt1_jax.data.text import heads, openai_bpe, sources, splitting, tokenizers
+from gpt1_jax.data.text import boilerplate, openai_bpe, sources, splitting, tokenizers
 from gpt1_jax.data.text.documents import Source
 from gpt1_jax.data.text.splitting import Split
 from gpt1_jax.errors import UserError
@@ -63,9 +63,9 @@ class Recipe:
 
 
 def _cutting(source: Source) -> tuple[bool, bool]:
-    """Returns what decides which heads are cut from a source's text."""
-    cuts = source.reading.strips_heads
-    return cuts, cuts and heads.is_markdown(source.path)
+    """Returns what decides which boilerplate is cut from a source's text."""
+    cuts = source.reading.strips_boilerplate
+    return cuts, cuts and boilerplate.is_markdown(source.path)
 
 
 def make_recipe(config: DataConfig) -> Recipe:

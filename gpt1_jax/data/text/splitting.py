@@ -10,7 +10,7 @@ import numpy as np
 from gpt1_jax import terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import formats, shuffle
-from gpt1_jax.data.text import documents, heads, sources
+from gpt1_jax.data.text import boilerplate, documents, sources
 from gpt1_jax.data.text.documents import FILE, Reading, Source
 from gpt1_jax.errors import UserError
 
@@ -201,10 +201,10 @@ def _blocks_of(source: Source, places: list[tuple[int, int]]) -> Iterator[str]:
             # A block may begin or end within a character. A byte-order mark is not
             # text.
             text = raw.decode("utf-8", errors="ignore").removeprefix("\ufeff")
-            if source.reading.strips_heads:
-                text = heads.cut_text(
+            if source.reading.strips_boilerplate:
+                text = boilerplate.cut_text(
                     text,
-                    is_markdown=heads.is_markdown(source.path),
+                    is_markdown=boilerplate.is_markdown(source.path),
                     begins=start == 0,
                 )
             yield text

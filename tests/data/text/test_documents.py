@@ -88,10 +88,10 @@ def prepare(tmp_path, tokenizer_dir, corpus, **changes):
     return preparation.open_corpus(config)
 
 
-def read(path, kind="text", unit="file", *, strips_heads=True, column=""):
+def read(path, kind="text", unit="file", *, strips_boilerplate=True, column=""):
     """Returns the texts of a file's documents, their hashes, and what was cut."""
     counts = collections.Counter()
-    reading = documents_lib.Reading(kind, unit, column, strips_heads)
+    reading = documents_lib.Reading(kind, unit, column, strips_boilerplate)
     texts, hashes = [], []
     for document in documents_lib.read(path, reading, counts):
         texts.append("\n".join(piece for piece, _ in document.pieces))

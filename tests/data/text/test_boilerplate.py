@@ -2,7 +2,7 @@ import collections
 
 import pytest
 
-from gpt1_jax.data.text import heads
+from gpt1_jax.data.text import boilerplate
 
 START = "*** START OF THE PROJECT GUTENBERG EBOOK A BOOK ***\n"
 END = "*** END OF THE PROJECT GUTENBERG EBOOK A BOOK ***\n"
@@ -15,7 +15,9 @@ TEXT = "Chapter 1\n\nIt began.\n*** \nIt ended.\n"
 def cut(*texts, is_markdown=False, begins=True):
     counts = collections.Counter()
     pieces = [(text, True) for text in texts]
-    found = list(heads.cut(pieces, counts, is_markdown=is_markdown, begins=begins))
+    found = list(
+        boilerplate.cut(pieces, counts, is_markdown=is_markdown, begins=begins)
+    )
     return "".join(text for text, _ in found), +counts
 
 
