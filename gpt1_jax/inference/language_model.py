@@ -1,5 +1,6 @@
 """The trained language model that gpt1_jax.load returns."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any, TypedDict
 import jax
 import numpy as np
 
+from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
@@ -159,12 +161,17 @@ class LanguageModel:
         max_new_tokens: int = 40,
         *,
         on_text: Callable[[int, str], None] = lambda number, text: None,
+        window: int = 0,
         **sampling: Any,
     ) -> str | list[str]:
         """Returns the continuation of each prompt, without the prompt.
 
-        A continuation ends early when the context is full.
+        A prompt that is given once has the same continuation alone and among others;
+        see the seed rule in inference.decode. Of a prompt that is longer than the
+        context, the end is used, with a warning.
         Args: on_text: called with a prompt's number and each new piece of its text.
+              window: when the context is full, go on after the last `window` tokens,
+              read again from the start of the context; 0: end there.
               sampling: temperature (0 is greedy), top_k, top_p and seed; see
               inference.decode.Sampling.
         """
@@ -172,7 +179,7 @@ class LanguageModel:
         texts_lib.check_texts("generate", batch)
         prompt_ids = [self.tokenizer.encode(prompt) for prompt in batch]
         texts = self.continue_ids(
-            prompt_ids, max_new_tokens, on_text=on_text, **sampling
+            prompt_ids, max_new_tokens, on_text=on_text, window=window, **sampling
         )
         return texts[0] if isinstance(prompts, str) else texts
 
@@ -182,6 +189,7 @@ class LanguageModel:
         max_new_tokens: int,
         *,
         on_text: Callable[[int, str], None] = lambda number, text: None,
+        window: int = 0,
         **sampling: Any,
     ) -> list[str]:
         """Returns what `generate` does, for prompts given as token ids.
@@ -192,20 +200,54 @@ class LanguageModel:
             return []
         for prompt in prompts:
             texts_lib.check_ids("generate", prompt, self._num_ids)
+        prompts = self._ends(prompts, max_new_tokens, window)
         continuations = [Continuation(self.tokenizer, prompt) for prompt in prompts]
+        total = len(prompts) * max_new_tokens if len(prompts) > 1 else 0
+        with contextlib.ExitStack() as stack:
+            bar = None
+            if total:  # text that is shown as it grows shows the progress of one
+                progress = terminal.progress("generating", total, unit="tokens")
+                bar = stack.enter_context(progress)
 
-        def on_tokens(new_ids: list[np.ndarray]) -> None:
-            for number, ids in enumerate(new_ids):
+            def on_tokens(number: int, ids: np.ndarray) -> None:
                 if piece := continuations[number].add(ids):
                     on_text(number, piece)
+                if bar:
+                    bar.advance(len(ids))
 
-        self._decoder.generate(
-            self.params, prompts, max_new_tokens, decode.Sampling(**sampling), on_tokens
-        )
+            self._decoder.generate(
+                self.params,
+                prompts,
+                max_new_tokens,
+                decode.Sampling(**sampling),
+                on_tokens,
+                window=window,
+            )
         for number, continuation in enumerate(continuations):
             if piece := continuation.rest():
                 on_text(number, piece)
         return [continuation.text for continuation in continuations]
+
+    def _ends(
+        self, prompts: Sequence[np.ndarray], max_new_tokens: int, window: int
+    ) -> list[np.ndarray]:
+        """Returns the prompts, and of those that fill the context only the end.
+
+        The end has `window` tokens, or else as many as leave room for the new tokens,
+        but at least half a context. It warns of them.
+        """
+        context_length = self.config.model.context_length
+        most = window or max(context_length - max_new_tokens, context_length // 2)
+        is_long = [len(prompt) >= context_length for prompt in prompts]
+        if any(is_long):
+            terminal.warn(
+                f"{sum(is_long):,} of {len(prompts):,} prompts fill the context of "
+                f"{context_length} tokens; the last {most} tokens of each are used"
+            )
+        return [
+            prompt[-most:] if long else prompt
+            for prompt, long in zip(prompts, is_long, strict=True)
+        ]
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Returns each text's token ids and their log-probabilities in nats."""
