@@ -51,3 +51,14 @@ def test_output_that_is_not_utf8_shows_other_characters_by_number():
         check=True,
     )
     assert ran.stdout.endswith(b"line 9999, caf\\xe9\ncaf\\xe9")
+
+
+def test_sizes_have_three_digits_and_a_unit():
+    sizes = {
+        0: "0 B",
+        999: "999 B",
+        1000: "1 kB",
+        1_494_000: "1.49 MB",
+        2e15: "2e+03 TB",
+    }
+    assert {size: terminal.size(size) for size in sizes} == sizes
