@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from gpt1_jax import terminal
+
 _MESSAGES = """
 from gpt1_jax import terminal
 for number in range(10_000):

@@ -23,6 +23,7 @@ class MetricsLog:
 
     Every process of a run opens one; only that of the first process writes.
     last_row: the row of the step that the run resumes at; {} if there is none.
+    earlier_rows: the rows up to that step, in order.
     """
 
     def __init__(self, workdir: Path, resumed_step: int):
@@ -31,6 +32,7 @@ class MetricsLog:
         self._skipped_path = workdir / workdir_lib.SKIPPED_FILE
         self._rows = _rows_until(self._path, resumed_step)
         self._skipped = _rows_until(self._skipped_path, resumed_step)
+        self.earlier_rows = tuple(self._rows)
         last = self._rows[-1] if self._rows else {}
         self.last_row = last if last.get("step") == resumed_step else {}
         if self._is_writer:
@@ -116,6 +118,13 @@ def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
 def scores(row: Mapping[str, float]) -> dict[str, float]:
     """Returns the eval/ metrics of a row."""
     return {name: value for name, value in row.items() if name.startswith("eval/")}
+
+
+def best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
+    """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
+    by_step = {int(row["step"]): row for row in rows}
+    last = {f"last_{name}": value for name, value in scores(rows[-1]).items()}
+    return scores(by_step[best]) | last | {"best_step": best}
 
 
 def read(path: Path) -> list[dict[str, float]]:

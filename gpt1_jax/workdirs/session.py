@@ -51,7 +51,9 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
             f"{workdir} holds the result of the job {result['job']}; {config.job} "
             "needs a workdir of its own; name another --workdir"
         )
-    is_done = result and result["steps"] >= config.train.max_steps
+    if not result:
+        return None
+    is_done = result["steps"] >= config.train.max_steps or result.get("stopped_early")
     return result if is_done else None
 
 
@@ -86,8 +88,14 @@ def complete(
         for warning in config_lib.warnings(config, total_steps):
             terminal.warn(warning)
         metrics = train()
+        steps = int(metrics_log.read(workdir / workdir_lib.METRICS_FILE)[-1]["step"])
         return write_result(
-            workdir, config.job, steps=total_steps, metrics=metrics, began=began
+            workdir,
+            config.job,
+            steps=steps,
+            metrics=metrics,
+            began=began,
+            is_stopped_early=steps < total_steps,
         )
 
 
@@ -160,7 +168,13 @@ def config_table(config: RunConfig) -> str:
 
 
 def write_result(
-    workdir: Path, job: str, *, steps: int, metrics: dict[str, float], began: float
+    workdir: Path,
+    job: str,
+    *,
+    steps: int,
+    metrics: dict[str, float],
+    began: float,
+    is_stopped_early: bool = False,
 ) -> dict[str, Any]:
     """Writes result.json, which marks the run as finished, and returns it.
 
@@ -173,6 +187,8 @@ def write_result(
         "seconds": round(time.monotonic() - began, 1),
         "devices": [device.device_kind for device in jax.devices()],
     }
+    if is_stopped_early:
+        result["stopped_early"] = True
     if multihost.is_first():
         workdir_lib.write_result(workdir, result)
     return result
