@@ -171,6 +171,12 @@ class TrainConfig:
         "keep the step of the lowest held-out loss, for which the workdir then stands; "
         "fine-tuning always keeps its best",
     )
+    tracker: str = logging(
+        "none",
+        "service that also gets the logged metrics; wandb: Weights & Biases, offline "
+        "unless WANDB_MODE=online",
+        choices=("none", "wandb"),
+    )
     remat: bool = execution(
         False, "recompute activations in the backward pass instead of keeping them"
     )

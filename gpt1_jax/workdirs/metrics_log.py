@@ -1,4 +1,4 @@
-"""The record of a run: metrics.jsonl, skipped.jsonl and TensorBoard's events.
+"""The record of a run: metrics.jsonl, skipped.jsonl, TensorBoard's events, a tracker.
 
 metrics.jsonl has a row for each logged step, skipped.jsonl one for each step that was
 skipped because its numbers were not finite. Keys that depend on clock or machine
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt1_jax import terminal
+from gpt1_jax.config import RunConfig
 from gpt1_jax.distributed import multihost
 from gpt1_jax.files import naming, read_rows, write_atomically
 from gpt1_jax.workdirs import workdir as workdir_lib
 from gpt1_jax.workdirs.tensorboard import EventFile
+from gpt1_jax.workdirs.tracker import Tracker
 
 
 class MetricsLog:
@@ -26,7 +28,10 @@ class MetricsLog:
     earlier_rows: the rows up to that step, in order.
     """
 
-    def __init__(self, workdir: Path, resumed_step: int):
+    def __init__(
+        self, workdir: Path, resumed_step: int, config: RunConfig | None = None
+    ):
+        """Opens the log; without `config` no tracker gets the metrics."""
         self._is_writer = multihost.is_first()
         self._path = workdir / workdir_lib.METRICS_FILE
         self._skipped_path = workdir / workdir_lib.SKIPPED_FILE
@@ -41,6 +46,7 @@ class MetricsLog:
             self._file = self._path.open("a", encoding="utf-8")
             is_new = not resumed_step and not self._rows
             self._events = EventFile(workdir, 0 if is_new else resumed_step + 1)
+            self._tracker = Tracker(workdir, config or RunConfig())
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -51,6 +57,7 @@ class MetricsLog:
                 with naming(self._path):
                     self._file.close()
             finally:
+                self._tracker.close()
                 self._events.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -60,6 +67,7 @@ class MetricsLog:
                 self._file.write(json.dumps({"step": step, **values}) + "\n")
                 self._file.flush()
             self._events.add_scalars(values, step)
+            self._tracker.add_scalars(values, step)
 
     def replace_last(self, row: dict[str, float]) -> None:
         """Writes the row of the resumed step again, before any other row."""
@@ -70,6 +78,7 @@ class MetricsLog:
             self._file = self._path.open("a", encoding="utf-8")
             values = {name: value for name, value in row.items() if name != "step"}
             self._events.add_scalars(values, int(row["step"]))
+            self._tracker.add_scalars(values, int(row["step"]))
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Shows `text` in TensorBoard; metrics.jsonl holds numbers only."""

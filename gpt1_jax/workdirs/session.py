@@ -17,15 +17,17 @@ from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import RunFailed, UserError
 from gpt1_jax.models import attention
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checkpoint, metrics_log, profiling
+from gpt1_jax.workdirs import checkpoint, metrics_log, profiling, tracker
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
 def prepare(config: RunConfig) -> None:
     """Prepares the process for a training job.
 
-    Raises: UserError: the batch size does not fit the devices.
+    Raises: UserError: the batch size does not fit the devices, or the library of the
+            tracker is not installed.
     """
+    tracker.check(config.train.tracker)
     runtime.prepare(config.data.cache_dir, config.mesh)
     mesh.resolve_dtype(config.model)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
@@ -147,7 +149,7 @@ def begin(
 
         try:
             with (
-                metrics_log.MetricsLog(workdir, first) as log,
+                metrics_log.MetricsLog(workdir, first, config) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
                 if latest is None:
