@@ -1,4 +1,4 @@
-r"""Lists the runs below a directory, and drops what finished ones no longer need.
+r"""Lists the runs below a directory, and prunes the finished ones.
 
     python -m gpt1_jax.runs
     python -m gpt1_jax.runs runs/study --prune
