@@ -1,20 +1,10 @@
-r"""Continues prompts with a trained model.
+"""Continues prompts with a trained model, and shows the text while it is generated.
 
     python -m gpt1_jax.generate --checkpoint runs/pretrain --prompt 'Once upon a time'
-    python -m gpt1_jax.generate --checkpoint runs/pretrain \
-        --prompts prompts.txt --output texts.jsonl
 
-The text is shown while it is generated. --temperature 0 always takes the most likely
-token. --prompt may be repeated; `--prompt -` reads one from standard input. --prompts
-is a file of a prompt a line, or a table (csv, tsv, JSON Lines or parquet, told by its
-suffix) of which --column is continued; it may be compressed (.gz, .zst). Each row of
---output has `prompt` and `text`, the continuation without the prompt, in the order of
-the prompts; without --output the texts are printed.
-
-A prompt has the same continuation alone and among others with the same --seed; a prompt
-that is given twice has two. When the model's context is full, generation goes on after
-the last --window tokens; without --window it ends early, with a warning. Of a prompt
-that is longer than the context, the end is used.
+Each row of --output has `prompt` and `text`, the continuation without the prompt. With
+one --seed a prompt has the same continuation alone and among others; a prompt given
+twice has two. Of a prompt that is longer than the context, the end is used.
 """
 
 import json
@@ -39,7 +29,7 @@ _PROMPTS = flags.DEFINE_multi_string(
 _PROMPTS_FILE = flags.DEFINE_string(
     "prompts",
     "",
-    "A text file of a prompt a line, or a table; - is standard input.",
+    "A file of a prompt a line, or a table as for score; - is standard input.",
     flag_values=_FLAGS,
 )
 _COLUMN = flags.DEFINE_string(
