@@ -18,8 +18,8 @@ def load(workdir: str, compute_dtype: str = "") -> "LanguageModel":
     """Returns the language model in `workdir`, or in one of its checkpoints/STEP.
 
     Args:    compute_dtype: replaces the run's number format, for example by float32.
-    Returns: an object with config, params, tokenizer, logits(tokens), hidden_states(
-             tokens), embed(texts), generate(prompts) and score(texts); see
+    Returns: an object with config, params, tokenizer, logits(tokens), generate(prompts)
+             and, for texts, score, hidden_states, embed and attentions; see
              gpt1_jax.inference.language_model.LanguageModel.
     Raises:  errors.NotFound, a FileNotFoundError: there is no model.
     """

@@ -23,6 +23,7 @@ COMMANDS = (
     "convert",
     "submit",
     "report",
+    "runs",
 )
 
 

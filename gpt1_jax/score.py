@@ -12,7 +12,6 @@ may be compressed (.gz, .zst); - is standard input.
 
 import json
 import math
-from pathlib import Path
 
 from absl import flags
 
@@ -21,7 +20,6 @@ from gpt1_jax import terminal
 from gpt1_jax.cli import app, outputs
 from gpt1_jax.data import formats, tables
 from gpt1_jax.distributed import mesh, runtime
-from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import perplexity
 
 # Texts that are scored and written before the next ones are tokenized.
@@ -47,7 +45,7 @@ def main() -> None:
     _OUTPUT.check([_INPUT.value])
     runtime.prepare()
     with formats.local_file(_INPUT.value) as path:
-        texts = _read(path, _COLUMN.value)
+        texts = tables.read_texts(path, _COLUMN.value)
     model = gpt1_jax.load(_CHECKPOINT.value, _COMPUTE_DTYPE.value)
     subject = f"{_CHECKPOINT.value}: step {model.step:,}"
     terminal.say(mesh.describe(model.model.cfg, subject))
@@ -71,31 +69,6 @@ def main() -> None:
         f"{_OUTPUT}: {count:,} predicted tokens, {nats / count:.4f} nats each, "
         f"perplexity {perplexity.perplexity(nats / count):.4f}"
     )
-
-
-def _read(path: Path, column: str) -> list[str]:
-    r"""Returns the texts of a file: its lines, split at `\n` only, or a column.
-
-    A final newline ends the last line and begins none.
-    Raises: UserError, NotFound: see the messages.
-    """
-    kind = formats.detect(path).kind
-    if kind != formats.TEXT:
-        return tables.read_column(path, kind, column)
-    if column:
-        raise UserError(
-            f"--column={column}, but {path} is plain text; a table is expected; drop "
-            f"--column, or name the file by what it holds"
-        )
-    with formats.open_binary(path) as file:
-        raw = file.read()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        byte = f"line {line}: byte 0x{raw[error.start]:02x}"
-        raise formats.not_utf8(path, byte, raw) from None
-    return text.removesuffix("\n").split("\n") if text else []
 
 
 if __name__ == "__main__":

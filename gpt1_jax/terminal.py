@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
 import rich.console
@@ -281,6 +281,33 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table of text, whose columns are aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(x.ljust(n) for x, n in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def size(num_bytes: float) -> str:
+    """Returns `1.5 GB` for 1,500,000,000."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while num_bytes >= 999.5 and len(units) > 1:
+        num_bytes /= 1000
+        del units[0]
+    return f"{num_bytes:.3g} {units[0]}"
+
+
+def confirm(question: str) -> bool:
+    """Asks the user, and returns whether the answer is yes; no input means no."""
+    say(f"{question} [y/N]")
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def flush() -> None:

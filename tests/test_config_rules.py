@@ -41,6 +41,7 @@ def test_defaults_are_valid():
         ("train.checkpoint_every_steps", (0, 1), (-1,)),
         ("train.keep_checkpoints", (2,), (1, 0)),
         ("train.keep_at_steps", ((), (1,)), ((0,), (5, -1))),
+        ("train.early_stopping_patience", (0, 1), (-1,)),
         ("train.profile_steps", (0, 1, 1000), (-1, 1001)),
         ("optim.peak_learning_rate", (1e-9,), (0.0, -1e-3)),
         ("optim.warmup_steps", (0, 1), (-1,)),
@@ -217,3 +218,13 @@ def test_steps_after_the_end_give_a_warning():
     config = changed({"train.keep_at_steps": (5, 4000, 4001)})
     (warning,) = config_lib.warnings(config, 4000)
     assert "keep_at_steps=[4001]" in warning
+
+
+def test_patience_without_evaluations_is_warned_of():
+    fields = {"train.early_stopping_patience": 2, "optim.warmup_steps": 0}
+    config = changed(fields)
+    assert config_lib.warnings(config, 4000) == []
+    (warning,) = config_lib.warnings(
+        changed({"train.eval_every_steps": 0}, config), 4000
+    )
+    assert "early_stopping_patience=2 has no effect with" in warning

@@ -199,7 +199,7 @@ def test_most_commands_are_parsed_completely(elsewhere):
         "gpt1_jax.main --config experiments/pretrain.py --config.train.steps=3",
         "gpt1_jax.main --config experiments/pretrain.py --config.model.num_heads=5",
         "gpt1_jax.generate --checkpoint runs/pretrain --promt x",
-        "gpt1_jax.generate --checkpoint runs/pretrain",
+        "gpt1_jax.generate --prompt x",
         "gpt1_jax.sweep --config experiments/pretrain.py --axis sed=0,1",
         "gpt1_jax.pretrain --config experiments/pretrain.py",
     ],

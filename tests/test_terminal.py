@@ -114,3 +114,14 @@ def test_one_of_a_thing_is_not_many():
         "1 label",
         "2,000 labels",
     ]
+
+
+def test_sizes_have_three_digits_and_a_unit():
+    sizes = {
+        0: "0 B",
+        999: "999 B",
+        1000: "1 kB",
+        1_494_000: "1.49 MB",
+        2e15: "2e+03 TB",
+    }
+    assert {size: terminal.size(size) for size in sizes} == sizes

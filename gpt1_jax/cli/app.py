@@ -91,7 +91,8 @@ def run(
     """Parses sys.argv into `flag_values`, runs `main` and exits.
 
     Args: positionals: the name of the positional arguments, such as WORKDIR; `main`
-          takes the list of them, which is never empty. If "", `main` takes nothing.
+          takes the list of them, which is empty only if the name is in brackets, as
+          [DIR]. If "", `main` takes nothing.
           is_resumable: whether the same command resumes interrupted work.
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
@@ -138,7 +139,7 @@ def _parse_flags(
             f"unexpected argument {given!r}; only flags are allowed; write --NAME=VALUE"
         )
         return _mistake(mistake), []
-    if positionals and not rest:
+    if positionals and not rest and not positionals.startswith("["):
         mistake = f"no {positionals}; at least one is needed; --help shows an example"
         return _mistake(mistake), []
     return errors.DONE, rest

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt1_jax import config as config_lib
+from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.errors import UserError
 
@@ -165,11 +166,7 @@ def to_table(
             # A task without this metric, or a cell that has not run.
             row.append(_spread(values) if values else "-" if done else "not run")
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(x.ljust(n) for x, n in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return terminal.aligned(rows)
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -24,9 +24,15 @@ _STANDARD_OUTPUTS = ("-", "/dev/stdout")
 class Output:
     """The flags --output and --overwrite of a command, and the file that they name."""
 
-    def __init__(self, flag_values: flags.FlagValues, what: str):
+    def __init__(
+        self, flag_values: flags.FlagValues, what: str, *, is_required: bool = True
+    ):
         """Defines the flags; `what` says for --help what is written."""
-        self._output = app.define_required("output", f"{what}.", flag_values)
+        self._output = (
+            app.define_required("output", f"{what}.", flag_values)
+            if is_required
+            else flags.DEFINE_string("output", "", f"{what}.", flag_values=flag_values)
+        )
         self._overwrite = flags.DEFINE_bool(
             "overwrite",
             False,
@@ -47,6 +53,11 @@ class Output:
         named = [given for given in inputs if given != formats.STANDARD_INPUT]
         paths = [files.expand(given) for given in named]
         check_output(self.path, paths, overwrite=self._overwrite.value)
+
+    @property
+    def is_given(self) -> bool:
+        """Returns whether the user has named an output."""
+        return bool(self._output.value)
 
     @property
     def path(self) -> Path:

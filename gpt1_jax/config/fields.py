@@ -185,6 +185,23 @@ class TrainConfig:
     keep_at_steps: tuple[int, ...] = logging(
         (), "steps whose checkpoints are saved and never deleted"
     )
+    early_stopping_patience: int = trajectory(
+        0,
+        "end training after this many evaluations in a row without a better score, the "
+        "held-out loss or a task's first metric; 0: never",
+        low=0,
+    )
+    keeps_best: bool = trajectory(
+        False,
+        "keep the step of the lowest held-out loss, for which the workdir then stands; "
+        "fine-tuning always keeps its best",
+    )
+    tracker: str = logging(
+        "none",
+        "service that also gets the logged metrics; wandb: Weights & Biases, offline "
+        "unless WANDB_MODE=online",
+        choices=("none", "wandb"),
+    )
     remat: bool = execution(
         False, "recompute activations in the backward pass instead of keeping them"
     )

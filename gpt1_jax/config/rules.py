@@ -165,4 +165,15 @@ def warnings(config: RunConfig, total_steps: int) -> list[str]:
             f"config.train.keep_at_steps={late} come after the run's last step "
             f"{total_steps} and are never saved"
         )
+    train = config.train
+    if (
+        config.job == "pretrain"
+        and train.early_stopping_patience
+        and not train.eval_every_steps
+    ):
+        found.append(
+            f"config.train.early_stopping_patience={train.early_stopping_patience} has "
+            "no effect with config.train.eval_every_steps=0, as only the last step is "
+            "evaluated"
+        )
     return found

@@ -300,6 +300,31 @@ def stream_column(
         yield where, row.get(column)
 
 
+def read_texts(path: Path, column: str) -> list[str]:
+    r"""Returns the texts of a file: its lines, split at `\n` only, or a column.
+
+    A final newline ends the last line and begins none.
+    Raises: UserError, NotFound: see the messages.
+    """
+    kind = formats.detect(path).kind
+    if kind != formats.TEXT:
+        return read_column(path, kind, column)
+    if column:
+        raise UserError(
+            f"--column={column}, but {path} is plain text; a table is expected; drop "
+            f"--column, or name the file by what it holds"
+        )
+    with formats.open_binary(path) as file:
+        raw = file.read()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        byte = f"line {line}: byte 0x{raw[error.start]:02x}"
+        raise formats.not_utf8(path, byte, raw) from None
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def listed(columns: Sequence[Column]) -> str:
     """Returns the names of columns for a message, cut where they are long."""
     names = ", ".join(map(str, columns))

@@ -2,6 +2,12 @@
 
 The loop over tokens runs on the device, a fixed number of tokens at a time. So text can
 be shown while it grows, and few shapes are compiled.
+
+The seed rule: a draw depends on the seed, on how many tokens of its continuation came
+before, and on how many equal prompts came before its prompt; on nothing else. So a
+prompt has the same continuation alone and among others, and a prompt that is given
+twice has two. Programs of other shapes round differently: a draw that is nearly a tie
+may differ.
 """
 
 import concurrent.futures
@@ -16,12 +22,19 @@ import numpy as np
 from gpt1_jax.distributed import mesh
 from gpt1_jax.distributed.pipeline import pipelined
 from gpt1_jax.errors import UserError
+from gpt1_jax.inference import segments
+from gpt1_jax.inference.segments import Segment
 from gpt1_jax.inference.shapes import round_up
 from gpt1_jax.models import backbone, heads
 from gpt1_jax.training.step import make_key
 
 # How many tokens are drawn before the host reads them.
 _TOKENS_AT_ONCE = 8
+# Tokens in the caches of the prompts that are continued together.
+_CACHED_TOKENS = 16_384
+
+# Called with a prompt's number and its newest tokens.
+OnTokens = Callable[[int, np.ndarray], None]
 
 
 class Sampling(NamedTuple):
@@ -68,12 +81,15 @@ def _scaled(logits_NV: jax.Array, temperature: jax.Array) -> jax.Array:
 
 def sample(
     logits_NV: jax.Array,
-    key: jax.Array,
+    key_N: jax.Array,
     temperature: jax.Array,
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> jax.Array:
-    """Draws token_N with the settings of `Sampling`, at a temperature above 0."""
+    """Draws token_N with the settings of `Sampling`, at a temperature above 0.
+
+    Args: key_N: a random key for each row.
+    """
     V = logits_NV.shape[-1]
     scaled_NV = _scaled(logits_NV, temperature)
     order_NV = jnp.argsort(-scaled_NV, axis=-1)
@@ -84,14 +100,18 @@ def sample(
     probability_NV = jax.nn.softmax(ranked_NV, axis=-1)
     mass_before_NV = jnp.cumsum(probability_NV, axis=-1) - probability_NV
     is_kept_NV = (mass_before_NV < top_p) | (rank_1V == 0)
-    rank_N = jax.random.categorical(key, jnp.where(is_kept_NV, ranked_NV, -jnp.inf))
+    rank_N = _categorical(key_N, jnp.where(is_kept_NV, ranked_NV, -jnp.inf))
     return jnp.take_along_axis(order_NV, rank_N[:, None], axis=-1)[:, 0]
 
 
-class _Shape(NamedTuple):
-    """The shape of a call of `generate`; each shape is compiled once."""
+# Draws a token of each row with a key of its own.
+_categorical = jax.vmap(jax.random.categorical)
 
-    num_prompts: int
+
+class _Shape(NamedTuple):
+    """The shape of a batch of segments; each shape is compiled once."""
+
+    num_rows: int
     length: int
     cache_length: int
     is_greedy: bool
@@ -129,7 +149,7 @@ class Decoder:
         self,
         params: Any,
         carried: tuple[Any, jax.Array],
-        lengths_N: jax.Array,
+        rows: tuple[jax.Array, jax.Array, jax.Array],
         done: jax.Array,
         numbers: tuple[jax.Array, ...],
         *,
@@ -138,20 +158,24 @@ class Decoder:
     ) -> tuple[tuple[Any, jax.Array], jax.Array]:
         """Returns the new cache and logits, and the next _TOKENS_AT_ONCE tokens.
 
-        Args: lengths_N: the prompts' lengths. done: how many tokens were drawn before.
-              numbers: Sampling.as_arrays.
+        Args: rows: each segment's length, its `repeat` and its `drawn`. done: how many
+              tokens of the segments were drawn before. numbers: Sampling.as_arrays.
         """
+        lengths_N, repeat_N, drawn_N = rows
         temperature, top_k, top_p, seed = numbers
-        key = make_key(seed)
+
+        def make_token_key(repeat: jax.Array, number: jax.Array) -> jax.Array:
+            key = make_key(seed)
+            key = jnp.where(repeat > 0, jax.random.fold_in(key, repeat), key)
+            return jax.random.fold_in(key, number)
 
         def draw(logits_NV: jax.Array, number: jax.Array) -> jax.Array:
             if is_greedy:
                 return logits_NV.argmax(-1)
-            token_key = jax.random.fold_in(key, number)
+            key_N = jax.vmap(make_token_key)(repeat_N, drawn_N + number)
             if keeps_all:
-                scaled_NV = _scaled(logits_NV, temperature)
-                return jax.random.categorical(token_key, scaled_NV)
-            return sample(logits_NV, token_key, temperature, top_k, top_p)
+                return _categorical(key_N, _scaled(logits_NV, temperature))
+            return sample(logits_NV, key_N, temperature, top_k, top_p)
 
         def step(carried: Any, number: jax.Array) -> tuple[Any, jax.Array]:
             cache, logits_NV = carried
@@ -173,61 +197,89 @@ class Decoder:
         prompts: Sequence[np.ndarray],
         max_new_tokens: int,
         sampling: Sampling,
-        on_tokens: Callable[[list[np.ndarray]], None] = lambda tokens: None,
+        on_tokens: OnTokens = lambda number, tokens: None,
+        *,
+        window: int = 0,
     ) -> list[np.ndarray]:
         """Returns the continuations of token prompts, without the prompts.
 
-        A continuation is shorter than max_new_tokens when the context is full.
-        Args:   on_tokens: called with each prompt's newest tokens, several times.
+        Prompts of similar length are continued together, in batches. When the context
+        of a text is full, its last `window` tokens are read again, and generation goes
+        on after them; with window=0 the continuation ends there.
         Raises: UserError: a prompt is empty or fills the context; a setting is out of
                 range.
         """
-        _check(prompts, self._context_length, max_new_tokens)
+        _check(prompts, self._context_length, max_new_tokens, window)
         sampling.check()
-        if not prompts:
-            return []
-        starts_N = np.array([len(prompt) for prompt in prompts], np.int32)
-        wanted_N = np.minimum(max_new_tokens, self._context_length - starts_N)
+        found: list[list[np.ndarray]] = [[] for _ in prompts]
+
+        def keep(number: int, tokens: np.ndarray) -> None:
+            found[number].append(tokens)
+            on_tokens(number, tokens)
+
+        left = segments.first(prompts, max_new_tokens, self._context_length)
+        while left:
+            batches = segments.batches(left, _CACHED_TOKENS)
+            left = []
+            for batch in batches:
+                self._draw_batch(params, batch, sampling, keep)
+                if window:
+                    left += [
+                        segment.following(found[segment.number], window)
+                        for segment in batch
+                        if segment.wanted > segment.num_fitting
+                    ]
+        return [np.concatenate(pieces) for pieces in found]
+
+    def _draw_batch(
+        self,
+        params: Any,
+        batch: Sequence[Segment],
+        sampling: Sampling,
+        on_tokens: OnTokens,
+    ) -> None:
+        """Draws what fits the context after each segment of a batch."""
+        wanted = [segment.num_fitting for segment in batch]
+        longest = max(len(segment.tokens) for segment in batch)
         shape = _Shape(
-            num_prompts=len(prompts),
-            length=round_up(int(starts_N.max()), self._context_length),
-            cache_length=round_up(
-                int((starts_N + wanted_N).max()), self._context_length
-            ),
+            num_rows=1 << (len(batch) - 1).bit_length(),
+            length=round_up(longest, self._context_length),
+            cache_length=max(segment.cache_length for segment in batch),
             is_greedy=bool(np.float32(sampling.temperature) == 0),
             keeps_all=sampling.top_k == 0 and sampling.top_p == 1,
         )
-        tokens_NL = np.zeros((shape.num_prompts, shape.length), np.int32)
-        for row, prompt in enumerate(prompts):
-            tokens_NL[row, : len(prompt)] = prompt
+        tokens_NL = np.zeros((shape.num_rows, shape.length), np.int32)
+        # A row of padding stands for a prompt of one token.
+        lengths_N, repeat_N, drawn_N = np.zeros((3, shape.num_rows), np.int32)
+        lengths_N[:] = 1
+        for row, segment in enumerate(batch):
+            tokens_NL[row, : len(segment.tokens)] = segment.tokens
+            lengths_N[row] = len(segment.tokens)
+            repeat_N[row], drawn_N[row] = segment.repeat, segment.drawn
         leaf = jax.tree.leaves(params)[0]
         case = shape, leaf.dtype, getattr(leaf, "sharding", None)
         if case not in self._compiled:
             self._compiled[case] = self._compile(params, shape)
         read, draw = self._compiled[case]
-        numbers = sampling.as_arrays()
+        rows, numbers = (lengths_N, repeat_N, drawn_N), sampling.as_arrays()
 
-        def dispatch() -> Iterator[jax.Array]:
-            carried = read(params, tokens_NL, starts_N)
-            for done in range(0, int(wanted_N.max()), _TOKENS_AT_ONCE):
+        def dispatch() -> Iterator[tuple[int, jax.Array]]:
+            carried = read(params, tokens_NL, lengths_N)
+            for done in range(0, max(wanted), _TOKENS_AT_ONCE):
                 carried, tokens_NT = draw(
-                    params, carried, starts_N, np.int32(done), numbers
+                    params, carried, rows, np.int32(done), numbers
                 )
-                yield tokens_NT
+                yield done, tokens_NT
 
-        found: list[np.ndarray] = []
-        for tokens_NT in pipelined(dispatch()):
-            left_N = wanted_N - len(found) * _TOKENS_AT_ONCE
-            found.append(np.asarray(tokens_NT))
-            on_tokens(
-                [new[: max(0, n)] for new, n in zip(found[-1], left_N, strict=True)]
-            )
-        whole_NT = np.concatenate(found, axis=1)
-        return [new[:n] for new, n in zip(whole_NT, wanted_N, strict=True)]
+        for done, tokens_NT in pipelined(dispatch()):
+            new_NT = np.asarray(tokens_NT)
+            for segment, new_T, count in zip(batch, new_NT, wanted, strict=False):
+                if done < count:
+                    on_tokens(segment.number, new_T[: count - done])
 
     def _compile(self, params: Any, shape: _Shape) -> tuple[Callable, Callable]:
         """Returns _read_prompts and _draw_tokens, compiled in parallel."""
-        N, replicated = shape.num_prompts, mesh.replicated_sharding_of(params)
+        N, replicated = shape.num_rows, mesh.replicated_sharding_of(params)
         tokens_NL = jax.ShapeDtypeStruct((N, shape.length), jnp.int32)
         lengths_N = jax.ShapeDtypeStruct((N,), jnp.int32)
         read = jax.jit(
@@ -241,7 +293,7 @@ class Decoder:
         ).lower(
             params,
             read.out_info,
-            lengths_N,
+            (lengths_N,) * 3,
             np.int32(0),
             Sampling().as_arrays(),
             is_greedy=shape.is_greedy,
@@ -252,8 +304,16 @@ class Decoder:
 
 
 def _check(
-    prompts: Sequence[np.ndarray], context_length: int, max_new_tokens: int
+    prompts: Sequence[np.ndarray],
+    context_length: int,
+    max_new_tokens: int,
+    window: int,
 ) -> None:
+    if not 0 <= window < context_length:
+        raise UserError(
+            f"window={window}; from 1 to {context_length - 1}, one less than the "
+            "context, or 0 to end where the context is full; change it"
+        )
     for number, prompt in enumerate(prompts):
         if not 1 <= len(prompt) < context_length:
             raise UserError(

@@ -1,21 +1,24 @@
 """The trained language model that gpt1_jax.load returns."""
 
+import contextlib
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh
-from gpt1_jax.errors import UserError
-from gpt1_jax.inference import decode, scoring
+from gpt1_jax.errors import UserError, suggestion
+from gpt1_jax.inference import decode, scoring, states
+from gpt1_jax.inference import texts as texts_lib
+from gpt1_jax.inference.continuation import Continuation
+from gpt1_jax.inference.texts import Texts
 from gpt1_jax.models import backbone, heads
 from gpt1_jax.models.backbone import Backbone
 from gpt1_jax.workdirs import model_store
@@ -61,97 +64,96 @@ class LanguageModel:
         return jax.jit(self._logits)
 
     @functools.cached_property
-    def _jitted_hidden_states(self) -> Callable[[Any, np.ndarray], jax.Array]:
-        def hidden_states(params: Any, tokens_NL: jax.Array) -> jax.Array:
-            _, captured = backbone.apply(
-                self.model, params, "encode", tokens_NL, mutable="intermediates"
-            )
-            return jnp.stack(captured["intermediates"]["hidden_states"])
-
-        return jax.jit(hidden_states)
-
-    @functools.cached_property
-    def _jitted_mean_state(self) -> Callable[[Any, np.ndarray, np.ndarray], jax.Array]:
-        def mean_state(
-            params: Any, tokens_NL: jax.Array, lengths_N: jax.Array
-        ) -> jax.Array:
-            h_NLD = backbone.apply(self.model, params, "encode", tokens_NL)
-            is_token_NL = jnp.arange(h_NLD.shape[1])[None] < lengths_N[:, None]
-            kept_NLD = jnp.where(is_token_NL[..., None], h_NLD.astype(jnp.float32), 0.0)
-            return kept_NLD.sum(1) / lengths_N[:, None]
-
-        return jax.jit(mean_state)
+    def _reader(self) -> states.Reader:
+        return states.Reader(self.model, self.config.model.context_length)
 
     def logits(self, tokens_NL: np.ndarray) -> jax.Array:
         """Returns logits_NLV over the next token; pad rows on the right."""
-        return self._jitted_logits(self.params, self._checked("logits", tokens_NL))
+        found_NL = texts_lib.checked_rows(
+            "logits", tokens_NL, self._num_ids, self.config.model.context_length
+        )
+        return self._jitted_logits(self.params, found_NL)
 
-    def hidden_states(self, tokens_NL: np.ndarray) -> jax.Array:
-        """Returns the embeddings and each layer's output: (num_layers + 1, N, L, D).
+    def hidden_states(
+        self, texts: Texts, layers: int | Sequence[int] | None = None
+    ) -> list[np.ndarray] | np.ndarray:
+        """Returns the hidden states h_SLD of each text, S states of L tokens.
 
-        Pad rows on the right. An LSTM has one layer.
+        State 0 is the embeddings, state n the output of layer n; an LSTM has one layer.
+        Args:    texts: strings, or the token ids of each text.
+                 layers: the states to return, negative numbers from the end; None: all.
+                 A single number leaves out the axis S.
+        Returns: an array for each text. If `texts` is an array tokens_NL, it is one
+                 array h_SNLD; a row may be padded on the right with any id.
+        Raises:  UserError: a text has no token, or more than the context length.
         """
-        tokens_NL = self._checked("hidden_states", tokens_NL)
-        return self._jitted_hidden_states(self.params, tokens_NL)
+        num_states = self.model.cfg.depth + 1
+        chosen = states.checked_layers("hidden_states", layers, num_states)
+        ids = self._ids("hidden_states", texts)
+        found = self._reader.read(states.make_hidden_states, self.params, ids, chosen)
+        cut = [h_SLD[:, : len(i)] for h_SLD, i in zip(found, ids, strict=True)]
+        return states.shaped(cut, texts_lib.is_array(texts), layers)
 
-    def _checked(self, method: str, tokens_NL: Any) -> np.ndarray:
-        """Returns rows of token ids as an array.
+    def attentions(
+        self, texts: Texts, layers: int | Sequence[int] | None = None
+    ) -> list[np.ndarray] | np.ndarray:
+        """Returns the attention weights att_SHLM of each text, S layers of H heads.
 
-        Raises: UserError: they are not integers of the shape (N, L), or out of range.
+        Each row over M, the positions that position L attends to, sums to 1; it is 0
+        after L. Layers are numbered from 0.
+        Args, Returns: as hidden_states; an array tokens_NL gives att_SNHLM.
+        Raises: UserError: as hidden_states; or the model is an LSTM.
         """
-        try:
-            found_NL = np.asarray(tokens_NL)
-        except ValueError:  # rows of several lengths
-            found_NL = np.asarray(None)
-        if found_NL.dtype.kind not in "iu" or found_NL.ndim != 2 or not found_NL.size:
-            given = f"{found_NL.dtype} of shape {found_NL.shape}"
-            if found_NL.dtype.kind == "O":
-                given = "rows of several lengths, or no numbers"
+        cfg = self.model.cfg
+        if not hasattr(self.model, "attention_weights"):
             raise UserError(
-                f"{method} was given {given}; integers of shape (N, L) are expected, "
-                "rows of token ids; pad shorter rows on the right"
+                f"attentions was called on a model with config.model.backbone="
+                f"{cfg.backbone}; a transformer is expected, as an {cfg.backbone} has "
+                "no attention; use hidden_states"
             )
-        context_length = self.config.model.context_length
-        if found_NL.shape[1] > context_length:
-            raise UserError(
-                f"{method} was given rows of {found_NL.shape[1]} tokens; at most "
-                f"{context_length} are allowed, the context length; cut them"
-            )
-        self._check_ids(method, found_NL)
-        return found_NL.astype(np.int32)
+        chosen = states.checked_layers("attentions", layers, cfg.depth)
+        ids = self._ids("attentions", texts)
+        found = self._reader.read(states.make_attentions, self.params, ids, chosen)
+        cut = [
+            att_SHLM[..., : len(i), : len(i)]
+            for att_SHLM, i in zip(found, ids, strict=True)
+        ]
+        return states.shaped(cut, texts_lib.is_array(texts), layers)
 
-    def _check_ids(self, method: str, ids: np.ndarray) -> None:
-        """Raises a UserError for a token id that the model does not have."""
-        num_ids = self.params["embed"]["token"].shape[0]
-        wrong = ids[(ids < 0) | (ids >= num_ids)]
-        if wrong.size:
-            raise UserError(
-                f"{method} was given the token id {wrong[0]}; from 0 to {num_ids - 1} "
-                "are allowed; encode texts with the tokenizer of this model"
-            )
+    def embed(self, texts: Texts, pooling: str = "mean", layer: int = -1) -> np.ndarray:
+        """Returns a vector for each text, from the states of its tokens: h_ND.
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns the mean of the last layer's states over each text's tokens: (N, D).
-
-        Raises: UserError: a text has no token, or more than the context length.
+        Args:   texts: strings, or the token ids of each text.
+                pooling: mean, max, or last, the state of the last token, which alone
+                has seen the whole text. layer: the state, as in hidden_states.
+        Raises: UserError: a text has no token, or more than the context length; there
+                is no such pooling or layer.
         """
-        _check_texts("embed", texts)
-        ids = [self.tokenizer.encode(text) for text in texts]
-        context_length = self.config.model.context_length
-        for number, tokens in enumerate(ids):
-            if not 1 <= len(tokens) <= context_length:
-                raise UserError(
-                    f"text {number} has {len(tokens)} tokens; from 1 to "
-                    f"{context_length} are allowed, the context length; shorten or "
-                    "split it"
-                )
-        embeddings_ND = np.zeros((len(ids), self.config.model.width), np.float32)
-        for index, tokens_NL in scoring.padded_batches(ids, context_length):
-            lengths_N = np.ones(len(tokens_NL), np.int32)
-            lengths_N[: len(index)] = [len(ids[number]) for number in index]
-            found_ND = self._jitted_mean_state(self.params, tokens_NL, lengths_N)
-            embeddings_ND[index] = found_ND[: len(index)]
-        return embeddings_ND
+        if pooling not in states.POOLINGS:
+            hint = suggestion(str(pooling), states.POOLINGS, "use one of these")
+            raise UserError(
+                f"embed was given pooling={pooling!r}; {'|'.join(states.POOLINGS)}; "
+                f"{hint}"
+            )
+        (chosen,) = states.checked_layers("embed", [layer], self.model.cfg.depth + 1)
+        ids = self._ids("embed", texts)
+        found = self._reader.read(
+            states.make_embeddings, self.params, ids, pooling, chosen
+        )
+        return np.stack(found) if found else np.zeros((0, self.model.cfg.width))
+
+    @property
+    def _num_ids(self) -> int:
+        return self.params["embed"]["token"].shape[0]
+
+    def _ids(self, method: str, given: Texts) -> list[np.ndarray]:
+        return texts_lib.ids_of(
+            method,
+            given,
+            self.tokenizer.encode,
+            num_ids=self._num_ids,
+            context_length=self.config.model.context_length,
+        )
 
     def generate(
         self,
@@ -159,20 +161,25 @@ class LanguageModel:
         max_new_tokens: int = 40,
         *,
         on_text: Callable[[int, str], None] = lambda number, text: None,
+        window: int = 0,
         **sampling: Any,
     ) -> str | list[str]:
         """Returns the continuation of each prompt, without the prompt.
 
-        A continuation ends early when the context is full.
+        A prompt that is given once has the same continuation alone and among others;
+        see the seed rule in inference.decode. Of a prompt that is longer than the
+        context, the end is used, with a warning.
         Args: on_text: called with a prompt's number and each new piece of its text.
+              window: when the context is full, go on after the last `window` tokens,
+              read again from the start of the context; 0: end there.
               sampling: temperature (0 is greedy), top_k, top_p and seed; see
               inference.decode.Sampling.
         """
         batch = [prompts] if isinstance(prompts, str) else prompts
-        _check_texts("generate", batch)
+        texts_lib.check_texts("generate", batch)
         prompt_ids = [self.tokenizer.encode(prompt) for prompt in batch]
         texts = self.continue_ids(
-            prompt_ids, max_new_tokens, on_text=on_text, **sampling
+            prompt_ids, max_new_tokens, on_text=on_text, window=window, **sampling
         )
         return texts[0] if isinstance(prompts, str) else texts
 
@@ -182,6 +189,7 @@ class LanguageModel:
         max_new_tokens: int,
         *,
         on_text: Callable[[int, str], None] = lambda number, text: None,
+        window: int = 0,
         **sampling: Any,
     ) -> list[str]:
         """Returns what `generate` does, for prompts given as token ids.
@@ -191,25 +199,59 @@ class LanguageModel:
         if not len(prompts):
             return []
         for prompt in prompts:
-            self._check_ids("generate", prompt)
-        continuations = [_Continuation(self.tokenizer, prompt) for prompt in prompts]
+            texts_lib.check_ids("generate", prompt, self._num_ids)
+        prompts = self._ends(prompts, max_new_tokens, window)
+        continuations = [Continuation(self.tokenizer, prompt) for prompt in prompts]
+        total = len(prompts) * max_new_tokens if len(prompts) > 1 else 0
+        with contextlib.ExitStack() as stack:
+            bar = None
+            if total:  # text that is shown as it grows shows the progress of one
+                progress = terminal.progress("generating", total, unit="tokens")
+                bar = stack.enter_context(progress)
 
-        def on_tokens(new_ids: list[np.ndarray]) -> None:
-            for number, ids in enumerate(new_ids):
+            def on_tokens(number: int, ids: np.ndarray) -> None:
                 if piece := continuations[number].add(ids):
                     on_text(number, piece)
+                if bar:
+                    bar.advance(len(ids))
 
-        self._decoder.generate(
-            self.params, prompts, max_new_tokens, decode.Sampling(**sampling), on_tokens
-        )
+            self._decoder.generate(
+                self.params,
+                prompts,
+                max_new_tokens,
+                decode.Sampling(**sampling),
+                on_tokens,
+                window=window,
+            )
         for number, continuation in enumerate(continuations):
             if piece := continuation.rest():
                 on_text(number, piece)
         return [continuation.text for continuation in continuations]
 
+    def _ends(
+        self, prompts: Sequence[np.ndarray], max_new_tokens: int, window: int
+    ) -> list[np.ndarray]:
+        """Returns the prompts, and of those that fill the context only the end.
+
+        The end has `window` tokens, or else as many as leave room for the new tokens,
+        but at least half a context. It warns of them.
+        """
+        context_length = self.config.model.context_length
+        most = window or max(context_length - max_new_tokens, context_length // 2)
+        is_long = [len(prompt) >= context_length for prompt in prompts]
+        if any(is_long):
+            terminal.warn(
+                f"{sum(is_long):,} of {len(prompts):,} prompts fill the context of "
+                f"{context_length} tokens; the last {most} tokens of each are used"
+            )
+        return [
+            prompt[-most:] if long else prompt
+            for prompt, long in zip(prompts, is_long, strict=True)
+        ]
+
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Returns each text's token ids and their log-probabilities in nats."""
-        _check_texts("score", texts)
+        texts_lib.check_texts("score", texts)
         ids = [self.tokenizer.encode(text) for text in texts]
         logps = scoring.score(
             self._token_logp,
@@ -221,59 +263,6 @@ class LanguageModel:
             Score(text=text, tokens=tokens.tolist(), logprobs=logp.tolist())
             for text, tokens, logp in zip(texts, ids, logps, strict=True)
         ]
-
-
-def _check_texts(method: str, texts: Sequence[str]) -> None:
-    """Raises a UserError for anything but a list of strings."""
-    if isinstance(texts, str | bytes):
-        raise UserError(
-            f"{method} was given one {type(texts).__name__}; a list of strings is "
-            "expected; put a string into a list"
-        )
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UserError(
-                f"text {number} is of type {type(text).__name__}; {method} takes a "
-                "list of strings; decode or convert it"
-            )
-
-
-class _Continuation:
-    """The growing text of a prompt's new tokens."""
-
-    def __init__(self, tokenizer: tokenizers.Tokenizer, prompt: np.ndarray):
-        self._tokenizer, self._ids = tokenizer, prompt.tolist()
-        self._before = tokenizer.decode(self._ids)
-        self._num_returned = 0
-        self.text = ""
-
-    def add(self, ids: np.ndarray) -> str:
-        """Adds `ids` and returns the new text that later ids cannot change."""
-        self._ids += ids.tolist()
-        whole = self._tokenizer.decode(self._ids)
-        self.text = whole[_common_prefix_length(self._before, whole) :]
-        # The last character may lack bytes that come with the next tokens.
-        return self._new_part(self.text.rstrip("\ufffd"))
-
-    def rest(self) -> str:
-        """Returns the text that `add` held back."""
-        return self._new_part(self.text)
-
-    def _new_part(self, text: str) -> str:
-        """Returns the part of `text` that was not returned before."""
-        piece = text[self._num_returned :]
-        self._num_returned += len(piece)
-        return piece
-
-
-def _common_prefix_length(one: str, other: str) -> int:
-    """Returns the length of the longest common prefix of two texts.
-
-    A prompt may end in the middle of a character that takes several tokens. Its text is
-    then not a prefix of the continued text.
-    """
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def load(

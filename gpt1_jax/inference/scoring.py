@@ -71,20 +71,23 @@ def score(
 
 
 def padded_batches(
-    texts: Sequence[np.ndarray], context_length: int
+    texts: Sequence[np.ndarray],
+    context_length: int,
+    tokens_at_once: int = _TOKENS_AT_ONCE,
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """Yields batches of few shapes: the indices of their texts, and tokens_NL.
 
     The longest texts come first. Rows are padded on the right with 0, and batches with
     rows of 0.
-    Args: texts: token ids of each text, at most context_length.
+    Args: texts: token ids of each text, at most context_length. tokens_at_once: tokens
+          in a batch, padding included.
     """
     groups: dict[int, list[int]] = {}
     for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):
         length = round_up(max(len(texts[index]), 8), context_length)
         groups.setdefault(length, []).append(index)
     for length, group in groups.items():
-        batch_size = max(1, _TOKENS_AT_ONCE // length)
+        batch_size = max(1, tokens_at_once // length)
         for first in range(0, len(group), batch_size):
             indices = group[first : first + batch_size]
             num_rows = round_up(len(indices), batch_size)

@@ -252,7 +252,7 @@ class _FineTuning:
             self._write_predictions(workdir, params)
             training_scores = self._training_scores(params)
         rows = metrics_log.read(workdir / workdir_lib.METRICS_FILE)
-        return _best_and_last(rows, best) | training_scores
+        return metrics_log.best_and_last(rows, best) | training_scores
 
     def _job(
         self,
@@ -334,10 +334,3 @@ class _FineTuning:
         dev_splits = self.recipe.task.dev
         named = {dev_splits[infix]: found for infix, found in self.dev_records.items()}
         _write(self.recipe, params, workdir, named | self.test_records)
-
-
-def _best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
-    """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
-    by_step = {int(row["step"]): row for row in rows}
-    last = {f"last_{n}": v for n, v in metrics_log.scores(rows[-1]).items()}
-    return metrics_log.scores(by_step[best]) | last | {"best_step": best}

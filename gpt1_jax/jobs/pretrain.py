@@ -146,14 +146,23 @@ class _Pretraining:
             ),
             like=like,
             fingerprint=self.fingerprint,
+            keeps_best=cfg.keeps_best,
         ) as run:
             if multihost.is_first():
                 workdir_lib.begin(workdir, self.config, self.store.tokenizer)
             end = loop.fit(run.state, self._job(like, run), cfg, run.log)
-            run.log.write_text(self.total_steps, "samples", self._show_samples(end))
-        last = metrics_log.read(workdir / workdir_lib.METRICS_FILE)[-1]
+            step, params = int(end.step), end.params
+            best = run.checkpoints.best_step() if cfg.keeps_best else None
+            if best is not None:
+                params = run.checkpoints.restore_params(best, like.params)
+            shown = self._show_samples(params, step if best is None else best)
+            run.log.write_text(step, "samples", shown)
+        rows = metrics_log.read(workdir / workdir_lib.METRICS_FILE)
         unigram = corpus.unigram_perplexity(self.store)
-        return metrics_log.scores(last) | {"eval/unigram_perplexity": unigram}
+        scores = metrics_log.scores(rows[-1])
+        if best is not None:
+            scores = metrics_log.best_and_last(rows, best)
+        return scores | {"eval/unigram_perplexity": unigram}
 
     def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step; returns the functions that the loop calls."""
@@ -195,6 +204,10 @@ class _Pretraining:
             save=run.save,
             total_steps=self.total_steps,
             tokens_at=lambda step: int(self._windows(step)[1].sum()),
+            best_by="eval/loss",
+            is_lower_better=True,
+            keeps_best=cfg.keeps_best,
+            set_score=run.checkpoints.set_score,
             contents=lambda step: {"window_starts": self._windows(step)[0].tolist()},
         )
 
@@ -242,10 +255,10 @@ class _Pretraining:
                 yield mesh.shard_rows(local, self.mesh)
                 bar.advance()
 
-    def _show_samples(self, end: step_lib.TrainState) -> str:
+    def _show_samples(self, params: Any, step: int) -> str:
         """Prints continuations of held-out text, and returns what it printed."""
         model = language_model.LanguageModel(
-            self.config, self.model, end.params, self.store.tokenizer, int(end.step)
+            self.config, self.model, params, self.store.tokenizer, step
         )
         books = self.store.eval_books
         half = self.config.model.context_length // 2

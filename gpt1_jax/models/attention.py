@@ -142,9 +142,24 @@ def _reference(
     position_NL: jax.Array | None,
 ) -> jax.Array:
     """Computes attention as the implementation `xla`."""
-    K = q_NLHK.shape[-1]
     # Heads come before positions, so that the matrices of the products are contiguous.
-    q_NHLK, k_NHMK, v_NHMK = (x.swapaxes(1, 2) for x in (q_NLHK, k_NMHK, v_NMHK))
+    v_NHMK = v_NMHK.swapaxes(1, 2)
+    att_NHLM = causal_weights(q_NLHK, k_NMHK, position_NL)
+    if drop is not None:
+        att_NHLM = drop(att_NHLM)
+    att_NHLM = att_NHLM.astype(v_NHMK.dtype)
+    return jnp.einsum("NHLM,NHMK->NHLK", att_NHLM, v_NHMK).swapaxes(1, 2)
+
+
+def causal_weights(
+    q_NLHK: jax.Array, k_NMHK: jax.Array, position_NL: jax.Array | None = None
+) -> jax.Array:
+    """Returns att_NHLM = softmax(q k^T / sqrt(K)), 0 where M > L, in float32 or wider.
+
+    Args: position_NL: the queries' positions among the keys; 0, 1, ... if None.
+    """
+    K = q_NLHK.shape[-1]
+    q_NHLK, k_NHMK = q_NLHK.swapaxes(1, 2), k_NMHK.swapaxes(1, 2)
     accumulate = jnp.promote_types(q_NHLK.dtype, jnp.float32)
     logits_NHLM = jnp.einsum(
         "NHLK,NHMK->NHLM", q_NHLK, k_NHMK, preferred_element_type=accumulate
@@ -158,8 +173,4 @@ def _reference(
         logits_NHLM * K**-0.5,
         jnp.asarray(blocked_attention.MASKED, accumulate),
     )
-    att_NHLM = jax.nn.softmax(logits_NHLM, axis=-1)
-    if drop is not None:
-        att_NHLM = drop(att_NHLM)
-    att_NHLM = att_NHLM.astype(v_NHMK.dtype)
-    return jnp.einsum("NHLM,NHMK->NHLK", att_NHLM, v_NHMK).swapaxes(1, 2)
+    return jax.nn.softmax(logits_NHLM, axis=-1)

@@ -86,7 +86,21 @@ class Attention(nn.Module):
 
     cfg: ModelConfig
 
-    @nn.compact
+    def setup(self) -> None:
+        self.qkv = dense(3 * self.cfg.width, self.cfg, name="qkv")
+        self.out = dense(self.cfg.width, self.cfg, name="out")
+
+    def _project(self, x_NLD: jax.Array) -> jax.Array:
+        """Returns queries, keys and values qkv_NL3HK."""
+        N, L, D = x_NLD.shape
+        H = self.cfg.num_heads
+        return self.qkv(x_NLD).reshape(N, L, 3, H, D // H)
+
+    def weights(self, x_NLD: jax.Array) -> jax.Array:
+        """Returns the attention weights att_NHLM of the tokens to themselves."""
+        q_NLHK, k_NLHK, _ = attention.split_qkv(self._project(x_NLD))
+        return attention.causal_weights(q_NLHK, k_NLHK)
+
     def __call__(
         self,
         x_NLD: jax.Array,
@@ -94,11 +108,7 @@ class Attention(nn.Module):
         cache: KVCache | None = None,
         position_NL: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
-        N, L, D = x_NLD.shape
-        H = self.cfg.num_heads
-        qkv_NL3HK = dense(3 * D, self.cfg, name="qkv")(x_NLD).reshape(
-            N, L, 3, H, D // H
-        )
+        qkv_NL3HK = self._project(x_NLD)
         if cache is None:
             att_NLHK = attention.self_attention(
                 qkv_NL3HK, drop, implementation=self.cfg.attention
@@ -108,7 +118,7 @@ class Attention(nn.Module):
             q_NLHK, k_NLHK, v_NLHK = attention.split_qkv(qkv_NL3HK)
             cache = cache.put(k_NLHK, v_NLHK, position_NL)
             att_NLHK = attention.causal_attention(q_NLHK, *cache, drop, position_NL)
-        return dense(D, self.cfg, name="out")(att_NLHK.reshape(N, L, D)), cache
+        return self.out(att_NLHK.reshape(x_NLD.shape)), cache
 
 
 class MLP(nn.Module):
@@ -259,6 +269,19 @@ class Transformer(nn.Module):
             h_NLD, _ = self._run_block(layer, h_NLD, seed_N2)
             self.sow("intermediates", "hidden_states", h_NLD)
         return h_NLD
+
+    def attention_weights(self, tokens_NL: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns each block's attention weights att_NHLM, without dropout.
+
+        They are computed as the implementation `xla` computes them.
+        """
+        h_NLD, found = self.embed(tokens_NL), []
+        for layer, block in enumerate(self.blocks):
+            params = {"params": block.variables["params"]["attention"]}
+            own = Attention(self.cfg, parent=None)
+            found.append(jnp.asarray(own.apply(params, h_NLD, method="weights")))
+            h_NLD, _ = self._run_block(layer, h_NLD, None)
+        return tuple(found)
 
     def init_cache(self, N: int, M: int) -> Cache:
         """Returns an empty cache for M tokens of each of N sequences."""

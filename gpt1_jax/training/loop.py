@@ -38,6 +38,10 @@ class Log(Protocol):
         """Replaces the row of the step that the run resumed at."""
 
     @property
+    def earlier_rows(self) -> Sequence[Mapping[str, float]]:
+        """The rows up to the step that the run resumes at, in order."""
+
+    @property
     def skipped_steps(self) -> Sequence[int]:
         """The steps skipped so far, in order, including those before a resume."""
 
@@ -58,8 +62,12 @@ class Job:
     tokens_at: step -> number of tokens in its batch, without padding.
     evaluate: params -> {metric: value}.
     eval_steps: steps to evaluate after, in addition to the config's.
-    save: starts saving a state, with its score: the value of the metric `best_by` if
-        that is set and the step was evaluated.
+    best_by: the metric that says how good a step is; "": none does.
+    is_lower_better: whether its lowest value is the best, as of a loss.
+    keeps_best: whether every evaluated step is saved with its score, so that the best
+        can be kept.
+    save: starts saving a state, with its score: the value of `best_by`, negative where
+        lower is better; None if the step was not evaluated or the best is not kept.
     set_score: sets the score of a step that was saved before its evaluation ended.
     contents: step -> contents of its batch, for the record of a skipped step.
     """
@@ -72,18 +80,32 @@ class Job:
     tokens_at: Callable[[int], int]
     eval_steps: Container[int] = ()
     best_by: str = ""
+    is_lower_better: bool = False
+    keeps_best: bool = True
     set_score: Callable[[int, float], None] = lambda step, score: None
     contents: Callable[[int], dict[str, list[int]]] = lambda step: {}
     is_compiled: Callable[[Any], bool] = lambda batch: True
     compile: Callable[[TrainState, Any], None] = lambda state, batch: None
 
+    @property
+    def saves_evaluated(self) -> bool:
+        """Returns whether every evaluated step is saved."""
+        return bool(self.best_by) and self.keeps_best
+
+    def score(self, row: Mapping[str, float]) -> float | None:
+        """Returns how good the step of a row is; None: it was not evaluated."""
+        value = row.get(self.best_by)
+        return -value if value is not None and self.is_lower_better else value
+
 
 def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
-    """Trains from `state` to exactly `job.total_steps` updates.
+    """Trains from `state` to `job.total_steps` updates, or until it stops improving.
+
+    It ends early after `cfg.early_stopping_patience` evaluations in a row without a
+    better score. That depends on the logged scores, those before a resume included.
 
     A step's row of metrics.jsonl is written before its checkpoint, so that a resumed
     run has every row. `tokens_per_second` excludes evaluation, saving and compiling.
-    With `job.best_by` every evaluated step is saved, so that the best can be kept.
     Skipped steps, whose loss or gradient is not finite, are recorded.
     Raises: RunFailed: too many steps in a row were skipped, or a score is not finite;
             that step is not saved. Preempted: a signal asked the run to stop; the last
@@ -97,6 +119,8 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
                 reporter.complete(first, state.params)
             except preemption.StopRequested:
                 raise _preempted(first) from None
+        if reporter.has_stopped_improving():
+            return state
         unread: tuple[int, Sums] | None = None
         for step in range(first + 1, job.total_steps + 1):
             batch = job.batch_at(step - 1)
@@ -113,13 +137,7 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
             # Read once: a later signal takes effect after the next step.
             is_stop = preemption.is_stop_requested(step)
             is_eval = _is_eval(job, cfg, step)
-            is_save = (
-                is_last
-                or is_stop
-                or (is_eval and bool(job.best_by))
-                or _divides(cfg.checkpoint_every_steps, step)
-                or step in cfg.keep_at_steps
-            )
+            is_save = is_last or is_stop or _is_save(job, cfg, step)
             scores: dict[str, float] = {}
             if is_eval or is_save:
                 try:
@@ -130,12 +148,16 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
                     is_save = is_stop = True
                     is_last = False
                 unread = None
+            if is_eval and reporter.has_stopped_improving():
+                is_save = is_last = True
             if is_save:
-                job.save(state, scores.get(job.best_by))
+                job.save(state, job.score(scores) if job.saves_evaluated else None)
             if is_eval or is_save:
                 reporter.resume_clock()
             if is_stop and not is_last:
                 raise _preempted(step)
+            if is_last:
+                break
     return state
 
 
@@ -148,6 +170,15 @@ def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
     """Returns whether the state after `step` is evaluated."""
     is_last = step == job.total_steps
     return is_last or _divides(cfg.eval_every_steps, step) or step in job.eval_steps
+
+
+def _is_save(job: Job, cfg: TrainConfig, step: int) -> bool:
+    """Returns whether the state after `step` is saved, if it is not the last."""
+    return (
+        (job.saves_evaluated and _is_eval(job, cfg, step))
+        or _divides(cfg.checkpoint_every_steps, step)
+        or step in cfg.keep_at_steps
+    )
 
 
 def _preempted(step: int) -> errors.Preempted:
@@ -174,6 +205,8 @@ class _Reporter:
     ):
         self._job, self._cfg, self._log, self._bar = job, cfg, log, bar
         self._shown_rate = ""
+        scores = map(job.score, log.earlier_rows)
+        self._scores_so_far = [score for score in scores if score is not None]
         self._start_interval(first)
 
     def _start_interval(self, step: int) -> None:
@@ -231,15 +264,35 @@ class _Reporter:
         """Evaluates the step that the run resumes at and completes its row."""
         row = self._log.last_row or {"step": step}
         row |= self._scores(step, evaluated, row.get("train/loss", math.nan))
-        if self._job.best_by:
-            self._job.set_score(step, row[self._job.best_by])
+        score = self._job.score(row)
+        if self._job.saves_evaluated and score is not None:
+            self._job.set_score(step, score)
         self._log.replace_last(row)
         self.resume_clock()
+
+    def has_stopped_improving(self) -> bool:
+        """Returns whether the evaluations of the patience brought no better score.
+
+        It says so. An equal score is no gain.
+        """
+        patience, scores = self._cfg.early_stopping_patience, self._scores_so_far
+        if not patience or not scores:
+            return False
+        since_best = len(scores) - 1 - scores.index(max(scores))
+        if since_best < patience:
+            return False
+        terminal.say(
+            f"no better {self._job.best_by} in the last {since_best} evaluations "
+            f"(config.train.early_stopping_patience={patience}); training ends early"
+        )
+        return True
 
     def _scores(self, step: int, evaluated: Any, loss: float) -> dict[str, float]:
         """Evaluates the given parameters, prints the metrics and returns them."""
         scores = self._job.evaluate(evaluated)
         _check_finite(step, scores)
+        if (score := self._job.score(scores)) is not None:
+            self._scores_so_far.append(score)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         terminal.say(f"step {step}: train/loss {loss:.4f}, {shown}")
         return scores

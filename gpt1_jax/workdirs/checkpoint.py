@@ -226,6 +226,12 @@ class Checkpoints:
                 or dtypes than `like`, which may be abstract.
         """
         self.check(step, fingerprint)
+        if not checksums.lists(self._directory / str(step), "rest"):
+            raise UserError(
+                f"{self._directory / str(step)} has no optimizer state, as `gpt1 runs "
+                "--prune` has dropped it; a checkpoint with one is expected, to resume "
+                "the run; start another run from this model with --config.init.path"
+            )
         rest = {"step": like.step, "opt_state": like.opt_state}
         self._check_arrays(step, like.params, rest)
         restored = self._restore(

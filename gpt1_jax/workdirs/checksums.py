@@ -32,6 +32,18 @@ def add(directory: Path, item: str) -> None:
     write_atomically(directory / MANIFEST_FILE, _text(step, before | sums(new)))
 
 
+def remove(directory: Path, item: str) -> None:
+    """Removes the files of `item` from the manifest, before they are deleted."""
+    step, sums = _read(directory)
+    kept = {n: entry for n, entry in sums.items() if n.split("/")[0] != item}
+    write_atomically(directory / MANIFEST_FILE, _text(step, kept))
+
+
+def lists(directory: Path, item: str) -> bool:
+    """Returns whether the manifest, which is not damaged, lists files of `item`."""
+    return any(name.split("/")[0] == item for name in _read(directory)[1])
+
+
 def problem(directory: Path, items: Collection[str] = ()) -> str:
     """Returns what is wrong with the first damaged file; "" if no file is damaged.
 

@@ -1,4 +1,4 @@
-"""The record of a run: metrics.jsonl, skipped.jsonl and TensorBoard's events.
+"""The record of a run: metrics.jsonl, skipped.jsonl, TensorBoard's events, a tracker.
 
 metrics.jsonl has a row for each logged step, skipped.jsonl one for each step that was
 skipped because its numbers were not finite. Keys that depend on clock or machine
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt1_jax import files, terminal
+from gpt1_jax.config import RunConfig
 from gpt1_jax.distributed import multihost
 from gpt1_jax.files import naming, read_rows, write_atomically
 from gpt1_jax.workdirs import workdir as workdir_lib
 from gpt1_jax.workdirs.tensorboard import EventFile
+from gpt1_jax.workdirs.tracker import Tracker
 
 
 class MetricsLog:
@@ -24,14 +26,19 @@ class MetricsLog:
 
     Every process of a run opens one; only that of the first process writes.
     last_row: the row of the step that the run resumes at; {} if there is none.
+    earlier_rows: the rows up to that step, in order.
     """
 
-    def __init__(self, workdir: Path, resumed_step: int):
+    def __init__(
+        self, workdir: Path, resumed_step: int, config: RunConfig | None = None
+    ):
+        """Opens the log; without `config` no tracker gets the metrics."""
         self._is_writer = multihost.is_first()
         self._path = workdir / workdir_lib.METRICS_FILE
         self._skipped_path = workdir / workdir_lib.SKIPPED_FILE
         self._rows = _rows_until(self._path, resumed_step)
         self._skipped = _rows_until(self._skipped_path, resumed_step)
+        self.earlier_rows = tuple(self._rows)
         last = self._rows[-1] if self._rows else {}
         self.last_row = last if last.get("step") == resumed_step else {}
         self._num_rows = len(self._rows)
@@ -41,6 +48,7 @@ class MetricsLog:
             self._file = self._path.open("a", encoding="utf-8")
             is_new = not resumed_step and not self._rows
             self._events = EventFile(workdir, 0 if is_new else resumed_step + 1)
+            self._tracker = Tracker(workdir, config or RunConfig())
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -51,6 +59,7 @@ class MetricsLog:
                 with naming(self._path):
                     self._file.close()
             finally:
+                self._tracker.close()
                 self._events.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -61,6 +70,7 @@ class MetricsLog:
                 self._file.write(json.dumps({"step": step, **values}) + "\n")
                 self._file.flush()
             self._events.add_scalars(values, step)
+            self._tracker.add_scalars(values, step)
 
     def sync(self) -> None:
         """Returns once all rows are on disk, as a checkpoint must not precede them."""
@@ -89,6 +99,7 @@ class MetricsLog:
             self._file = self._path.open("a", encoding="utf-8")
             values = {name: value for name, value in row.items() if name != "step"}
             self._events.add_scalars(values, int(row["step"]))
+            self._tracker.add_scalars(values, int(row["step"]))
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Shows `text` in TensorBoard; metrics.jsonl holds numbers only."""
@@ -137,6 +148,13 @@ def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
 def scores(row: Mapping[str, float]) -> dict[str, float]:
     """Returns the eval/ metrics of a row."""
     return {name: value for name, value in row.items() if name.startswith("eval/")}
+
+
+def best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
+    """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
+    by_step = {int(row["step"]): row for row in rows}
+    last = {f"last_{name}": value for name, value in scores(rows[-1]).items()}
+    return scores(by_step[best]) | last | {"best_step": best}
 
 
 def read(path: Path) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ directory `run [1]` orbax 0.11 writes checkpoints without their arrays.
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import tensorstore
 
 from gpt1_jax.errors import RunFailed, UserError
+from gpt1_jax.files import parse_json
 
 _PLAIN_PATH = re.compile(r"[\w./+,=@: -]*")
 
@@ -64,3 +66,14 @@ def check_arrays(item: Path) -> None:
             f"{item}: {len(missing)} of {len(expected)} arrays were not written, such "
             f"as {missing[0]}; the checkpoint does not count as saved"
         )
+
+
+def num_elements(item: Path) -> int:
+    """Returns the number of elements of all arrays in `item` of a checkpoint.
+
+    Raises: OSError, ValueError, KeyError, TypeError: its metadata cannot be read.
+    """
+    metadata = parse_json((item / "_METADATA").read_text(encoding="utf-8"))
+    leaves = metadata["tree_metadata"].values()
+    shapes = [leaf["value_metadata"]["write_shape"] for leaf in leaves]
+    return sum(math.prod(shape) for shape in shapes)

@@ -17,7 +17,7 @@ from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import OtherRun, RunFailed
 from gpt1_jax.models import attention
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checkpoint, metrics_log, profiling
+from gpt1_jax.workdirs import checkpoint, metrics_log, profiling, tracker
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -33,8 +33,10 @@ def prepare(config: RunConfig, workdir: Path) -> None:
 def prepare_training(config: RunConfig, workdir: Path) -> None:
     """Prepares the process for a training job.
 
-    Raises: UserError: as `prepare`, or the batch size does not fit the devices.
+    Raises: UserError: as `prepare`; the batch size does not fit the devices; the
+            library of the tracker is not installed.
     """
+    tracker.check(config.train.tracker)
     prepare(config, workdir)
     mesh.resolve_dtype(config.model)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
@@ -60,7 +62,11 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
             f"{workdir} holds the result of the job {result['job']}; {config.job} "
             "needs a workdir of its own; name another --workdir"
         )
-    is_done = result and result.get("steps", -1) >= config.train.max_steps
+    if not result:
+        return None
+    is_done = result.get("stopped_early") or (
+        result.get("steps", -1) >= config.train.max_steps
+    )
     return result if is_done else None
 
 
@@ -95,8 +101,14 @@ def complete(
         for warning in config_lib.warnings(config, total_steps):
             terminal.warn(warning)
         metrics = train()
+        steps = int(metrics_log.read(workdir / workdir_lib.METRICS_FILE)[-1]["step"])
         return write_result(
-            workdir, config.job, steps=total_steps, metrics=metrics, began=began
+            workdir,
+            config.job,
+            steps=steps,
+            metrics=metrics,
+            began=began,
+            is_stopped_early=steps < total_steps,
         )
 
 
@@ -155,7 +167,7 @@ def begin(
 
         try:
             with (
-                metrics_log.MetricsLog(workdir, first) as log,
+                metrics_log.MetricsLog(workdir, first, config) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
                 if latest is not None:
@@ -190,7 +202,13 @@ def config_table(config: RunConfig) -> str:
 
 
 def write_result(
-    workdir: Path, job: str, *, steps: int, metrics: dict[str, float], began: float
+    workdir: Path,
+    job: str,
+    *,
+    steps: int,
+    metrics: dict[str, float],
+    began: float,
+    is_stopped_early: bool = False,
 ) -> dict[str, Any]:
     """Writes result.json, which marks the run as finished, and returns it.
 
@@ -203,6 +221,8 @@ def write_result(
         "seconds": round(time.monotonic() - began, 1),
         "devices": [device.device_kind for device in jax.devices()],
     }
+    if is_stopped_early:
+        result["stopped_early"] = True
     if multihost.is_first():
         workdir_lib.check_present(workdir)
         workdir_lib.write_result(workdir, result)

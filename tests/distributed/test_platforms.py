@@ -105,16 +105,16 @@ def test_scoring_and_decoding(model):
     numbers = decode.Sampling(0.8, 5, 0.9).as_arrays()
     for flags in ((True, True), (False, True), (False, False)):
 
-        def draw(params, carried, lengths, numbers, flags=flags):
+        def draw(params, carried, rows, numbers, flags=flags):
             is_greedy, keeps_all = flags
             return decoder._draw_tokens(
                 params,
                 carried,
-                lengths,
+                rows,
                 np.int32(0),
                 numbers,
                 is_greedy=is_greedy,
                 keeps_all=keeps_all,
             )
 
-        exported(draw, params, carried, lengths, numbers)
+        exported(draw, params, carried, (lengths,) * 3, numbers)

@@ -19,8 +19,8 @@ VOCAB, CONTEXT = 23, 13
 @functools.partial(jax.jit, static_argnames="num")
 def draw(logits_V, temperature, top_k, top_p, num, seed=0):
     logits_NV = jnp.broadcast_to(logits_V[None], (num, len(logits_V)))
-    key = jax.random.key(seed)
-    return decode.sample(logits_NV, key, temperature, top_k, top_p)
+    key_N = jax.random.split(jax.random.key(seed), num)
+    return decode.sample(logits_NV, key_N, temperature, top_k, top_p)
 
 
 def filtered(logits_V, temperature, top_k, top_p) -> np.ndarray:
@@ -103,9 +103,9 @@ def params(model, make_params):
 def generate(model, params):
     decoder = decode.Decoder(model, CONTEXT)
 
-    def generate(prompts, max_new_tokens, on_tokens=lambda new: None, **sampling):
+    def generate(prompts, max_new_tokens, window=0, **sampling):
         how = decode.Sampling(**sampling)
-        return decoder.generate(params, prompts, max_new_tokens, how, on_tokens)
+        return decoder.generate(params, prompts, max_new_tokens, how, window=window)
 
     return generate
 
@@ -184,15 +184,14 @@ def test_on_tokens_gets_tokens_as_they_are_drawn(model, params, generate, monkey
     given, told = prompts(2, 7, 12), []
     monkeypatch.setattr(decode, "_TOKENS_AT_ONCE", 4)
     decoder, greedy = decode.Decoder(model, CONTEXT), decode.Sampling(temperature=0.0)
-    whole = decoder.generate(params, given, 10, greedy, told.append)
+    whole = decoder.generate(
+        params, given, 10, greedy, lambda number, ids: told.append((number, ids))
+    )
     assert [len(ids) for ids in whole] == [10, 6, 1]
-    assert [[len(ids) for ids in new] for new in told] == [
-        [4, 4, 1],
-        [4, 2, 0],
-        [2, 0, 0],
-    ]
-    for row, ids in enumerate(whole):
-        np.testing.assert_array_equal(np.concatenate([t[row] for t in told]), ids)
+    for number, lengths in enumerate(([4, 4, 2], [4, 2], [1])):
+        pieces = [ids for row, ids in told if row == number]
+        assert [len(ids) for ids in pieces] == lengths
+        np.testing.assert_array_equal(np.concatenate(pieces), whole[number])
 
 
 def test_continuations_stop_where_the_context_is_full(generate):
@@ -218,6 +217,54 @@ def test_a_prompt_given_twice_has_two_continuations(generate):
     (prompt,) = prompts(3)
     first, second = generate([prompt, prompt], max_new_tokens=10)
     assert np.any(first != second)
+
+
+def test_the_first_of_equal_prompts_is_drawn_as_one_alone(generate):
+    (prompt,) = prompts(3)
+    together = generate([*prompts(5, 2), prompt, prompt], 8)
+    (alone,) = generate([prompt], 8)
+    np.testing.assert_array_equal(together[2], alone)
+    assert np.any(together[3] != alone)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"top_k": 5}], ids=["all", "top_k"])
+def test_a_prompt_has_the_same_continuation_alone_and_in_batches(
+    generate, monkeypatch, sampling
+):
+    given = prompts(*range(1, 13), 7, 7, 5)
+    together = generate(given, 30, window=4, seed=3, **sampling)
+    monkeypatch.setattr(decode, "_CACHED_TOKENS", 50)  # three or four a batch
+    in_batches = generate(given, 30, window=4, seed=3, **sampling)
+    for prompt, one, other in zip(given, together, in_batches, strict=True):
+        (alone,) = generate([prompt], 30, window=4, seed=3, **sampling)
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, alone)
+        assert len(alone) == 30
+
+
+@pytest.mark.parametrize("window", [1, 5, 12])
+def test_a_full_context_moves_on_after_its_last_tokens(model, params, generate, window):
+    """An oracle that reads the whole context again for each token."""
+    (prompt,) = prompts(7)
+    (found,) = generate([prompt], 25, window=window, temperature=0.0)
+    apply = jax.jit(model.apply)
+    context, expected = prompt.tolist(), []
+    for _ in range(25):
+        if len(context) == CONTEXT:
+            context = context[-window:]
+        whole = np.zeros((1, CONTEXT), np.int32)
+        whole[0, : len(context)] = context
+        logits_V = apply({"params": params}, whole)[0, len(context) - 1]
+        expected.append(int(logits_V.argmax()))
+        context.append(expected[-1])
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("window", [-1, 13])
+def test_a_window_that_fills_the_context_is_refused(generate, window):
+    message = f"window={window}; from 1 to 12, one less than the context, or 0 to end"
+    with pytest.raises(ValueError, match=message):
+        generate(prompts(20), 5, window=window)
 
 
 def test_no_prompts_give_no_continuations(generate):

@@ -30,6 +30,7 @@ class Record:
     def __init__(self, total_steps: int = 11, more: dict | None = None, **hooks):
         self.scores: dict[int, float | None] = {}
         self.last_row: dict[str, float] = {}
+        self.earlier_rows: list[dict[str, float]] = []
         self.events: list[tuple[str, int]] = []
         self.rows: dict[int, dict[str, float]] = {}
         self.batches: list[int] = []
@@ -315,6 +316,54 @@ def test_trains_in_other_threads_than_the_main_one():
     thread.start()
     thread.join()
     assert record.steps("save")[-1] == 11
+
+
+LOSSES = {1: 5.0, 2: 3.0, 3: 4.0, 4: 3.0, 5: 2.0, 6: 2.5, 7: 2.5, 8: 2.0, 9: 1.0}
+BY_LOSS = {"best_by": "eval/loss", "is_lower_better": True}
+
+
+def patient(patience: int, **more) -> TrainConfig:
+    return TrainConfig(
+        eval_every_steps=1,
+        checkpoint_every_steps=0,
+        early_stopping_patience=patience,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(("patience", "last"), [(0, 9), (1, 3), (2, 4), (3, 8), (4, 9)])
+@pytest.mark.parametrize("keeps_best", [True, False])
+def test_training_ends_where_evaluations_bring_nothing_better(
+    patience, last, keeps_best, capsys
+):
+    record = Record(
+        9, more=BY_LOSS | {"keeps_best": keeps_best}, eval_loss=LOSSES.__getitem__
+    )
+    assert record.fit(cfg=patient(patience)).step == last
+    assert list(record.rows) == list(range(1, last + 1))
+    saved = {step: -LOSSES[step] for step in range(1, last + 1)}
+    assert record.scores == (saved if keeps_best else {last: None})
+    assert ("training ends early" in capsys.readouterr().out) == (last < 9)
+
+
+@pytest.mark.parametrize("first", range(1, 9))
+def test_a_resumed_run_ends_as_early_as_an_unbroken_one(first):
+    resumed = Record(9, more=BY_LOSS, eval_loss=LOSSES.__getitem__)
+    resumed.earlier_rows = [
+        {"step": step, "eval/loss": LOSSES[step]} for step in range(1, first + 1)
+    ]
+    resumed.last_row = resumed.earlier_rows[-1]
+    assert resumed.fit(first, patient(3)).step == 8
+    assert resumed.steps("train") == list(range(first + 1, 9))
+
+
+def test_a_repeated_evaluation_counts_once():
+    resumed = Record(9, more=BY_LOSS, eval_loss=LOSSES.__getitem__)
+    before = [{"step": step, "eval/loss": LOSSES[step]} for step in (1, 2, 3)]
+    resumed.earlier_rows = [*before, {"step": 4, "train/loss": 1.0}]
+    resumed.last_row = resumed.earlier_rows[-1]
+    assert resumed.fit(4, patient(2)).step == 4
+    assert resumed.events == [("evaluate", 4), ("completed", 4)]
 
 
 def stopped_in_evaluation(at: int):
