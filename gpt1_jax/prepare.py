@@ -41,7 +41,7 @@ _HOLDOUT = flags.DEFINE_float(
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer",
     _DEFAULTS.tokenizer,
-    "sentencepiece (trained), openai, or a directory.",
+    "sentencepiece or bpe (trained), openai, or a directory.",
     flag_values=_FLAGS,
 )
 _OPENAI_BPE_DIR = flags.DEFINE_string(

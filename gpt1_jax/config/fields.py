@@ -93,7 +93,8 @@ class DataConfig:
     )
     tokenizer: str = data(
         "sentencepiece",
-        "sentencepiece (trained on the training books), openai (the released BPE, from "
+        "sentencepiece or bpe (trained on the training books; its tokens mark a word's "
+        "beginning, or its end as in the paper), openai (the released BPE, from "
         "openai_bpe_dir), or the directory of a tokenizer",
     )
     openai_bpe_dir: str = data(

@@ -118,7 +118,9 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
         books = [book for book in recipe.books if book.split == "train"]
         terminal.say(f"training a tokenizer of {recipe.vocab_size:,} pieces")
         began = time.monotonic()
-        tokenizer = tokenizers.train(documents.sample(books), recipe.vocab_size)
+        tokenizer = tokenizers.train(
+            documents.sample(books), recipe.vocab_size, recipe.tokenizer
+        )
         encoding.check_unchanged(books)
         tokenizer.save(directory)
         seconds = time.monotonic() - began

@@ -26,21 +26,22 @@ class Recipe:
     """Everything that determines the bytes of a store."""
 
     books: tuple[Book, ...]  # training books first
-    tokenizer: str  # sentencepiece, or a directory
+    tokenizer: str  # one of tokenizers.TRAINED, or a directory
     vocab_size: int
 
     @property
     def trains_tokenizer(self) -> bool:
         """True if a tokenizer is trained on the training books."""
-        return self.tokenizer == "sentencepiece"
+        return self.tokenizer in tokenizers.TRAINED
 
     @property
     def key(self) -> str:
         """The content address of the store: a sha256."""
         if self.trains_tokenizer:
             # The words below are parts of the keys of all stores: never change them.
-            tokenizer = ["learn", self.vocab_size]
-            names = tokenizers.SentencePieceTokenizer.libraries
+            kind = [] if self.tokenizer == "sentencepiece" else [self.tokenizer]
+            tokenizer = ["learn", self.vocab_size, *kind]
+            names = tokenizers.TRAINED[self.tokenizer].libraries
         else:
             given = tokenizers.load(Path(self.tokenizer))
             tokenizer, names = ["given", given.fingerprint], given.libraries
@@ -69,7 +70,7 @@ def make_recipe(config: DataConfig) -> Recipe:
 
 
 def tokenizer_source(config: DataConfig) -> str:
-    """Returns `sentencepiece`, to train a tokenizer, or the directory of a given one.
+    """Returns one of tokenizers.TRAINED, or the directory of a given tokenizer.
 
     Raises: UserError: `openai` without the directory of its files.
     """

@@ -4,12 +4,13 @@ A tokenizer is a directory of files, which `load` opens. It does not have the sp
 tokens of fine-tuning: their ids follow its vocabulary.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import io
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +18,8 @@ import numpy as np
 import sentencepiece
 
 from gpt1_jax import files
+from gpt1_jax.data.text import bpe, openai_bpe
 from gpt1_jax.data.text import clean as text_rules
-from gpt1_jax.data.text import openai_bpe
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import write_bytes_atomically
 
@@ -61,11 +62,38 @@ class Tokenizer(Protocol):
         """Writes the files that `load` opens."""
 
 
-class SentencePieceTokenizer:
-    """Byte-pair encoding trained by SentencePiece on lower-cased text, as in the paper.
+class _WordTokenizer:
+    """Base of tokenizers whose tokens never cross a space.
 
-    Text is cleaned by the released rules. A line break is the token of the byte 0x0A.
-    Other characters outside the vocabulary become their UTF-8 bytes.
+    Text is cleaned by the released rules and lower-cased. Words are encoded one by one,
+    and cached.
+    """
+
+    newline_id: int
+
+    def __init__(self, encode_word: Callable[[str], list[int]]):
+        self._ids_of_word = _WordCache(encode_word)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of `text`, with `newline_id` between lines."""
+        lines = _uncased(text).split("\n")
+        ids = itertools.chain.from_iterable(
+            itertools.chain(
+                itertools.chain.from_iterable(
+                    map(self._ids_of_word.__getitem__, line.split())
+                ),
+                (self.newline_id,),
+            )
+            for line in lines
+        )
+        return np.fromiter(ids, np.uint32)[:-1]
+
+
+class SentencePieceTokenizer(_WordTokenizer):
+    """Byte-pair encoding trained by SentencePiece; a token may begin a word.
+
+    A line break is the token of the byte 0x0A. Other characters outside the vocabulary
+    become their UTF-8 bytes.
     """
 
     libraries: tuple[str, ...] = ("ftfy", "sentencepiece")
@@ -88,24 +116,18 @@ class SentencePieceTokenizer:
                 "byte_fallback is expected; train the tokenizer again"
             )
         self.fingerprint = hashlib.sha256(model).hexdigest()
-        self._ids_of_word = _WordCache(self._processor)
+        super().__init__(self._encode_word)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Returns the ids of `text`, with `newline_id` between lines.
+    @property
+    def pieces(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return self._processor.id_to_piece(list(range(self.vocab_size)))
 
-        Pieces never cross a space, so words are encoded one by one, and cached.
-        """
-        lines = _uncased(text).split("\n")
-        ids = itertools.chain.from_iterable(
-            itertools.chain(
-                itertools.chain.from_iterable(
-                    map(self._ids_of_word.__getitem__, line.split())
-                ),
-                (self.newline_id,),
-            )
-            for line in lines
-        )
-        return np.fromiter(ids, np.uint32)[:-1]
+    def _encode_word(self, word: str) -> list[int]:
+        ids: list[int] = []
+        for start in range(0, len(word), _MAX_WORD_CHARS):
+            ids += self._processor.encode(word[start : start + _MAX_WORD_CHARS])
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, with a line break for each `newline_id`."""
@@ -122,19 +144,30 @@ class SentencePieceTokenizer:
         write_bytes_atomically(directory / _MODEL_FILE, self._model)
 
 
+class BytePairTokenizer(_WordTokenizer):
+    """Byte-pair encoding as in the paper: a token may end a word, by `</w>`."""
+
+    libraries: tuple[str, ...] = ("ftfy", "tokenizers")
+
+    def __init__(self, encoding: bpe.BytePairEncoding):
+        self.encoding = encoding
+        self.vocab_size = len(encoding.id_of)
+        self.newline_id = encoding.id_of[bpe.NEWLINE]
+        self.fingerprint = encoding.fingerprint
+        self.decode, self.save = encoding.decode, encoding.save
+        super().__init__(encoding.encode_word)
+
+
 class _WordCache(dict[str, list[int]]):
     """Cache from words to ids; it is emptied when full, to bound its memory."""
 
-    def __init__(self, processor: sentencepiece.SentencePieceProcessor):
-        self._processor = processor
+    def __init__(self, encode_word: Callable[[str], list[int]]):
+        self._encode_word = encode_word
 
     def __missing__(self, word: str) -> list[int]:
         if len(self) >= _MAX_CACHED_WORDS:
             self.clear()
-        ids: list[int] = []
-        for start in range(0, len(word), _MAX_WORD_CHARS):
-            ids += self._processor.encode(word[start : start + _MAX_WORD_CHARS])
-        self[word] = ids
+        self[word] = ids = self._encode_word(word)
         return ids
 
 
@@ -157,6 +190,9 @@ def load(directory: Path) -> Tokenizer:
     model = directory / _MODEL_FILE
     if model.is_file():
         return SentencePieceTokenizer(model.read_bytes(), str(model))
+    one_file = directory / bpe.FILE_NAME
+    if one_file.is_file() and (encoding := bpe.read(one_file)):
+        return BytePairTokenizer(encoding)
     if released := openai_bpe.find(directory):
         return openai_bpe.load(released)
     pairs = " or ".join(" and ".join(names) for names in openai_bpe.FILE_NAMES)
@@ -179,26 +215,35 @@ def library_version(name: str) -> str:
         ) from None
 
 
-def train(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
+def train(
+    texts: Iterable[str], vocab_size: int, kind: str = "sentencepiece"
+) -> Tokenizer:
     """Trains a byte-pair encoding of `vocab_size` entries on raw `texts`.
 
+    Args:   kind: one of TRAINED.
     Raises: UserError: `vocab_size` is too large or too small for the texts.
     """
-    sentences = (
-        sentence
-        for text in texts
-        for line in _uncased(text).split("\n")
-        for sentence in _cut(line)
-    )
+    lines = (line for text in texts for line in _uncased(text).split("\n"))
+    return TRAINED[kind].train(lines, vocab_size)
+
+
+def _train_bpe(lines: Iterable[str], vocab_size: int) -> BytePairTokenizer:
+    words = itertools.chain.from_iterable(map(str.split, lines))
+    return BytePairTokenizer(bpe.train(words, vocab_size))
+
+
+def _train_sentencepiece(
+    lines: Iterable[str], vocab_size: int
+) -> SentencePieceTokenizer:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences,
+            sentence_iterator=itertools.chain.from_iterable(map(_cut, lines)),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
             byte_fallback=True,
-            character_coverage=0.9999,
+            character_coverage=bpe.CHARACTER_COVERAGE,
             normalization_rule_name="identity",
             bos_id=-1,
             eos_id=-1,
@@ -240,3 +285,18 @@ def _training_failed(error: str, vocab_size: int) -> str:
             "books; raise vocab_size"
         )
     return f"no tokenizer can be trained on these books ({error}); add more text"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+    """A kind of tokenizer that is trained: its packages, and the training."""
+
+    libraries: tuple[str, ...]
+    train: Callable[[Iterable[str], int], Tokenizer]
+
+
+# The values of config.data.tokenizer that train one.
+TRAINED = {
+    "sentencepiece": _Trained(SentencePieceTokenizer.libraries, _train_sentencepiece),
+    "bpe": _Trained(BytePairTokenizer.libraries, _train_bpe),
+}

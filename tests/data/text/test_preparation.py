@@ -398,8 +398,8 @@ def test_a_book_that_changes_while_it_is_read_leaves_nothing_behind(
     expected = contents(preparation.prepare(recipe, tmp_path / "expected").directory)
     train = tokenizers.train
 
-    def train_while_it_changes(texts, vocab_size):
-        tokenizer = train(texts, vocab_size)
+    def train_while_it_changes(texts, *args):
+        tokenizer = train(texts, *args)
         book.write_bytes(intact[: len(intact) // 2])
         return tokenizer
 
