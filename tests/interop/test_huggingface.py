@@ -112,7 +112,8 @@ def test_reading_returns_what_was_written(has_head, tmp_path):
             "head/kernel": rng.standard_normal((32, 1), np.float32),
             "head/bias": np.array([0.5], np.float32),
         }
-        found = dataclasses.replace(found, params={**found.params, **head})
+        params = {**found.params, **head}
+        found = dataclasses.replace(found, params=params, head="choice")
     huggingface.write(found, tmp_path / "out")
     again = huggingface.read(tmp_path / "out")
     assert again.model == found.model
@@ -188,7 +189,7 @@ def pickled(directory):
         (without("h.1.ln_2.bias"), "no tensor h.1.ln_2.bias"),
         (with_tensor("transformer.h.0.ln_1.bias", [1]), r"ln_1.bias is \[1\]; \[32\]"),
         (with_tensor("lm_head.weight", np.ones((99, 32))), "lm_head.weight differs"),
-        (with_tensor("score.weight", [[1]]), "unknown tensors: score.weight"),
+        (with_tensor("other.weight", [[1]]), "unknown tensors: other.weight"),
         (
             with_tensor("transformer.h.0.ln_1.bias", [np.nan] * 32),
             "block_00/norm_1/bias has infinite or NaN values",

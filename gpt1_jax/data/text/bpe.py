@@ -34,7 +34,7 @@ class BytePairEncoding:
 
     def __init__(self, id_of: dict[str, int], merges: list[tuple[str, str]]):
         self.id_of, self.merges = id_of, merges
-        self._model = tokenizers_lib.models.BPE(
+        self.model = tokenizers_lib.models.BPE(
             id_of, merges, end_of_word_suffix=END_OF_WORD, byte_fallback=True
         )
         self._bytes_of = {n: piece.encode() for piece, n in id_of.items()}
@@ -48,7 +48,7 @@ class BytePairEncoding:
 
     def encode_word(self, word: str) -> list[int]:
         """Returns the ids of a word."""
-        return [token.id for token in self._model.tokenize(word)]
+        return [token.id for token in self.model.tokenize(word)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, with a space between words."""
@@ -58,7 +58,7 @@ class BytePairEncoding:
 
     def save(self, directory: Path) -> None:
         """Writes the file that `read` reads, in the format of `tokenizers`."""
-        content = tokenizers_lib.Tokenizer(self._model).to_str(pretty=True)
+        content = tokenizers_lib.Tokenizer(self.model).to_str(pretty=True)
         write_bytes_atomically(directory / FILE_NAME, content.encode())
 
 
