@@ -79,7 +79,8 @@ def _about_tokenizer(tokenizer: Tokenizer | None) -> list[str]:
     return [
         "## Tokenizer\n\nText is cleaned and lower-cased. The token of a line break is "
         "named bos, eos and pad; it is not added by itself, so begin a text with it "
-        "where it begins a document. gpt1_jax cleans text by these rules too, which "
-        "this tokenizer.json does not have:",
+        "where it begins a document. transformers 5 leaves it out of what it decodes "
+        "with `skip_special_tokens=True`. gpt1_jax cleans text by these rules too, "
+        "which this tokenizer.json does not have:",
         rows,
     ]
