@@ -60,7 +60,7 @@ BOUNDARIES = (
     rf"{_after(_NEGATED)}(?=n't\b)|{_after(_NEGATED)}(?=nt\b)",
     rf"{_after(f'{_PRONOUNS}|those|i')}(?='(?:ll|d)\b)",
     rf"{_after(f'{_PRONOUNS}|those|i')}(?='(?:ve|re)\b)",
-    rf"{_after(_AUXILIARIES)}(?='ve\b)",
+    rf"{_after(_AUXILIARIES)}(?='ve\b)|(?<='d|'ll|n't)(?='ve\b)",
     r"(?<=\bI|\bi)(?='m\b)",
     r"(?<=[^\s'])(?='[sS](?![\p{L}\p{N}.]))",
     r"(?<=\b[Cc]an)(?=not\b)|(?<=\b[Gg]on)(?=na\b)|(?<=\b[Gg]ot)(?=ta\b)",

@@ -27,6 +27,7 @@ NOT_EXPRESSED = (
     "ftfy's repair of wrongly decoded text and of the characters U+0080 to U+009F",
     "ftfy's decoding of HTML entities other than `&amp;`",
     "ftfy's other forms of wide characters and of rare ligatures",
+    "the sign U+2581, which is cut off from its word as an underscore is",
     "the cut of words of more than 1,000 characters (SentencePiece only)",
 )
 NOT_EXPRESSED_OF_RELEASE = (
@@ -56,10 +57,10 @@ _REPLACED: tuple[tuple[Any, str], ...] = (
         "ﬆ": "st",
     }.items(),
     (Regex(r"[\x{2013}-\x{2015}]"), "-"),
-    ("…", "..."),
+    (Regex(r"[\x{85}\x{2026}]"), "..."),
     ("´", "'"),
 )
-_LINE_BREAKS = Regex(r"\s*[\n\r\x{85}\x{2028}\x{2029}]\s*")
+_LINE_BREAKS = Regex(r"\s*[\n\r\x{2028}\x{2029}]\s*")
 # Python's lower() writes a sigma that ends a word in its own form.
 _FINAL_SIGMA = Regex(r"(?<=\p{L})Σ(?!\p{L})")
 _SPACES = Regex(r"[^\S\n]+")
@@ -85,7 +86,7 @@ def write(
     """
     fast = _fast(tokenizer)
     newline = fast.id_to_token(tokenizer.newline_id)
-    # Not special, or decoding without special tokens would join lines.
+    # Not special, so that `tokenizers` decodes it; transformers makes it special.
     fast.add_tokens([lib.AddedToken(newline, normalized=False, special=False)])
     if has_specials:
         _add_specials(fast)
@@ -135,7 +136,8 @@ def _fast(tokenizer: Tokenizer) -> lib.Tokenizer:
             decoders.Fuse(),
             decoders.Replace(bpe.END_OF_WORD, " "),
             decoders.Replace(Regex(r" *\n *"), "\n"),
-            decoders.Strip(" ", 0, 1),
+            # Not decoders.Strip, which fails on an empty text.
+            decoders.Replace(Regex(r"\A +| +\z"), ""),
         ]
     )
     return fast
@@ -180,7 +182,7 @@ def _from_sentencepiece(tokenizer: tokenizers.SentencePieceTokenizer) -> lib.Tok
             decoders.Fuse(),
             decoders.Replace(_SPACE, " "),
             decoders.Replace("\n ", "\n"),
-            decoders.Strip(" ", 1, 0),
+            decoders.Replace(Regex(r"\A "), ""),
         ]
     )
     return fast
