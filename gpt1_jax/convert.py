@@ -6,8 +6,8 @@ r"""Converts weights from and to OpenAI's release and transformers' OpenAIGPT.
 
 --from makes a workdir for fine-tuning, generation and scoring, with the tokenizer of
 --input if it has one. --to exports the model of a workdir or of its checkpoints/STEP,
-or with --all_checkpoints each of them. transformers' AutoTokenizer and Auto classes load
-the folder of --to huggingface; its README.md is a model card.
+or with --all_checkpoints each of them. transformers' AutoTokenizer and Auto classes
+load the folder of --to huggingface; its README.md is a model card.
 """
 
 import dataclasses

@@ -225,3 +225,12 @@ def test_dropout_rates_are_read(tmp_path):
         residual_dropout=0.3,
         attention_dropout=0.4,
     )
+
+
+def test_values_beyond_a_number_format_are_refused(tmp_path):
+    found = huggingface.read(save(tmp_path, tensors()))
+    params = {**found.params, "embed/token": found.params["embed/token"] * 1e6}
+    large = dataclasses.replace(found, params=params)
+    with pytest.raises(ValueError, match=r"embed.weight has values .*--dtype=float16"):
+        huggingface.write(large, tmp_path / "half", dtype="float16")
+    huggingface.write(large, tmp_path / "brain", dtype="bfloat16")
