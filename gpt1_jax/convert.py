@@ -5,9 +5,12 @@ r"""Converts weights from and to OpenAI's release and transformers' OpenAIGPT.
     python -m gpt1_jax.convert --to huggingface --input runs/gpt1 --output gpt1-hf
 
 --from makes a workdir for fine-tuning, generation and scoring, with the tokenizer of
---input if it has one. --to exports the model of a workdir or of its checkpoints/STEP.
+--input if it has one. --to exports the model of a workdir or of its checkpoints/STEP,
+or with --all_checkpoints each of them. transformers' AutoTokenizer and Auto classes
+load the folder of --to huggingface; its README.md is a model card.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,13 @@ from gpt1_jax.data.tasks import registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.distributed import memory, runtime
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.interop import huggingface, openai, weights
+from gpt1_jax.interop import (
+    huggingface,
+    model_card,
+    openai,
+    tokenizer_json,
+    weights,
+)
 from gpt1_jax.interop.weights import Weights
 from gpt1_jax.workdirs import model_store
 
@@ -34,6 +43,19 @@ _FROM = flags.DEFINE_enum(
 _TO = flags.DEFINE_enum("to", None, _FORMATS, "Format of --output.", flag_values=_FLAGS)
 _INPUT = app.define_required("input", "Directory to read.", _FLAGS)
 _OUTPUT = app.define_required("output", "Directory to write.", _FLAGS)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    huggingface.DTYPES,
+    "Number format of the weights, of --to huggingface.",
+    flag_values=_FLAGS,
+)
+_ALL_CHECKPOINTS = flags.DEFINE_bool(
+    "all_checkpoints",
+    False,
+    "Export every kept checkpoint of --input, each to a folder OUTPUT/STEP.",
+    flag_values=_FLAGS,
+)
 
 
 def main() -> None:
@@ -42,6 +64,16 @@ def main() -> None:
         raise UserError(
             f"--from={_FROM.value} and --to={_TO.value}; one of them, "
             f"{' or '.join(_FORMATS)}, is expected; name one"
+        )
+    if _TO.value != "huggingface" and _DTYPE.value != "float32":
+        raise UserError(
+            f"--dtype={_DTYPE.value}; other formats than float32 are allowed with --to "
+            "huggingface only; drop it"
+        )
+    if _FROM.value and _ALL_CHECKPOINTS.value:
+        raise UserError(
+            "--all_checkpoints with --from; it exports the checkpoints of a workdir; "
+            "drop it, or use --to"
         )
     given, output = (files.expand(flag.value) for flag in (_INPUT, _OUTPUT))
     if not given.is_dir():
@@ -71,6 +103,7 @@ def _import(given: Path, output: Path) -> None:
         found, origin["layout"] = openai.read(given)
     else:
         found = huggingface.read(given)
+        origin["head"] = found.head
     terminal.say(_describe(found))
     if suspicious := weights.suspicious_norm_scale(found):
         terminal.warn(
@@ -79,7 +112,7 @@ def _import(given: Path, output: Path) -> None:
         )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
-        tokenizer = tokenizers.load(given)
+        tokenizer = tokenizer_json.load(given)
         model_store.check_vocabulary(tokenizer, found.num_rows, str(given))
     vocab_size = tokenizer.vocab_size if tokenizer else found.num_rows
     is_released = isinstance(tokenizer, openai_bpe.OpenAITokenizer)
@@ -121,40 +154,107 @@ def _refuse_other_architectures(given: Path, model: ModelConfig) -> None:
 
 
 def _export(given: Path, output: Path) -> None:
-    """Writes the model in the workdir `given` as another system's files."""
-    found = model_store.restore(given, needs_tokenizer=False)
-    if found.config.model.backbone != "transformer":
+    """Writes the model in the workdir `given`, or each of its checkpoints."""
+    config = model_store.read_config(given)
+    if config.model.backbone != "transformer":
         raise UserError(
             f"{given} holds an LSTM; only a Transformer has a place in these formats; "
             "name another workdir"
         )
-    _refuse_other_architectures(given, found.config.model)
-    params = weights.flatten(found.params)
-    tokenizer = found.tokenizer
-    if "head/bias" in params and (_TO.value == "openai" or not _is_choice(found)):
-        terminal.warn(
-            "the task's head is left out; only Hugging Face's double-heads model has "
-            "one, for multiple choice"
-        )
-        del params["head/kernel"], params["head/bias"]
-    if _TO.value == "openai" and tokenizer:
-        params["embed/token"] = _vocabulary_only(
-            params["embed/token"], tokenizer.vocab_size
-        )
-    exported = Weights(params, found.config.model)
+    _refuse_other_architectures(given, config.model)
     with files.atomic_directory(output) as part:
-        if _TO.value == "openai":
-            openai.write(exported, part, found.origin.get("layout"))
+        if not _ALL_CHECKPOINTS.value:
+            described = _export_one(given, part)
         else:
-            huggingface.write(exported, part)
-        _export_tokenizer(tokenizer, part)
-    terminal.say(f"{output}: {_describe(exported)}")
+            found = model_store.steps(given)
+            for step, path in found.items():
+                described = _export_one(path, part / str(step))
+            described = f"{len(found)} checkpoints; each {described}"
+    terminal.say(f"{output}: {described}")
 
 
-def _is_choice(found: model_store.Restored) -> bool:
-    """Returns whether the model's head, if it has one, is for multiple choice."""
-    task = found.config.task.name
-    return registry.named(task).kind == "choice" if task else bool(found.origin)
+def _export_one(given: Path, part: Path) -> str:
+    """Writes the files of one checkpoint; returns their description."""
+    found = model_store.restore(given, needs_tokenizer=False)
+    params = weights.flatten(found.params)
+    exported = _with_head(Weights(params, found.config.model), found)
+    if _TO.value == "openai":
+        _write_openai(exported, found, part)
+    else:
+        _write_huggingface(exported, found, part)
+    return _describe(exported)
+
+
+def _with_head(exported: Weights, found: model_store.Restored) -> Weights:
+    """Returns the weights with the head if the format has a place for it."""
+    if "head/bias" not in exported.params:
+        return exported
+    task = registry.named(found.config.task.name) if found.config.task.name else None
+    if _TO.value == "huggingface":
+        if task is None:
+            return dataclasses.replace(
+                exported, head=found.origin.get("head") or "choice"
+            )
+        if task.kind == "choice":
+            return dataclasses.replace(exported, head="choice")
+        if task.kind in ("single", "pair") and (folded := weights.fold_bias(exported)):
+            terminal.say(
+                "the head's bias, which transformers' class does not have, is folded "
+                "into the last layer norm; next-token logits change by it"
+            )
+            return dataclasses.replace(folded, head="classes", labels=task.classes)
+    terminal.warn(
+        "the task's head is left out; it is kept only with --to huggingface, for "
+        "multiple choice, and for classes of one text or a pair whose bias can be "
+        "folded"
+    )
+    rest = {k: v for k, v in exported.params.items() if not k.startswith("head/")}
+    return dataclasses.replace(exported, params=rest)
+
+
+def _write_openai(
+    exported: Weights, found: model_store.Restored, directory: Path
+) -> None:
+    if found.tokenizer:
+        table_VD = _vocabulary_only(
+            exported.params["embed/token"], found.tokenizer.vocab_size
+        )
+        params = {**exported.params, "embed/token": table_VD}
+        exported = dataclasses.replace(exported, params=params)
+    openai.write(exported, directory, found.origin.get("layout"))
+    if found.tokenizer:
+        found.tokenizer.save(directory)
+    if found.tokenizer and not isinstance(found.tokenizer, openai_bpe.OpenAITokenizer):
+        terminal.warn(
+            "OpenAI's format does not support this tokenizer; its file lies beside the "
+            "weights"
+        )
+
+
+def _write_huggingface(
+    exported: Weights, found: model_store.Restored, directory: Path
+) -> None:
+    tokenizer = found.tokenizer
+    huggingface.write(
+        exported,
+        directory,
+        dtype=_DTYPE.value,
+        newline_id=tokenizer.newline_id if tokenizer else -1,
+    )
+    if tokenizer:
+        tokenizer_json.write(
+            tokenizer,
+            directory,
+            context_length=exported.model.context_length,
+            has_specials=bool(found.config.task.name and exported.head),
+        )
+    model_card.write(
+        exported,
+        directory,
+        tokenizer=tokenizer,
+        result=found.result,
+        step=found.step,
+    )
 
 
 def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:
@@ -164,24 +264,6 @@ def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:
             f"{rows} rows of special tokens are left out; the release has none"
         )
     return table_VD[:vocab_size]
-
-
-def _export_tokenizer(tokenizer: tokenizers.Tokenizer | None, directory: Path) -> None:
-    """Writes the files of the tokenizer, if there is one, and warns of its limits."""
-    is_huggingface = _TO.value == "huggingface"
-    if isinstance(tokenizer, openai_bpe.OpenAITokenizer):
-        tokenizer.save(directory, as_huggingface=is_huggingface)
-        if is_huggingface:
-            terminal.warn(
-                "transformers' tokenizer gives other ids with these files: no line "
-                "breaks, <unk> for curly quotes"
-            )
-    elif tokenizer:
-        tokenizer.save(directory)
-        terminal.warn(
-            "neither format supports this SentencePiece tokenizer; its model file lies "
-            "beside the weights"
-        )
 
 
 def _describe(found: Weights) -> str:

@@ -13,7 +13,7 @@ from gpt1_jax import convert
 from gpt1_jax.config import ModelConfig
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.inference import classifier
-from gpt1_jax.interop import huggingface, openai, weights
+from gpt1_jax.interop import huggingface, openai, tokenizer_json, weights
 from gpt1_jax.jobs import finetune, pretrain
 from gpt1_jax.workdirs import model_store
 
@@ -125,11 +125,11 @@ def test_converted_model_can_be_fine_tuned(workdir, make_tuning_config, tmp_path
     out = run(tmp_path / "tuned", tmp_path / "out", to="openai")
     found, _ = openai.read(out)
     assert found.num_rows == bpe().vocab_size
-    # transformers' format has special tokens; a head of 2 outputs is left out.
+    # transformers' format has special tokens, and classes without a bias.
     out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
     found = huggingface.read(out)
     assert found.num_rows == bpe().vocab_size + 3
-    assert "head/kernel" not in found.params
+    assert found.head == "classes"
 
 
 def test_an_architecture_that_the_formats_cannot_express_is_refused(
@@ -149,9 +149,10 @@ def test_to_huggingface_and_back(workdir, tmp_path, run):
     assert {path.name for path in out.iterdir()} == {
         "config.json",
         "model.safetensors",
-        "vocab.json",
-        "merges.txt",
+        "generation_config.json",
+        "tokenizer.json",
         "tokenizer_config.json",
+        "README.md",
     }
     back = run(out, tmp_path / "back", from_="huggingface")
     one, other = model_store.restore(workdir), model_store.restore(back)
@@ -167,20 +168,18 @@ def test_multiple_choice_head_is_kept_in_both_directions(workdir, tmp_path, run)
         "head/kernel": np.ones((64, 1), np.float32),
         "head/bias": np.array([2.0], np.float32),
     }
-    both = weights.Weights({**found.params, **head}, MODEL)
-    huggingface.write(both, tmp_path / "hf")
-    bpe().save(tmp_path / "hf", as_huggingface=True)
+    both = weights.Weights({**found.params, **head}, MODEL, "choice")
+    huggingface.write(both, tmp_path / "hf", newline_id=bpe().newline_id)
+    tokenizer_json.write(bpe(), tmp_path / "hf", context_length=64)
     made = run(tmp_path / "hf", tmp_path / "made", from_="huggingface")
     assert gpt1_jax.load(made).generate("ab", 2)
-    again = run(made, tmp_path / "again", to="huggingface")
-    assert contents(again) == contents(tmp_path / "hf")
+    again = contents(run(made, tmp_path / "again", to="huggingface"))
+    assert "OpenAIGPTDoubleHeadsModel" in again.pop("README.md").decode()
+    assert again == contents(tmp_path / "hf")
 
 
-def test_trained_tokenizer_is_exported_and_imported(
-    pretrained_workdir, tmp_path, capsys, run
-):
+def test_trained_tokenizer_is_exported_and_imported(pretrained_workdir, tmp_path, run):
     out = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
-    assert "file lies beside the weights" in " ".join(capsys.readouterr().out.split())
     made = run(out, tmp_path / "made", from_="huggingface")
     fingerprint = tokenizers.load(pretrained_workdir / "tokenizer").fingerprint
     assert model_store.restore(made).tokenizer.fingerprint == fingerprint
@@ -277,7 +276,7 @@ def test_foreign_rows_of_special_tokens_are_not_copied(
 ):
     given = tmp_path / "given"
     huggingface.write(random_weights(bpe().vocab_size + 2), given)
-    bpe().save(given, as_huggingface=True)
+    tokenizer_json.write(bpe(), given, context_length=64)
     workdir = run(given, tmp_path / "run", from_="huggingface")
     finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
     said = " ".join(capsys.readouterr().out.split())
@@ -292,3 +291,94 @@ def test_pretraining_in_a_converted_workdir_is_refused(
     made = run(given, tmp_path / "made", from_="huggingface")
     with pytest.raises(ValueError, match=r"holds the result of the job convert; pre"):
         pretrain.run(model_store.read_config(made), made)
+
+
+def test_all_checkpoints_are_exported_by_step(pretrained_workdir, run, tmp_path):
+    out = run(
+        pretrained_workdir, tmp_path / "all", to="huggingface", all_checkpoints=True
+    )
+    assert {path.name for path in out.iterdir()} == {"3", "6"}
+    for step in (3, 6):
+        given = pretrained_workdir / "checkpoints" / str(step)
+        alone = run(given, tmp_path / str(step), to="huggingface")
+        assert contents(out / str(step)) == contents(alone)
+        assert f"step {step}" in (alone / "README.md").read_text()
+    assert contents(out / "3") != contents(out / "6")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [("float32", 0), ("float16", 11), ("bfloat16", 8)]
+)
+def test_weights_are_rounded_to_the_asked_format(
+    dtype, bits, pretrained_workdir, run, tmp_path
+):
+    out = run(pretrained_workdir, tmp_path / "hf", to="huggingface", dtype=dtype)
+    assert json.loads((out / "config.json").read_text())["dtype"] == dtype
+    given = weights.flatten(model_store.restore(pretrained_workdir).params)
+    for path, value in huggingface.read(out).params.items():
+        if bits:
+            np.testing.assert_allclose(value, given[path], rtol=2**-bits, atol=1e-7)
+            assert path.endswith(("bias", "scale")) or (value != given[path]).any()
+        else:
+            np.testing.assert_array_equal(value, given[path])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"to": "openai", "dtype": "float16"}, "--dtype=float16; other formats than f"),
+        ({"from_": "openai", "dtype": "float16"}, "--dtype=float16; other formats"),
+        ({"from_": "openai", "all_checkpoints": True}, "--all_checkpoints with --from"),
+    ],
+)
+def test_flags_of_another_direction_are_refused(flags, message, release, tmp_path, run):
+    with pytest.raises(ValueError, match=message):
+        run(release, tmp_path / "out", **flags)
+
+
+def test_card_tells_results_and_what_the_tokenizer_lacks(
+    pretrained_workdir, run, tmp_path
+):
+    out = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
+    card = (out / "README.md").read_text()
+    result = json.loads((pretrained_workdir / "result.json").read_text())
+    assert f"| `eval/loss` | {result['metrics']['eval/loss']:.6g} |" in card
+    assert "1 layers, width 16, 2 heads" in card
+    for rule in tokenizer_json.NOT_EXPRESSED:
+        assert rule in card
+
+
+def test_generation_has_no_end(pretrained_workdir, run, tmp_path):
+    out = run(pretrained_workdir, tmp_path / "hf", to="huggingface")
+    newline = tokenizers.load(pretrained_workdir / "tokenizer").newline_id
+    for name in ("config.json", "generation_config.json"):
+        fields = json.loads((out / name).read_text())
+        assert fields["bos_token_id"] == fields["pad_token_id"] == newline
+        assert "eos_token_id" not in fields
+
+
+def test_a_heads_bias_is_folded_without_changing_the_classes(
+    pretrained_workdir, make_tuning_config, run, tmp_path
+):
+    finetune.run(make_tuning_config("sst2", pretrained_workdir), tmp_path / "tuned")
+    given = weights.flatten(model_store.restore(tmp_path / "tuned").params)
+    found = weights.Weights(
+        {**given, "head/bias": np.array([0.5, -2.0], np.float32)}, MODEL
+    )
+    folded = weights.fold_bias(found)
+    last = "block_00/norm_2/bias"
+    h_D = np.arange(16, dtype=np.float32)
+    before = h_D @ found.params["head/kernel"] + found.params["head/bias"]
+    shift_D = folded.params[last] - found.params[last]
+    after = (h_D + shift_D) @ folded.params["head/kernel"]
+    np.testing.assert_allclose(after, before, rtol=1e-4)
+    assert not folded.params["head/bias"].any()
+    equal = {"head/kernel": np.ones((16, 2), np.float32)}
+    assert weights.fold_bias(weights.Weights({**found.params, **equal}, MODEL)) is None
+    out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
+    again = huggingface.read(out)
+    assert again.head == "classes"
+    assert again.params["head/kernel"].shape == (16, 2)
+    made = run(out, tmp_path / "made", from_="huggingface")
+    third = contents(run(made, tmp_path / "third", to="huggingface"))
+    assert third["model.safetensors"] == contents(out)["model.safetensors"]

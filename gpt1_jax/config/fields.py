@@ -118,8 +118,9 @@ class DataConfig:
     )
     tokenizer: str = data(
         "sentencepiece",
-        "sentencepiece, openai, or a directory; sentencepiece is trained on the "
-        "training documents, openai is the released BPE, from openai_bpe_dir",
+        "sentencepiece or bpe (trained on the training documents; its tokens mark a "
+        "word's beginning, or its end as in the paper), openai (the released BPE, from "
+        "openai_bpe_dir), or the directory of a tokenizer",
     )
     openai_bpe_dir: str = data(
         "", "directory of the released encoder_bpe_40000.json and vocab_40000.bpe"

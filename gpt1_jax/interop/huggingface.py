@@ -1,29 +1,26 @@
 """The format of transformers' OpenAIGPT, read and written without torch.
 
-The files are config.json and safetensors; names are those of transformers 5. The
-classes are OpenAIGPTLMHeadModel and OpenAIGPTDoubleHeadsModel, which has a head for
-multiple choice.
+The weights are safetensors, with the names of transformers 5. The classes are
+OpenAIGPTLMHeadModel, OpenAIGPTDoubleHeadsModel, which has a head for multiple choice,
+and OpenAIGPTForSequenceClassification, whose head has no bias.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes  # noqa: F401, gives numpy bfloat16
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from gpt1_jax.config import ModelConfig
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import parse_json, write_atomically
-from gpt1_jax.interop import weights
+from gpt1_jax.files import parse_json
+from gpt1_jax.interop import huggingface_config, weights
 from gpt1_jax.interop.weights import Weights
 
-_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
+_WEIGHTS_FILE = "model.safetensors"
 _INDEX_FILE = "model.safetensors.index.json"
 _PREFIX = "transformer."
 _TOKEN_TABLE, _LM_HEAD = "tokens_embed.weight", "lm_head.weight"
@@ -31,14 +28,10 @@ _CHOICE_HEAD = {
     "head/kernel": "multiple_choice_head.summary.weight",
     "head/bias": "multiple_choice_head.summary.bias",
 }
+_CLASS_HEAD = "score.weight"
+DTYPES = ("float32", "float16", "bfloat16")
 # Masks and positions that older versions of transformers stored among the weights.
 _NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|position_ids")
-# The only values of these fields in config.json that are implemented.
-_REQUIRED = {
-    "model_type": ("openai-gpt",),
-    "afn": ("gelu", "gelu_new"),
-    "layer_norm_epsilon": (1e-5,),
-}
 
 
 def read(directory: Path) -> Weights:
@@ -47,7 +40,7 @@ def read(directory: Path) -> Weights:
     Raises: UserError, NotFound: it is another model; a file or tensor is missing,
             damaged or has another shape; or a file is pickled.
     """
-    model, vocab_size = _read_config(directory / _CONFIG_FILE)
+    model, vocab_size = huggingface_config.read(directory)
     tensors: dict[str, np.ndarray] = {}
     for name, tensor in _tensors(directory):
         bare = name.removeprefix(_PREFIX)
@@ -83,12 +76,20 @@ def read(directory: Path) -> Weights:
             )
         params[path] = _checked(directory, name, tensors.pop(name), expected[path])
     _check_tied(directory, tensors.pop(_LM_HEAD, None), params["embed/token"])
+    head = ""
     if set(_CHOICE_HEAD.values()) <= set(tensors):
         kernel_1D, bias_1 = (tensors.pop(name) for name in _CHOICE_HEAD.values())
         kernel_name, bias_name = _CHOICE_HEAD.values()
         shape = (1, model.width)
         params["head/kernel"] = _checked(directory, kernel_name, kernel_1D, shape).T
         params["head/bias"] = _checked(directory, bias_name, bias_1, (1,))
+        head = "choice"
+    elif _CLASS_HEAD in tensors:
+        kernel_CD = tensors.pop(_CLASS_HEAD)
+        shape = (len(kernel_CD), model.width)
+        params["head/kernel"] = _checked(directory, _CLASS_HEAD, kernel_CD, shape).T
+        params["head/bias"] = np.zeros(shape[0], np.float32)
+        head = "classes"
     if more := sorted(name for name in tensors if re.match(r"h\.\d+\.", name)):
         raise UserError(
             f"{directory}: config.json has n_layer={model.num_layers}, but there is a "
@@ -96,35 +97,50 @@ def read(directory: Path) -> Weights:
         )
     if tensors:
         raise UserError(
-            f"{directory} has unknown tensors: {', '.join(sorted(tensors))}; "
-            "OpenAIGPTLMHeadModel or OpenAIGPTDoubleHeadsModel is expected; save one "
-            "of these"
+            f"{directory} has unknown tensors: {', '.join(sorted(tensors))}; an "
+            "OpenAIGPT of the class LMHeadModel, DoubleHeadsModel or "
+            "ForSequenceClassification is expected; save one of these"
         )
     weights.check_finite(params, str(directory))
-    return Weights(params, model)
+    return Weights(params, model, head)
 
 
-def write(found: Weights, directory: Path) -> None:
-    """Writes config.json and model.safetensors for `from_pretrained`.
+def write(
+    found: Weights, directory: Path, *, dtype: str = "float32", newline_id: int = -1
+) -> None:
+    """Writes config.json, generation_config.json and model.safetensors.
 
-    With a head for multiple choice the class is OpenAIGPTDoubleHeadsModel. To replace a
-    directory atomically, see files.atomic_directory.
+    With a head the class is OpenAIGPTDoubleHeadsModel, for multiple choice, or
+    OpenAIGPTForSequenceClassification. To replace a directory atomically, see
+    files.atomic_directory.
+    Args:   dtype: the number format of the weights, one of DTYPES. newline_id: the
+            token that is named bos and pad; -1: none.
+    Raises: UserError: transformers has no such model, or `dtype` no such values.
     """
-    has_head = "head/kernel" in found.params
-    config = json.dumps(_config_of(found, has_head), indent=2, sort_keys=True)
-    tensors = {
-        f"{_PREFIX}{name}": np.ascontiguousarray(found.params[path], np.float32)
-        for path, name in _names(found.model.num_layers).items()
-    }
-    if has_head:
+    names = _names(found.model.num_layers)
+    tensors = {f"{_PREFIX}{name}": found.params[path] for path, name in names.items()}
+    head = found.head
+    if head == "choice":
         kernel_name, bias_name = _CHOICE_HEAD.values()
-        kernel_D1 = np.asarray(found.params["head/kernel"], np.float32)
-        tensors[kernel_name] = np.ascontiguousarray(kernel_D1.T)
-        tensors[bias_name] = np.asarray(found.params["head/bias"], np.float32)
+        tensors[kernel_name] = found.params["head/kernel"].T
+        tensors[bias_name] = found.params["head/bias"]
+    elif head == "classes":
+        tensors[_CLASS_HEAD] = found.params["head/kernel"].T
     directory.mkdir(parents=True, exist_ok=True)
+    huggingface_config.write(found, directory, dtype=dtype, newline_id=newline_id)
+    with np.errstate(over="ignore"):
+        tensors = {
+            name: np.ascontiguousarray(value, np.dtype(dtype))
+            for name, value in tensors.items()
+        }
+    for name, value in tensors.items():
+        if not np.isfinite(value.astype(np.float32)).all():
+            raise UserError(
+                f"{name} has values beyond the range of --dtype={dtype}; "
+                f"{' or '.join(DTYPES)} is allowed; use bfloat16 or float32"
+            )
     path = directory / _WEIGHTS_FILE
     safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
-    write_atomically(directory / _CONFIG_FILE, f"{config}\n")
 
 
 def _names(num_layers: int) -> dict[str, str]:
@@ -137,65 +153,6 @@ def _names(num_layers: int) -> dict[str, str]:
         for path, name in weights.BLOCK_NAMES.items():
             names[f"block_{layer:02d}/{path}"] = f"h.{layer}.{name}"
     return names
-
-
-def _read_config(path: Path) -> tuple[ModelConfig, int]:
-    """Returns the model's sizes and the number of rows of its token table."""
-    if not path.is_file():
-        raise NotFound(
-            f"no {path.name} in {path.parent}; the directory that transformers saved "
-            "is expected; check --input"
-        )
-    try:
-        fields = parse_json(path.read_text(encoding="utf-8"))
-        for name, allowed in _REQUIRED.items():
-            if fields.get(name, allowed[0]) not in allowed:
-                raise UserError(
-                    f"{path}: {name} is {fields[name]!r}; "
-                    f"{' or '.join(map(repr, allowed))} is expected; only GPT-1 as "
-                    "released can be converted"
-                )
-        width, num_heads = (_size(path, fields, x) for x in ("n_embd", "n_head"))
-        if width % num_heads:
-            raise UserError(
-                f"{path}: n_head is {num_heads}; a divisor of n_embd={width} is "
-                "expected; fetch the file again"
-            )
-        model = ModelConfig(
-            num_layers=_size(path, fields, "n_layer"),
-            width=width,
-            num_heads=num_heads,
-            mlp_width=4 * width,
-            # Older versions have n_ctx alone, or both with one value.
-            context_length=_size(
-                path, fields, "n_positions" if "n_positions" in fields else "n_ctx"
-            ),
-            embedding_dropout=float(fields.get("embd_pdrop", 0.1)),
-            residual_dropout=float(fields.get("resid_pdrop", 0.1)),
-            attention_dropout=float(fields.get("attn_pdrop", 0.1)),
-            classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
-        )
-        # The first versions counted special tokens apart.
-        num_special = _size(path, fields, "n_special") if fields.get("n_special") else 0
-        return model, _size(path, fields, "vocab_size") + num_special
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise UserError(
-            f"{path} is not a config of an OpenAIGPT: {error!r}; fetch it again"
-        ) from None
-
-
-def _size(path: Path, fields: dict[str, Any], name: str) -> int:
-    """Returns a size in config.json; raises UserError unless it is a whole number."""
-    value = fields.get(name)
-    if type(value) is not int or not 1 <= value <= weights.LARGEST_SIZE:
-        given = "missing" if name not in fields else json.dumps(value)
-        raise UserError(
-            f"{path}: {name} is {given}; a whole number from 1 to "
-            f"{weights.LARGEST_SIZE:,} is expected; fetch the file again"
-        )
-    return value
 
 
 def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -278,38 +235,3 @@ def _check_tied(
             f"{directory}: {_LM_HEAD} differs from {_TOKEN_TABLE}; in GPT-1 they are "
             "equal; tie them, or convert another model"
         )
-
-
-def _config_of(found: Weights, has_head: bool) -> dict[str, Any]:
-    """Returns the content of config.json."""
-    model, architecture = found.model, "OpenAIGPTLMHeadModel"
-    if has_head:
-        architecture = "OpenAIGPTDoubleHeadsModel"
-    if model.mlp_width != 4 * model.width:
-        raise UserError(
-            f"the model's mlp_width is {model.mlp_width}; transformers' OpenAIGPT "
-            f"allows only 4 x width, {4 * model.width}; convert another model"
-        )
-    return {
-        "model_type": "openai-gpt",
-        "architectures": [architecture],
-        "afn": "gelu",
-        "vocab_size": found.num_rows,
-        "n_positions": model.context_length,
-        "n_embd": model.width,
-        "n_layer": model.num_layers,
-        "n_head": model.num_heads,
-        "embd_pdrop": model.embedding_dropout,
-        "resid_pdrop": model.residual_dropout,
-        "attn_pdrop": model.attention_dropout,
-        "layer_norm_epsilon": 1e-5,
-        "initializer_range": 0.02,
-        "summary_type": "cls_index",
-        "summary_use_proj": True,
-        "summary_activation": None,
-        "summary_proj_to_labels": True,
-        "summary_first_dropout": model.classifier_dropout,
-        "num_labels": 1,
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-    }

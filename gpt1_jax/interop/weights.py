@@ -37,11 +37,15 @@ BLOCK_NAMES = {
 class Weights:
     """A model's parameters by path, such as "block_00/mlp/in/kernel", and its sizes.
 
-    A head for multiple choice adds head/kernel and head/bias.
+    head: the kind of the task's head, whose parameters are head/kernel and head/bias:
+    "choice" (one output, for each answer), "classes", or "": there is none.
+    labels: the names of the classes.
     """
 
     params: Mapping[str, np.ndarray]
     model: ModelConfig
+    head: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -58,6 +62,25 @@ def flatten(params: Any) -> dict[str, np.ndarray]:
     """Returns the parameters of a model by path, as numpy arrays."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     return {path: np.asarray(value) for path, value in flat.items()}
+
+
+def fold_bias(found: Weights) -> Weights | None:
+    """Returns an equal classifier without a bias; None if there is none.
+
+    h W + b = (h + d) W with d W = b, and d is added to the bias of the last norm, whose
+    result is h. So the classes' logits stay, but not those of the next token.
+    """
+    kernel_DC = found.params["head/kernel"].astype(np.float64)
+    bias_C = found.params["head/bias"].astype(np.float64)
+    shift_D = np.linalg.lstsq(kernel_DC.T, bias_C, rcond=None)[0]
+    if not np.allclose(shift_D @ kernel_DC, bias_C, rtol=1e-6, atol=1e-7):
+        return None
+    last = f"block_{found.model.num_layers - 1:02d}/norm_2/bias"
+    shifted = {
+        last: (found.params[last] + shift_D).astype(np.float32),
+        "head/bias": np.zeros_like(found.params["head/bias"]),
+    }
+    return dataclasses.replace(found, params={**found.params, **shifted})
 
 
 def paths(num_layers: int) -> list[str]:

@@ -38,7 +38,7 @@ class Restored:
     model: the settings that the model is used with, see `restore`.
     params: after fine-tuning they have token rows for the specials, and a head.
     tokenizer: None if a converted workdir has none and none was needed.
-    origin: the source of converted weights, see `create`; {}: trained by gpt1_jax.
+    result: the content of result.json; {}: the run has not finished.
     """
 
     config: RunConfig
@@ -46,7 +46,12 @@ class Restored:
     params: Any
     tokenizer: tokenizers.Tokenizer | None
     step: int
-    origin: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The source of converted weights, see `create`; {}: trained by gpt1_jax."""
+        return self.result.get("origin", {})
 
 
 def restore(
@@ -83,8 +88,7 @@ def restore(
     if tokenizer:
         check_vocabulary(tokenizer, len(params["embed"]["token"]), str(directory))
     result = workdir_lib.read_result(directory) or {}
-    origin = result.get("origin", {})
-    return Restored(config, model, params, tokenizer, step, origin)
+    return Restored(config, model, params, tokenizer, step, result)
 
 
 def check_vocabulary(

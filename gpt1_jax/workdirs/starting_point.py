@@ -122,7 +122,7 @@ def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
     if config.init.path != "none":
         return model_store.tokenizer_of(config.init.path)
     source = recipes.tokenizer_source(config.data)
-    if source != "sentencepiece":
+    if source not in tokenizers.TRAINED:
         return tokenizers.load(Path(source))
     if not config.data.corpus:
         raise UserError(

@@ -112,7 +112,8 @@ def test_reading_returns_what_was_written(has_head, tmp_path):
             "head/kernel": rng.standard_normal((32, 1), np.float32),
             "head/bias": np.array([0.5], np.float32),
         }
-        found = dataclasses.replace(found, params={**found.params, **head})
+        params = {**found.params, **head}
+        found = dataclasses.replace(found, params=params, head="choice")
     huggingface.write(found, tmp_path / "out")
     again = huggingface.read(tmp_path / "out")
     assert again.model == found.model
@@ -196,7 +197,7 @@ def pickled(directory):
         (without("h.1.ln_2.bias"), "no tensor h.1.ln_2.bias"),
         (with_tensor("transformer.h.0.ln_1.bias", [1]), r"ln_1.bias is \[1\]; \[32\]"),
         (with_tensor("lm_head.weight", np.ones((99, 32))), "lm_head.weight differs"),
-        (with_tensor("score.weight", [[1]]), "unknown tensors: score.weight"),
+        (with_tensor("other.weight", [[1]]), "unknown tensors: other.weight"),
         (
             with_tensor("transformer.h.0.ln_1.bias", [np.nan] * 32),
             "block_00/norm_1/bias has infinite or NaN values",
@@ -232,3 +233,12 @@ def test_dropout_rates_are_read(tmp_path):
         residual_dropout=0.3,
         attention_dropout=0.4,
     )
+
+
+def test_values_beyond_a_number_format_are_refused(tmp_path):
+    found = huggingface.read(save(tmp_path, tensors()))
+    params = {**found.params, "embed/token": found.params["embed/token"] * 1e6}
+    large = dataclasses.replace(found, params=params)
+    with pytest.raises(ValueError, match=r"embed.weight has values .*--dtype=float16"):
+        huggingface.write(large, tmp_path / "half", dtype="float16")
+    huggingface.write(large, tmp_path / "brain", dtype="bfloat16")

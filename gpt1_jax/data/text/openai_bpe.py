@@ -52,7 +52,7 @@ class OpenAITokenizer:
         pairs = _parse_merges(merges, origin)
         self._piece_of = {number: piece for piece, number in id_of.items()}
         try:
-            self._bpe = tokenizers_lib.models.BPE(
+            self.model = tokenizers_lib.models.BPE(
                 id_of,
                 pairs,
                 unk_token=self._piece_of[_UNKNOWN_ID],
@@ -86,7 +86,7 @@ class OpenAITokenizer:
         if word.isspace():
             # spaCy joins a line break and the space after it.
             return [self.newline_id if word.startswith("\n") else _UNKNOWN_ID]
-        return [token.id for token in self._bpe.tokenize(word.lower())]
+        return [token.id for token in self.model.tokenize(word.lower())]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, with a space between words."""
@@ -96,21 +96,9 @@ class OpenAITokenizer:
         lines = pieces.replace(_END_OF_WORD, " ").split("\n")
         return "\n".join(line.strip(" ") for line in lines)
 
-    def save(self, directory: Path, *, as_huggingface: bool = False) -> None:
-        """Writes both files, each atomically, under their released names.
-
-        Args: as_huggingface: uses the names of transformers instead, and adds the
-              config of its OpenAIGPTTokenizer.
-        """
-        files = dict(zip(FILE_NAMES[as_huggingface], self._files, strict=True))
-        if as_huggingface:
-            fields = {
-                "tokenizer_class": "OpenAIGPTTokenizer",
-                "unk_token": self._piece_of[_UNKNOWN_ID],
-                "do_lower_case": True,
-            }
-            files["tokenizer_config.json"] = json.dumps(fields, indent=2).encode()
-        for name, content in files.items():
+    def save(self, directory: Path) -> None:
+        """Writes both files, each atomically, under their released names."""
+        for name, content in zip(FILE_NAMES[0], self._files, strict=True):
             write_bytes_atomically(directory / name, content)
 
 

@@ -143,6 +143,7 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.train(
             splitting.sample(recipe.split),
             recipe.vocab_size,
+            recipe.tokenizer,
             lowercase=recipe.lowercase,
         )
         encoding.check_unchanged(sources)

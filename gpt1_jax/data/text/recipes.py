@@ -27,7 +27,7 @@ class Recipe:
     """Everything that determines the bytes of a store."""
 
     split: Split
-    tokenizer: str  # sentencepiece, or a directory
+    tokenizer: str  # one of tokenizers.TRAINED, or a directory
     vocab_size: int
     lowercase: bool = True
 
@@ -39,16 +39,17 @@ class Recipe:
     @property
     def trains_tokenizer(self) -> bool:
         """True if a tokenizer is trained on the training documents."""
-        return self.tokenizer == "sentencepiece"
+        return self.tokenizer in tokenizers.TRAINED
 
     @property
     def key(self) -> str:
         """The content address of the store: a sha256."""
         if self.trains_tokenizer:
             # The words below are parts of the keys of all stores: never change them.
+            kind = [] if self.tokenizer == "sentencepiece" else [self.tokenizer]
             cased = [] if self.lowercase else ["cased"]
-            tokenizer = ["learn", self.vocab_size, *cased]
-            names = tokenizers.SentencePieceTokenizer.libraries
+            tokenizer = ["learn", self.vocab_size, *kind, *cased]
+            names = tokenizers.TRAINED[self.tokenizer].libraries
         else:
             given = tokenizers.load(Path(self.tokenizer))
             tokenizer, names = ["given", given.fingerprint], given.libraries
@@ -103,7 +104,7 @@ def _check_case(config: DataConfig, tokenizer: str) -> None:
 
 
 def tokenizer_source(config: DataConfig) -> str:
-    """Returns `sentencepiece`, to train a tokenizer, or the directory of a given one.
+    """Returns one of tokenizers.TRAINED, or the directory of a given tokenizer.
 
     Raises: UserError: `openai` without the directory of its files.
     """

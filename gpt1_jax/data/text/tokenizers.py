@@ -4,12 +4,13 @@ A tokenizer is a directory of files, which `load` opens. It does not have the sp
 tokens of fine-tuning: their ids follow its vocabulary.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import io
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -17,16 +18,14 @@ import numpy as np
 import sentencepiece
 
 from gpt1_jax import files
+from gpt1_jax.data.text import bpe, openai_bpe
 from gpt1_jax.data.text import clean as text_rules
-from gpt1_jax.data.text import openai_bpe
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import write_bytes_atomically
 
 _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
 _INDENT_PIECES = {" ": "<0x20>", "\t": "<0x09>"}
-# An entry that marks a vocabulary of cased text; no text has its id.
-_CASED_PIECE = "<cased>"
 # Longer words are cut: they are not words of any language.
 _MAX_WORD_CHARS = 1000
 _MAX_CACHED_WORDS = 500_000
@@ -66,12 +65,48 @@ class Tokenizer(Protocol):
         """Writes the files that `load` opens."""
 
 
-class SentencePieceTokenizer:
-    """Byte-pair encoding trained by SentencePiece on lower-cased text, as in the paper.
+class _WordTokenizer:
+    """Base of tokenizers whose tokens never cross a space.
 
-    One that was trained on cased text also keeps blank lines, and indentation as bytes.
-    Text is cleaned by the released rules. A line break is the token of the byte 0x0A.
-    Other characters outside the vocabulary become their UTF-8 bytes.
+    Text is cleaned by the released rules. It is lower-cased, unless the tokenizer was
+    trained on cased text: then case, blank lines and indentation are kept, indentation
+    as bytes. Words are encoded one by one, and cached.
+    """
+
+    newline_id: int
+
+    def __init__(
+        self, encode_word: Callable[[str], list[int]], id_of: Mapping[str, int]
+    ):
+        self.is_cased = bpe.CASED_MARK in id_of
+        self._indent_ids = {c: id_of[piece] for c, piece in _INDENT_PIECES.items()}
+        self._ids_of_word = _WordCache(encode_word)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of `text`, with `newline_id` between lines."""
+        lines = _cleaned(text, is_cased=self.is_cased).split("\n")
+        ids = itertools.chain.from_iterable(
+            itertools.chain(
+                self._indent_of(line) if self.is_cased else (),
+                itertools.chain.from_iterable(
+                    map(self._ids_of_word.__getitem__, line.split())
+                ),
+                (self.newline_id,),
+            )
+            for line in lines
+        )
+        return np.fromiter(ids, np.uint32)[:-1]
+
+    def _indent_of(self, line: str) -> list[int]:
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        return [self._indent_ids[character] for character in indent]
+
+
+class SentencePieceTokenizer(_WordTokenizer):
+    """Byte-pair encoding trained by SentencePiece; a token may begin a word.
+
+    A line break is the token of the byte 0x0A. Other characters outside the vocabulary
+    become their UTF-8 bytes.
     """
 
     libraries: tuple[str, ...] = ("ftfy", "sentencepiece")
@@ -93,32 +128,20 @@ class SentencePieceTokenizer:
                 f"{origin} has no byte pieces; a SentencePiece model trained with "
                 "byte_fallback is expected; train the tokenizer again"
             )
-        cased_id = self._processor.piece_to_id(_CASED_PIECE)
-        self.is_cased: bool = self._processor.id_to_piece(cased_id) == _CASED_PIECE
-        self._indent_ids = {
-            character: self._processor.piece_to_id(piece)
-            for character, piece in _INDENT_PIECES.items()
-        }
         self.fingerprint = hashlib.sha256(model).hexdigest()
-        self._ids_of_word = _WordCache(self._processor)
+        id_of = {piece: number for number, piece in enumerate(self.pieces)}
+        super().__init__(self._encode_word, id_of)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Returns the ids of `text`, with `newline_id` between lines.
+    @property
+    def pieces(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return self._processor.id_to_piece(list(range(self.vocab_size)))
 
-        Pieces never cross a space, so words are encoded one by one, and cached.
-        """
-        lines = _cleaned(text, is_cased=self.is_cased).split("\n")
-        ids = itertools.chain.from_iterable(
-            itertools.chain(
-                self._indent_of(line) if self.is_cased else (),
-                itertools.chain.from_iterable(
-                    map(self._ids_of_word.__getitem__, line.split())
-                ),
-                (self.newline_id,),
-            )
-            for line in lines
-        )
-        return np.fromiter(ids, np.uint32)[:-1]
+    def _encode_word(self, word: str) -> list[int]:
+        ids: list[int] = []
+        for start in range(0, len(word), _MAX_WORD_CHARS):
+            ids += self._processor.encode(word[start : start + _MAX_WORD_CHARS])
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, with a line break for each `newline_id`."""
@@ -129,10 +152,6 @@ class SentencePieceTokenizer:
             else:
                 groups[-1].append(int(token))
         return "\n".join(map(self._decode_line, groups))
-
-    def _indent_of(self, line: str) -> list[int]:
-        indent = line[: len(line) - len(line.lstrip(" \t"))]
-        return [self._indent_ids[character] for character in indent]
 
     def _decode_line(self, ids: list[int]) -> str:
         if not self.is_cased:
@@ -149,19 +168,30 @@ class SentencePieceTokenizer:
         write_bytes_atomically(directory / _MODEL_FILE, self._model)
 
 
+class BytePairTokenizer(_WordTokenizer):
+    """Byte-pair encoding as in the paper: a token may end a word, by `</w>`."""
+
+    libraries: tuple[str, ...] = ("ftfy", "tokenizers")
+
+    def __init__(self, encoding: bpe.BytePairEncoding):
+        self.encoding = encoding
+        self.vocab_size = len(encoding.id_of)
+        self.newline_id = encoding.id_of[bpe.NEWLINE]
+        self.fingerprint = encoding.fingerprint
+        self.decode, self.save = encoding.decode, encoding.save
+        super().__init__(encoding.encode_word, encoding.id_of)
+
+
 class _WordCache(dict[str, list[int]]):
     """Cache from words to ids; it is emptied when full, to bound its memory."""
 
-    def __init__(self, processor: sentencepiece.SentencePieceProcessor):
-        self._processor = processor
+    def __init__(self, encode_word: Callable[[str], list[int]]):
+        self._encode_word = encode_word
 
     def __missing__(self, word: str) -> list[int]:
         if len(self) >= _MAX_CACHED_WORDS:
             self.clear()
-        ids: list[int] = []
-        for start in range(0, len(word), _MAX_WORD_CHARS):
-            ids += self._processor.encode(word[start : start + _MAX_WORD_CHARS])
-        self[word] = ids
+        self[word] = ids = self._encode_word(word)
         return ids
 
 
@@ -188,6 +218,9 @@ def load(directory: Path) -> Tokenizer:
     model = directory / _MODEL_FILE
     if model.is_file():
         return SentencePieceTokenizer(model.read_bytes(), str(model))
+    one_file = directory / bpe.FILE_NAME
+    if one_file.is_file() and (encoding := bpe.read(one_file)):
+        return BytePairTokenizer(encoding)
     if released := openai_bpe.find(directory):
         return openai_bpe.load(released)
     pairs = " or ".join(" and ".join(names) for names in openai_bpe.FILE_NAMES)
@@ -211,32 +244,48 @@ def library_version(name: str) -> str:
 
 
 def train(
-    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True
-) -> SentencePieceTokenizer:
+    texts: Iterable[str],
+    vocab_size: int,
+    kind: str = "sentencepiece",
+    *,
+    lowercase: bool = True,
+) -> Tokenizer:
     """Trains a byte-pair encoding of `vocab_size` entries on raw `texts`.
 
-    Args:   lowercase: if False, the tokenizer is_cased.
+    Args:   kind: one of TRAINED. lowercase: if False, the tokenizer is_cased.
     Raises: UserError: `vocab_size` is too large or too small for the texts.
     """
-    sentences = (
-        sentence
+    lines = (
+        line.strip()
         for text in texts
         for line in _cleaned(text, is_cased=not lowercase).split("\n")
-        for sentence in _cut(line.strip())
     )
+    return TRAINED[kind].train(lines, vocab_size, [] if lowercase else [bpe.CASED_MARK])
+
+
+def _train_bpe(
+    lines: Iterable[str], vocab_size: int, marks: list[str]
+) -> BytePairTokenizer:
+    words = itertools.chain.from_iterable(map(str.split, lines))
+    return BytePairTokenizer(bpe.train(words, vocab_size, marks))
+
+
+def _train_sentencepiece(
+    lines: Iterable[str], vocab_size: int, marks: list[str]
+) -> SentencePieceTokenizer:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences,
+            sentence_iterator=itertools.chain.from_iterable(map(_cut, lines)),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
             byte_fallback=True,
-            character_coverage=0.9999,
+            character_coverage=bpe.CHARACTER_COVERAGE,
             normalization_rule_name="identity",
             bos_id=-1,
             eos_id=-1,
-            control_symbols=[] if lowercase else [_CASED_PIECE],
+            control_symbols=marks,
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -275,3 +324,18 @@ def _training_failed(error: str, vocab_size: int) -> str:
             "books; raise vocab_size"
         )
     return f"no tokenizer can be trained on these books ({error}); add more text"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+    """A kind of tokenizer that is trained: its packages, and the training."""
+
+    libraries: tuple[str, ...]
+    train: Callable[[Iterable[str], int, list[str]], Tokenizer]
+
+
+# The values of config.data.tokenizer that train one.
+TRAINED = {
+    "sentencepiece": _Trained(SentencePieceTokenizer.libraries, _train_sentencepiece),
+    "bpe": _Trained(BytePairTokenizer.libraries, _train_bpe),
+}

@@ -1,7 +1,7 @@
 import pytest
 
 from gpt1_jax.config import DataConfig
-from gpt1_jax.data.text import recipes
+from gpt1_jax.data.text import recipes, tokenizers
 
 
 def write(directory, books):
@@ -34,3 +34,13 @@ def test_the_released_tokenizer_needs_the_directory_of_its_files():
     config = DataConfig(corpus="storyworld", tokenizer="openai")
     with pytest.raises(ValueError, match=r"openai_bpe_dir is empty; the directory wi"):
         recipes.tokenizer_source(config)
+
+
+def test_kinds_of_trained_tokenizers_have_stores_of_their_own(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"the {name} boat")
+    keys = {
+        recipes.make_recipe(DataConfig(corpus=f"{tmp_path}/*.txt", tokenizer=kind)).key
+        for kind in tokenizers.TRAINED
+    }
+    assert len(keys) == len(tokenizers.TRAINED) == 2

@@ -1,0 +1,86 @@
+"""The model card of an exported folder: its README.md."""
+
+from pathlib import Path
+from typing import Any
+
+from gpt1_jax.data.text import openai_bpe
+from gpt1_jax.data.text.tokenizers import Tokenizer
+from gpt1_jax.files import write_atomically
+from gpt1_jax.interop import tokenizer_json
+from gpt1_jax.interop.weights import Weights
+
+_AUTO_CLASSES = {
+    "": "AutoModelForCausalLM",
+    "choice": "OpenAIGPTDoubleHeadsModel",
+    "classes": "AutoModelForSequenceClassification",
+}
+
+
+def write(
+    found: Weights,
+    directory: Path,
+    *,
+    tokenizer: Tokenizer | None,
+    result: dict[str, Any],
+    step: int,
+) -> None:
+    """Writes README.md: the model, how to load it, its results and the limits.
+
+    Args: result: the result.json of the run. step: the checkpoint that was exported.
+    """
+    model, name = found.model, _AUTO_CLASSES[found.head]
+    parts = [
+        "---\nlibrary_name: transformers\n---\n# GPT-1, trained with gpt1_jax",
+        f"{model.num_layers} layers, width {model.width}, {model.num_heads} heads, "
+        f"context of {model.context_length} tokens, {found.num_rows:,} rows of tokens; "
+        f"checkpoint of step {step:,}.",
+        "```python\n"
+        f"from transformers import AutoTokenizer, {name}\n\n"
+        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
+        f'model = {name}.from_pretrained("FOLDER")\n'
+        "```",
+        *_results(result),
+        *_about_head(found),
+        *_about_tokenizer(tokenizer),
+    ]
+    write_atomically(directory / "README.md", "\n\n".join(parts) + "\n")
+
+
+def _results(result: dict[str, Any]) -> list[str]:
+    metrics = result.get("metrics") or {}
+    rows = [
+        f"| `{name}` | {value:.6g} |"
+        for name, value in sorted(metrics.items())
+        if isinstance(value, int | float)
+    ]
+    if not rows:
+        return []
+    head = f"## Results\n\nOf the finished run, after {result.get('steps', 0):,} steps."
+    return [head, "\n".join(["| metric | value |", "|---|---|", *rows])]
+
+
+def _about_head(found: Weights) -> list[str]:
+    if found.head != "classes":
+        return []
+    return [
+        "The head's bias, which this class does not have, is part of the last layer "
+        "norm's bias: the classes have the logits of the trained model, but the next "
+        "token's logits of this folder are not those of the language model."
+    ]
+
+
+def _about_tokenizer(tokenizer: Tokenizer | None) -> list[str]:
+    if tokenizer is None:
+        return ["There is no tokenizer: the converted model had none."]
+    missing = [*tokenizer_json.NOT_EXPRESSED]
+    if isinstance(tokenizer, openai_bpe.OpenAITokenizer):
+        missing += tokenizer_json.NOT_EXPRESSED_OF_RELEASE
+    rows = "\n".join(f"- {rule}" for rule in missing)
+    return [
+        "## Tokenizer\n\nText is cleaned and lower-cased. The token of a line break is "
+        "named bos, eos and pad; it is not added by itself, so begin a text with it "
+        "where it begins a document. transformers 5 leaves it out of what it decodes "
+        "with `skip_special_tokens=True`. gpt1_jax cleans text by these rules too, "
+        "which this tokenizer.json does not have:",
+        rows,
+    ]
