@@ -134,3 +134,10 @@ def test_words_of_the_released_tokenizer_are_cut_as_spacy_cuts_them(text, tmp_pa
     assert theirs.encode(text).ids == ids
     assert theirs.decode(ids) == released.decode(ids)
     assert tokenizer_json.load(tmp_path).fingerprint == released.fingerprint
+
+
+def test_a_tokenizer_that_keeps_case_is_refused(tmp_path):
+    cased = tokenizers.train(["The old Boat. " * 50], 284, "bpe", lowercase=False)
+    with pytest.raises(ValueError, match=r"data.lowercase=False; .* lower-case; train"):
+        tokenizer_json.write(cased, tmp_path, context_length=8)
+    assert not list(tmp_path.iterdir())

@@ -55,7 +55,8 @@ class BytePairEncoding:
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`, with a space between words."""
         content = b"".join(self._bytes_of[int(number)] for number in ids)
-        words = content.decode("utf-8", errors="replace").replace(END_OF_WORD, " ")
+        text = content.decode("utf-8", errors="replace")
+        words = text.replace(NEWLINE, "\n").replace(END_OF_WORD, " ")
         strip = str.rstrip if CASED_MARK in self.id_of else str.strip
         return "\n".join(strip(line, " ") for line in words.split("\n"))
 

@@ -207,10 +207,10 @@ def test_model_without_bytes_is_refused(tmp_path):
 CASED = "The Boat\n\n  if (x):\n\t\ty  = 1\n\n\nEnd\u2581 of é\n"
 
 
-@pytest.fixture(scope="module")
-def cased(story_books):
+@pytest.fixture(scope="module", params=["sentencepiece", "bpe"])
+def cased(story_books, request):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    return tokenizers.train(texts, 400, lowercase=False)
+    return tokenizers.train(texts, 400, request.param, lowercase=False)
 
 
 def test_cased_tokenizer_keeps_case_blank_lines_and_indentation(
