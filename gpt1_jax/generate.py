@@ -1,4 +1,4 @@
-"""Continues prompts with a trained model, and shows the text while it is generated.
+"""Continues prompts with a trained model; shows text as it is generated.
 
     python -m gpt1_jax.generate --checkpoint runs/pretrain --prompt 'Once upon a time'
 

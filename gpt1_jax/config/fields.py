@@ -118,9 +118,9 @@ class DataConfig:
     )
     tokenizer: str = data(
         "sentencepiece",
-        "sentencepiece or bpe (trained on the training documents; its tokens mark a "
-        "word's beginning, or its end as in the paper), openai (the released BPE, from "
-        "openai_bpe_dir), or the directory of a tokenizer",
+        "sentencepiece, bpe, openai or a directory; sentencepiece and bpe are trained "
+        "on the training documents, and their tokens mark a word's beginning or, as in "
+        "the paper, its end; openai is the released BPE, from openai_bpe_dir",
     )
     openai_bpe_dir: str = data(
         "", "directory of the released encoder_bpe_40000.json and vocab_40000.bpe"

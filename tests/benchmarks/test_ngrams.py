@@ -191,21 +191,23 @@ def finished_run(tmp_path, tokens, books):
     store_dir = tmp_path / "store"
     store_dir.mkdir()
     sizes = [("train", len(tokens)), *(("valid", len(book)) for book in books)]
-    offsets = np.cumsum([0, *(size for _, size in sizes)]).tolist()
+    offsets = np.cumsum([0, *(size for _, size in sizes)]).astype("<u8")
     everything = np.concatenate([tokens, *books])
     meta = {
         "key": "",
         "tokens_sha256": hashlib.sha256(everything.tobytes()).hexdigest(),
         "tokenizer_sha256": "",
+        "offsets_sha256": hashlib.sha256(offsets.tobytes()).hexdigest(),
+        "tokens": {"train": len(tokens), "valid": sum(map(len, books))},
+        "words": {"train": 0, "valid": 0},
+        "documents": {"train": 1, "valid": len(books)},
         "dtype": "uint16",
         "vocab_size": V,
-        "books": [
-            {"split": split, "offset": offset, "tokens": size}
-            for (split, size), offset in zip(sizes, offsets, strict=False)
-        ],
+        "books": [{"split": split, "tokens": size} for split, size in sizes],
     }
     (store_dir / corpus.META_FILE).write_text(json.dumps(meta))
     everything.tofile(store_dir / corpus.TOKENS_FILE)
+    offsets.tofile(store_dir / corpus.OFFSETS_FILE)
     config = RunConfig(
         model=ModelConfig(context_length=11),
         data=DataConfig(corpus=str(store_dir)),
