@@ -4,12 +4,11 @@
 
 Each row of --output has `prompt` and `text`, the continuation without the prompt. With
 one --seed a prompt has the same continuation alone and among others; a prompt given
-twice has two. Of a prompt that is longer than the context, the end is used.
+twice has two. A prompt longer than the context is cut to its last tokens.
 """
 
 import json
 import sys
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -19,7 +18,6 @@ from gpt1_jax.cli import app, outputs
 from gpt1_jax.data import formats, tables
 from gpt1_jax.distributed import mesh, runtime
 from gpt1_jax.errors import UserError
-from gpt1_jax.inference.language_model import LanguageModel
 
 _FLAGS = flags.FlagValues()
 _CHECKPOINT = app.define_checkpoint(_FLAGS)
@@ -110,22 +108,6 @@ def main() -> None:
     else:
         for prompt, text in pairs:
             terminal.write_result(f"{prompt.rstrip()}{text}\n\n")
-    if not _WINDOW.value:
-        _warn_of_full_context(model, prompts)
-
-
-def _warn_of_full_context(model: LanguageModel, prompts: Sequence[str]) -> None:
-    """Warns if the context had no room for all tokens after the longest prompt."""
-    context = model.config.model.context_length
-    lengths = [len(model.tokenizer.encode(prompt)) for prompt in prompts]
-    # Longer prompts were cut.
-    longest = max((length for length in lengths if length < context), default=0)
-    if context - longest < _MAX_NEW_TOKENS.value:
-        terminal.warn(
-            f"the context of {context} tokens is full after {context - longest} of "
-            f"{_MAX_NEW_TOKENS.value} new tokens; --window={context // 2} goes on "
-            f"after the last {context // 2} of them"
-        )
 
 
 def _read_prompts(given: list[str], prompts_file: str, column: str) -> list[str]:

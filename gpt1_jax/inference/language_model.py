@@ -167,8 +167,9 @@ class LanguageModel:
         """Returns the continuation of each prompt, without the prompt.
 
         A prompt that is given once has the same continuation alone and among others;
-        see the seed rule in inference.decode. Of a prompt that is longer than the
-        context, the end is used, with a warning.
+        see the seed rule in inference.decode. A prompt longer than the context is cut
+        to its last tokens, with a warning. Another warns if the context is full before
+        all new tokens are drawn.
         Args: on_text: called with a prompt's number and each new piece of its text.
               window: when the context is full, go on after the last `window` tokens,
               read again from the start of the context; 0: end there.
@@ -244,10 +245,19 @@ class LanguageModel:
                 f"{sum(is_long):,} of {len(prompts):,} prompts fill the context of "
                 f"{context_length} tokens; the last {most} tokens of each are used"
             )
-        return [
+        ends = [
             prompt[-most:] if long else prompt
             for prompt, long in zip(prompts, is_long, strict=True)
         ]
+        least = context_length - max(map(len, ends))
+        if least < max_new_tokens and not window:
+            half = context_length // 2
+            terminal.warn(
+                f"the context of {context_length} tokens is full after {least} of "
+                f"{max_new_tokens} new tokens; --window={half} (window={half}) goes on "
+                f"after the last {half} of them"
+            )
+        return ends
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Returns each text's token ids and their log-probabilities in nats."""
