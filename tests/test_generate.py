@@ -83,7 +83,7 @@ def test_of_a_prompt_that_fills_the_context_the_end_is_used(pretrained_workdir, 
 def test_generation_goes_on_beyond_the_context(pretrained_workdir, capsys):
     flags = {"max_new_tokens": 300, "temperature": 0}
     short, warned = run(pretrained_workdir, capsys, **flags)
-    assert "--window=64 goes on after the last 64 of them" in warned
+    assert "--window=64 (window=64) goes on after the last 64 of them" in warned
     shown, messages = run(pretrained_workdir, capsys, window=64, **flags)
     assert "is full" not in messages
     assert shown.startswith(short.removesuffix("\n"))
