@@ -50,7 +50,7 @@ def test_single_sentences_are_read_one_per_line(tuned, label, capsys):
 def test_empty_texts_are_counted_and_labelled(tuned, label, capsys):
     rows = label(tuned("rte"), "sentence1\tsentence2\na boat\t\n\t\nb\tc\n\n")
     assert len(rows) == 3
-    assert "given: 3 texts are empty" in " ".join(capsys.readouterr().out.split())
+    assert "given: 3 empty texts" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_tsv_may_have_its_columns_in_any_order(tuned, label):

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from gpt1_jax.config import ModelConfig
+from gpt1_jax.config import FIELDS, ModelConfig
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import parse_json, write_atomically
 from gpt1_jax.interop import weights
@@ -170,10 +170,10 @@ def _read_config(path: Path) -> tuple[ModelConfig, int]:
             context_length=_size(
                 path, fields, "n_positions" if "n_positions" in fields else "n_ctx"
             ),
-            embedding_dropout=float(fields.get("embd_pdrop", 0.1)),
-            residual_dropout=float(fields.get("resid_pdrop", 0.1)),
-            attention_dropout=float(fields.get("attn_pdrop", 0.1)),
-            classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
+            embedding_dropout=_rate(path, fields, "embd_pdrop"),
+            residual_dropout=_rate(path, fields, "resid_pdrop"),
+            attention_dropout=_rate(path, fields, "attn_pdrop"),
+            classifier_dropout=_rate(path, fields, "summary_first_dropout"),
         )
         # The first versions counted special tokens apart.
         num_special = _size(path, fields, "n_special") if fields.get("n_special") else 0
@@ -198,6 +198,18 @@ def _size(path: Path, fields: dict[str, Any], name: str) -> int:
     return value
 
 
+def _rate(path: Path, fields: dict[str, Any], name: str) -> float:
+    """Returns a dropout rate in config.json; raises UserError if it is out of range."""
+    value = fields.get(name, 0.1)
+    low, high = FIELDS["model.embedding_dropout"].metadata["range"]
+    if type(value) not in (int, float) or not low <= value <= high:  # true for nan too
+        raise UserError(
+            f"{path}: {name} is {json.dumps(value)}; a dropout rate from {low:g} to "
+            f"{high:g} is expected; correct it, or fetch the file again"
+        )
+    return float(value)
+
+
 def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the names and tensors of all shards in `directory`."""
     for path in _shards(directory):
@@ -215,15 +227,7 @@ def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _shards(directory: Path) -> list[Path]:
     index = directory / _INDEX_FILE
     if index.is_file():
-        try:
-            names = set(
-                parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(
-                f"{index} can't be read; an index of shards is expected; fetch it again"
-            ) from None
-        paths = [directory / Path(name).name for name in sorted(names)]
+        paths = [directory / name for name in _names_in_index(index)]
     else:
         whole = directory / _WEIGHTS_FILE
         paths = [whole] if whole.is_file() else sorted(directory.glob("*.safetensors"))
@@ -245,6 +249,23 @@ def _shards(directory: Path) -> list[Path]:
             "is expected; check --input"
         )
     return paths
+
+
+def _names_in_index(index: Path) -> list[str]:
+    """Returns the names of the shards in an index.
+
+    Raises: UserError: it is damaged, or names no file beside it.
+    """
+    try:
+        fields = parse_json(index.read_text(encoding="utf-8"))
+        names = sorted(set(fields["weight_map"].values()))
+        if not names or any(Path(name).name != name or not name for name in names):
+            raise ValueError("it names no files beside it")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{index} can't be read; an index of shards is expected; fetch it again"
+        ) from None
+    return names
 
 
 def _unpickling_command(pickled: Path) -> str:

@@ -140,7 +140,7 @@ def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
     assert line == (
         f"corpus: {full.count('train')} training books, {tokens['train']:,} tokens; "
         f"{num_valid} held-out books, {tokens['valid']:,} tokens; vocabulary 400; "
-        f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 books are empty"
+        f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 empty books"
     )
 
 
