@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from gpt1_jax.config import FIELDS, ModelConfig
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import parse_json, write_atomically
+from gpt1_jax.files import parse_json, write_atomically, write_bytes_atomically
 from gpt1_jax.interop import weights
 from gpt1_jax.interop.weights import Weights
 
@@ -123,7 +123,8 @@ def write(found: Weights, directory: Path) -> None:
         tensors[bias_name] = np.asarray(found.params["head/bias"], np.float32)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / _WEIGHTS_FILE
-    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
+    write_bytes_atomically(path, content)
     write_atomically(directory / _CONFIG_FILE, f"{config}\n")
 
 
