@@ -25,6 +25,7 @@ import orbax.checkpoint as ocp
 
 from gpt1_jax.data.text import encoding, preparation
 from gpt1_jax.training import loop
+from gpt1_jax.training import step as step_lib
 from gpt1_jax.workdirs import checksums, metrics_log
 from gpt1_jax.workdirs import workdir as workdir_lib
 from gpt1_jax.workdirs.checkpoint import Checkpoints
@@ -36,6 +37,7 @@ PLACES: dict[str, tuple[Any, str, bool]] = {
     "a group of books is encoded": (encoding, "encode_group", True),
     "a store is put together": (preparation, "_assemble", False),
     "a config is written": (workdir_lib, "write_config", False),
+    "a step is compiled": (step_lib.CompiledStep, "compile", False),
     "a step": (loop._Reporter, "report", False),
     "a row is written": (metrics_log.MetricsLog, "write", True),
     "a save": (checksums, "write", False),
@@ -86,9 +88,13 @@ def start(
     *more: str,
     module: str = "gpt1_jax.main",
     kill: tuple[str, int] | None = None,
+    directory: Path = ROOT,
     **fields: Any,
 ) -> subprocess.Popen:
-    """Starts a run of TINY in `workdir`; `a__b=c` stands for --config.a.b=c."""
+    """Starts a run of TINY in `workdir`; `a__b=c` stands for --config.a.b=c.
+
+    Args: directory: the current one; a package gpt1_jax in it is run in place of ours.
+    """
     config = TINY | {"data.cache_dir": cache_dir}
     config |= {name.replace("__", "."): value for name, value in fields.items()}
     by = ["benchmarks.breaking", kill[0], str(kill[1]), module] if kill else [module]
@@ -101,6 +107,7 @@ def start(
     ]
     compiled = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "compiled"))
     env = os.environ | {
+        "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": compiled,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -109,7 +116,7 @@ def start(
     }
     return subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=directory,
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

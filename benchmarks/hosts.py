@@ -1,14 +1,17 @@
 """Runs of two processes that disagree, or of which one dies, for benchmarks/soak.py."""
 
 import dataclasses
+import resource
+import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.breaking import start
+from benchmarks.breaking import ROOT, start
 from gpt1_jax.errors import RunFailed
 
 _MOST_SECONDS = 60
@@ -20,19 +23,54 @@ _START_SECONDS = 60
 class Kind:
     """A difference between two processes, or the end of one, and what both must do.
 
-    fields: of each process, where they differ. send: a signal, and who gets it once
-    training has begun. kill: the place where the second kills itself. codes: of each.
-    says: part of the line of the process that was not killed.
+    fields: of each process, where they differ. hit: what happens once training has
+    begun, and to which. kill: the place where the second kills itself. workdirs: of
+    each. prepare: makes the directory that a process runs in, by its number. codes: of
+    each. says: part of the line of the process that was not killed.
     """
 
     codes: tuple[int, int]
     says: str
     fields: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    send: tuple[int, int] | None = None
+    hit: tuple[Callable[[subprocess.Popen], None], int] | None = None
     kill: tuple[str, int] | None = None
+    workdirs: tuple[str, str] = ("run", "run")
+    prepare: Callable[[Path, int], None] | None = None
     starts: tuple[int, ...] = (0, 1)
 
 
+def _kill(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGKILL)
+
+
+def _terminate(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGTERM)
+
+
+def _refuse_writes(process: subprocess.Popen) -> None:
+    """Makes all further writes to files fail, as on a full disk."""
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, 1))
+
+
+def _copy_changed_code(directory: Path, number: int) -> None:
+    """Gives the second process a package of which a comment differs."""
+    if number == 1:
+        copied = shutil.copytree(ROOT / "gpt1_jax", directory / "gpt1_jax")
+        with (copied / "files.py").open("a") as file:
+            file.write("# another comment\n")
+
+
+def _write_books(directory: Path, number: int) -> None:
+    """Writes books whose last one differs between the processes."""
+    (directory / "books").mkdir()
+    for book in range(12):
+        text = f"the boat of book {book} is red and old.\n" * 200
+        if book == 11 and number == 1:
+            text = text.replace("red", "dry")
+        (directory / "books" / f"{book}.txt").write_text(text)
+
+
+_FEW_PIECES = {"data__vocab_size": 300}
 _DIED = "ended without a message"
 KINDS = {
     "other max_steps": Kind(
@@ -53,13 +91,27 @@ KINDS = {
     "a second that never starts": Kind(
         (2, 2), "1 of config.mesh.num_processes=2", starts=(0,)
     ),
-    "a second killed in training": Kind((1, -9), _DIED, send=(signal.SIGKILL, 1)),
-    "a first killed in training": Kind((-9, 1), _DIED, send=(signal.SIGKILL, 0)),
+    "another code": Kind((2, 2), "the code of gpt1_jax=", prepare=_copy_changed_code),
+    "a corpus of other bytes": Kind(
+        (2, 2),
+        "corpus=",
+        ({"data__corpus": "books", "data__cache_dir": "cache"} | _FEW_PIECES,) * 2,
+        prepare=_write_books,
+    ),
+    "a workdir that is not shared": Kind(
+        (2, 2), "that all hosts share", workdirs=("run", "elsewhere")
+    ),
+    "a second killed in training": Kind((1, -9), _DIED, hit=(_kill, 1)),
+    "a first killed in training": Kind((-9, 1), _DIED, hit=(_kill, 0)),
     "a second killed at its first step": Kind((1, -9), _DIED, kill=("a step", 1)),
+    "a second killed as it compiles": Kind(
+        (1, -9), _DIED, kill=("a step is compiled", 1)
+    ),
+    "a first whose writes fail": Kind((1, 1), "error: ", hit=(_refuse_writes, 0)),
     "a loss that is not finite": Kind(
         (1, 1), "error: ", ({"optim__peak_learning_rate": 1e30},) * 2
     ),
-    "SIGTERM to the second": Kind((75, 75), "stop", send=(signal.SIGTERM, 1)),
+    "SIGTERM to the second": Kind((75, 75), "stop", hit=(_terminate, 1)),
 }
 
 
@@ -80,18 +132,26 @@ def run(directory: Path, kind: Kind) -> dict[str, Any]:
             "mesh__process_id": number,
             "train__max_steps": 10**6,
         }
+        current = ROOT
+        if kind.prepare:
+            current = directory / f"host-{number}"
+            current.mkdir(parents=True)
+            kind.prepare(current, number)
         pair[number] = start(
-            directory / "run",
+            directory / kind.workdirs[number],
             directory / "cache",
             kill=kind.kill if number == 1 else None,
+            directory=current,
             **fields | kind.fields[number],
         )
     began = time.monotonic()
-    if kind.send:
-        while not (directory / "run" / "metrics.jsonl").is_file():
+    if kind.hit:
+        rows = directory / "run" / "metrics.jsonl"
+        while not (rows.is_file() and rows.stat().st_size):
             time.sleep(0.1)
         began = time.monotonic()
-        pair[kind.send[1]].send_signal(kind.send[0])
+        hit, number = kind.hit
+        hit(pair[number])
     try:
         outputs = {n: p.communicate(timeout=120)[0] for n, p in pair.items()}
     except subprocess.TimeoutExpired:
@@ -100,7 +160,7 @@ def run(directory: Path, kind: Kind) -> dict[str, Any]:
         for process in pair.values():
             process.kill()
     seconds = time.monotonic() - began
-    most = _MOST_SECONDS + (0 if kind.send else _START_SECONDS)
+    most = _MOST_SECONDS + (0 if kind.hit else _START_SECONDS)
     codes = [pair[number].returncode for number in kind.starts]
     expected = [kind.codes[number] for number in kind.starts]
     lines = [

@@ -2,9 +2,12 @@
 
     python -m benchmarks.soak
 
+    python -m benchmarks.soak --hosts 1 --kills 0 --flips 0 --cases 0 --steps 0
+
 Kills runs at random moments, damages checkpoints, feeds random input, and trains 20,000
 tiny steps with logging, evaluation, checkpoints and resumes. It ends with an error at
-the first fault; otherwise it prints and writes how much was tried.
+the first fault; otherwise it prints and writes how much was tried. A part whose count
+is 0 is left out.
 """
 
 import contextlib
@@ -67,12 +70,17 @@ def main() -> None:
         directory = Path(name)
         found = side_by_side.origin("soak") | {
             "seed": _SEED.value,
-            "kills": kills(directory / "kills", _KILLS.value),
-            "damages": damages(directory / "kills" / "unbroken", _FLIPS.value),
-            "inputs": inputs(directory / "inputs", _CASES.value),
-            "hosts": hosts(directory / "hosts", _HOSTS.value),
-            "long_run": long_run(directory / "long", _STEPS.value, _STOPS.value),
         }
+        if _KILLS.value or _FLIPS.value:
+            found["kills"] = kills(directory / "kills", _KILLS.value)
+            unbroken = directory / "kills" / "unbroken"
+            found["damages"] = damages(unbroken, _FLIPS.value)
+        if _CASES.value:
+            found["inputs"] = inputs(directory / "inputs", _CASES.value)
+        if _HOSTS.value:
+            found["hosts"] = hosts(directory / "hosts", _HOSTS.value)
+        if _STEPS.value:
+            found["long_run"] = long_run(directory / "long", _STEPS.value, _STOPS.value)
     found["seconds"] = round(time.monotonic() - began)
     terminal.say(json.dumps(found, indent=1))
     side_by_side.write(_OUTPUT.value, found)

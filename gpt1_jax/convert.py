@@ -261,7 +261,8 @@ def _vocabulary_only(table_VD: Any, vocab_size: int) -> Any:
     """Returns the table without special tokens, which the release does not have."""
     if rows := len(table_VD) - vocab_size:
         terminal.warn(
-            f"{rows} rows of special tokens are left out; the release has none"
+            f"left out: {terminal.counted(rows, 'row')} of special tokens; the release "
+            "has none"
         )
     return table_VD[:vocab_size]
 

@@ -3,6 +3,7 @@
 Atomic replacement, exclusive locks, checksums, and reading of JSON and JSON lines.
 """
 
+import atexit
 import concurrent.futures
 import contextlib
 import errno
@@ -40,6 +41,27 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Replaces `path` by a file with `content`; a reader sees all of it or none."""
     with _replacement(path, "wb") as file:
         file.write(content)
+
+
+def write_together(contents: dict[Path, bytes]) -> None:
+    """Replaces several files; if one of them cannot be written, none is replaced."""
+    parts = {
+        path: hidden_beside(path.resolve(), f".{uuid.uuid4().hex}.part")
+        for path in contents
+    }
+    try:
+        for path, part in parts.items():
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with naming(path), part.open("wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            part.replace(path.resolve())
+    finally:
+        for part in parts.values():
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -163,6 +185,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except BaseException:
+        # Threads of a failed save may write there until Python joins them at its end.
+        atexit.register(shutil.rmtree, part, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -33,8 +33,8 @@ def main(workdirs: list[str]) -> None:
         terminal.warn(warning)
     finished = sum(run.is_finished for run in runs)
     terminal.say(
-        f"{len(runs) + len(damaged)} workdirs: {finished} finished, "
-        f"{len(runs) - finished} not finished, {len(damaged)} damaged"
+        f"{terminal.counted(len(runs) + len(damaged), 'workdir')}: {finished} "
+        f"finished, {len(runs) - finished} not finished, {len(damaged)} damaged"
     )
     report = contents.build(runs, damaged, warnings)
     page.write(report, output)

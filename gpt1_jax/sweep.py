@@ -156,9 +156,10 @@ def _outcome(root: Path, cell: Cell, failure: str) -> Outcome:
         result = workdir_lib.read_result(root / cell.directory)
     except UserError as error:
         return Outcome(f"failed: {error}", {})
-    if failure or not result:
-        return Outcome(f"failed: {failure}" if failure else "not run", {})
-    return Outcome("done", result["metrics"], result["seconds"])
+    status = f"failed: {failure}" if failure else "done" if result else "not run"
+    if not result:
+        return Outcome(status, {})
+    return Outcome(status, result["metrics"], result["seconds"])
 
 
 def _metrics(outcomes: list[Outcome]) -> list[str]:

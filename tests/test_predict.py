@@ -1,6 +1,9 @@
 """The command predict, with tiny fine-tuned models."""
 
+import errno
 import functools
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -47,10 +50,45 @@ def test_single_sentences_are_read_one_per_line(tuned, label, capsys):
     assert f"rows.jsonl: 3 labels; probabilities of {', '.join(classes)}" in said
 
 
+def test_standard_output_holds_the_labels_alone(tuned, run_command, tmp_path, capsys):
+    given = tmp_path / "given.txt"
+    given.write_text("a fine film\n")
+    workdir = tuned("sst2")
+    capsys.readouterr()
+    run_command(predict, checkpoint=workdir, input=given, output="-")
+    shown = capsys.readouterr()
+    (line,) = shown.out.splitlines()
+    assert set(json.loads(line)) == {"label", "probabilities"}
+    assert "standard output: 1 label; probabilities of" in shown.err
+
+
+def test_labels_that_cannot_be_written_leave_the_old_ones(
+    tuned, run_command, tmp_path, monkeypatch
+):
+    given, output = tmp_path / "given.txt", tmp_path / "old.jsonl"
+    given.write_text("a fine film\n")
+    output.write_text("old")
+    workdir = tuned("sst2")
+
+    def no_space(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    flags = {"checkpoint": workdir, "input": given, "output": output}
+    with pytest.raises(OSError, match="No space left") as info:
+        run_command(predict, **flags, overwrite=True)
+    assert info.value.__notes__ == [f"while writing {output}"]
+    assert output.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "given.txt",
+        output.name,
+    ]
+
+
 def test_empty_texts_are_counted_and_labelled(tuned, label, capsys):
     rows = label(tuned("rte"), "sentence1\tsentence2\na boat\t\n\t\nb\tc\n\n")
     assert len(rows) == 3
-    assert "given: 3 texts are empty" in " ".join(capsys.readouterr().out.split())
+    assert "given: 3 empty texts" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_tsv_may_have_its_columns_in_any_order(tuned, label):

@@ -93,7 +93,8 @@ def tfds_books(config: DataConfig, name: str) -> dict[str, Path]:
         split: _written(
             config,
             f"tfds/{identity}/{split}",
-            f"tfds: writing {splits[split]:,} texts of {name}, {split}, as files",
+            f"tfds: writing {terminal.counted(splits[split], 'text')} of {name}, "
+            f"{split}, as files",
             functools.partial(write, split),
         )
         for split in ("train", held_out)

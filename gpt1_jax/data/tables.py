@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from gpt1_jax.data import formats
 from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import parse_json
+from gpt1_jax.terminal import counted
 
 # Rows of a parquet or Arrow file that are read at once; a row may be a book.
 _BATCH_ROWS = 256
@@ -101,8 +102,8 @@ def _named_rows(
         where = f"{path}: line {number}"
         if len(cells) > len(columns):
             raise UserError(
-                f"{where}: {len(cells)} columns; {len(columns)} are expected; correct "
-                "or remove the row"
+                f"{where}: {counted(len(cells), 'column')}; {len(columns)} are "
+                "expected; correct or remove the row"
             )
         yield where, dict(zip(columns, cells, strict=False))
 

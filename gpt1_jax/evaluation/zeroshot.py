@@ -17,6 +17,7 @@ from gpt1_jax.data.tasks.examples import Example
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import metrics
+from gpt1_jax.terminal import counted
 
 Encode = Callable[[str], np.ndarray]
 
@@ -194,7 +195,7 @@ def describe(candidates: Sequence[Sequence[Candidate]], context_length: int) -> 
     every = [candidate for row in candidates for candidate in row]
     cut = sum(len(given) + len(scored) > context_length for given, scored in every)
     empty = sum(not len(scored) for _, scored in every)
-    found = [f"{cut:,} of {len(every):,} texts cut on the left"] if cut else []
+    found = [f"{cut:,} of {counted(len(every), 'text')} cut on the left"] if cut else []
     found += [f"{empty:,} with nothing to score"] if empty else []
     return ", ".join(found)
 

@@ -115,8 +115,8 @@ class TaskModel:
         if unlabelled:
             raise UserError(
                 f"split {split} of {self.task.name}: {unlabelled:,} of "
-                f"{len(loaded.examples):,} examples have no label; training and "
-                "scoring need all labels; use a split that has labels"
+                f"{terminal.counted(len(loaded.examples), 'example')} without a label; "
+                "training and scoring need all labels; use a split that has labels"
             )
 
     @functools.cached_property
@@ -205,7 +205,7 @@ class Classifier:
         records = self.task_model.records(examples)
         if records.num_truncated:
             terminal.warn(
-                f"{records.num_truncated:,} texts exceed the context and were cut"
+                f"cut to the context: {terminal.counted(records.num_truncated, 'text')}"
             )
         answers = self.task_model.answers(self.params, records)
         return self.task_model.predictions(records, answers)
@@ -236,8 +236,13 @@ def _make_example(task: Task, row: Row, number: int) -> Example:
     names = columns.needed
     is_texts = isinstance(texts, tuple) and all(isinstance(text, str) for text in texts)
     if not names or not is_texts or len(texts) != len(names):
-        given = f"{len(texts)} text(s)" if is_texts else f"of type {type(row).__name__}"
-        wanted = f"{len(names)} text(s), {', '.join(map(str, names))}, or an Example"
+        given = (
+            terminal.counted(len(texts), "text")
+            if is_texts
+            else f"of type {type(row).__name__}"
+        )
+        count = terminal.counted(len(names), "text")
+        wanted = f"{count}, {', '.join(map(str, names))}, or an Example"
         raise UserError(
             f"row {number} is {given}; {task.name} takes "
             f"{wanted if names else 'Examples only'}; change the row"

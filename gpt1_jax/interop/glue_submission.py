@@ -17,6 +17,7 @@ from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.evaluation.predictions import Prediction
 from gpt1_jax.files import write_bytes_atomically
+from gpt1_jax.terminal import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,8 +252,9 @@ def _check_table(file: GlueFile, text: str, num_expected: int) -> None:
         _check_row(file, index, row)
     if len(rows) != num_expected:
         raise UserError(
-            f"{file.name} has {len(rows)} rows; {num_expected} are expected, one for "
-            "each example of its test set; predict the official test file"
+            f"{file.name} has {counted(len(rows), 'row')}; {num_expected} are "
+            "expected, one for each example of its test set; predict the official test "
+            "file"
         )
 
 

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from gpt1_jax.errors import NotFound, UserError
-from gpt1_jax.files import parse_json
+from gpt1_jax.files import parse_json, write_bytes_atomically
 from gpt1_jax.interop import huggingface_config, weights
 from gpt1_jax.interop.weights import Weights
 
@@ -140,7 +140,8 @@ def write(
                 f"{' or '.join(DTYPES)} is allowed; use bfloat16 or float32"
             )
     path = directory / _WEIGHTS_FILE
-    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
+    write_bytes_atomically(path, content)
 
 
 def _names(num_layers: int) -> dict[str, str]:
@@ -172,15 +173,7 @@ def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _shards(directory: Path) -> list[Path]:
     index = directory / _INDEX_FILE
     if index.is_file():
-        try:
-            names = set(
-                parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(
-                f"{index} can't be read; an index of shards is expected; fetch it again"
-            ) from None
-        paths = [directory / Path(name).name for name in sorted(names)]
+        paths = [directory / name for name in _names_in_index(index)]
     else:
         whole = directory / _WEIGHTS_FILE
         paths = [whole] if whole.is_file() else sorted(directory.glob("*.safetensors"))
@@ -202,6 +195,23 @@ def _shards(directory: Path) -> list[Path]:
             "is expected; check --input"
         )
     return paths
+
+
+def _names_in_index(index: Path) -> list[str]:
+    """Returns the names of the shards in an index.
+
+    Raises: UserError: it is damaged, or names no file beside it.
+    """
+    try:
+        fields = parse_json(index.read_text(encoding="utf-8"))
+        names = sorted(set(fields["weight_map"].values()))
+        if not names or any(Path(name).name != name or not name for name in names):
+            raise ValueError("it names no files beside it")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{index} can't be read; an index of shards is expected; fetch it again"
+        ) from None
+    return names
 
 
 def _unpickling_command(pickled: Path) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt1_jax.config import ModelConfig
+from gpt1_jax.config import FIELDS, ModelConfig
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import parse_json, write_atomically
 from gpt1_jax.interop import weights
@@ -57,10 +57,10 @@ def read(directory: Path) -> tuple[ModelConfig, int]:
             context_length=_size(
                 path, fields, "n_positions" if "n_positions" in fields else "n_ctx"
             ),
-            embedding_dropout=float(fields.get("embd_pdrop", 0.1)),
-            residual_dropout=float(fields.get("resid_pdrop", 0.1)),
-            attention_dropout=float(fields.get("attn_pdrop", 0.1)),
-            classifier_dropout=float(fields.get("summary_first_dropout", 0.1)),
+            embedding_dropout=_rate(path, fields, "embd_pdrop"),
+            residual_dropout=_rate(path, fields, "resid_pdrop"),
+            attention_dropout=_rate(path, fields, "attn_pdrop"),
+            classifier_dropout=_rate(path, fields, "summary_first_dropout"),
         )
         # The first versions counted special tokens apart.
         num_special = _size(path, fields, "n_special") if fields.get("n_special") else 0
@@ -83,6 +83,18 @@ def _size(path: Path, fields: dict[str, Any], name: str) -> int:
             f"{weights.LARGEST_SIZE:,} is expected; fetch the file again"
         )
     return value
+
+
+def _rate(path: Path, fields: dict[str, Any], name: str) -> float:
+    """Returns a dropout rate in config.json; raises UserError if it is out of range."""
+    value = fields.get(name, 0.1)
+    low, high = FIELDS["model.embedding_dropout"].metadata["range"]
+    if type(value) not in (int, float) or not low <= value <= high:  # true for nan too
+        raise UserError(
+            f"{path}: {name} is {json.dumps(value)}; a dropout rate from {low:g} to "
+            f"{high:g} is expected; correct it, or fetch the file again"
+        )
+    return float(value)
 
 
 def write(found: Weights, directory: Path, *, dtype: str, newline_id: int) -> None:

@@ -57,12 +57,16 @@ class Page:
 
 
 def write(page: Page, directory: Path) -> None:
-    """Writes report.html, report.md and the PNG files that report.md shows."""
-    for picture in page.pictures():
-        path = directory / f"{picture.name}.png"
-        files.write_bytes_atomically(path, picture.png)
-    files.write_atomically(directory / MARKDOWN_FILE, to_markdown(page))
-    files.write_atomically(directory / HTML_FILE, to_html(page))
+    """Writes report.html, report.md and the PNG files that report.md shows.
+
+    If one of them cannot be written, an earlier report stays as it is.
+    """
+    contents = {
+        directory / f"{picture.name}.png": picture.png for picture in page.pictures()
+    }
+    contents[directory / MARKDOWN_FILE] = to_markdown(page).encode()
+    contents[directory / HTML_FILE] = to_html(page).encode()
+    files.write_together(contents)
 
 
 def to_html(page: Page) -> str:

@@ -13,11 +13,12 @@ import jax
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import MeshConfig, RunConfig, flatten
+from gpt1_jax.data.text import tokenizers
 from gpt1_jax.distributed import mesh, multihost, runtime
 from gpt1_jax.errors import OtherRun, RunFailed
 from gpt1_jax.models import attention
 from gpt1_jax.training.step import TrainState
-from gpt1_jax.workdirs import checkpoint, metrics_log, profiling, tracker
+from gpt1_jax.workdirs import checkpoint, intact, metrics_log, profiling, tracker
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -53,7 +54,8 @@ def announce(config: RunConfig, workdir: Path) -> None:
 def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
     """Returns the result.json of `workdir` if the run is finished, else None.
 
-    Raises: UserError: the workdir holds another run.
+    Raises: UserError: the workdir holds another run. RunFailed: it is finished, but its
+            model is gone.
     """
     workdir_lib.check(workdir, config)
     result = workdir_lib.read_result(workdir)
@@ -67,7 +69,27 @@ def finished_result(workdir: Path, config: RunConfig) -> dict[str, Any] | None:
     is_done = result.get("stopped_early") or (
         result.get("steps", -1) >= config.train.max_steps
     )
-    return result if is_done else None
+    if not is_done:
+        return None
+    _check_model_present(workdir)
+    return result
+
+
+def _check_model_present(workdir: Path) -> None:
+    """Raises RunFailed if a finished run has lost its checkpoints or its tokenizer."""
+    checkpoints_dir = workdir / workdir_lib.CHECKPOINTS_DIR
+    tokenizer_dir = workdir / workdir_lib.TOKENIZER_DIR
+    missing = []
+    if not intact.steps_in(checkpoints_dir):
+        missing.append(f"no checkpoint in {checkpoints_dir}")
+    if not tokenizers.is_tokenizer(tokenizer_dir):
+        missing.append(f"no tokenizer in {tokenizer_dir}")
+    if missing:
+        raise RunFailed(
+            f"{workdir} is finished, but there is {' and '.join(missing)}; both are "
+            "needed to use its model; restore them from a copy, or train it again in "
+            "another --workdir"
+        )
 
 
 @contextlib.contextmanager

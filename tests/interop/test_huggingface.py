@@ -14,6 +14,7 @@ from gpt1_jax.interop import huggingface, weights
 from gpt1_jax.models.transformer import Transformer
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden/hf_tiny_openai_gpt_f64.npz")
+INDEX = "model.safetensors.index.json"
 FIELDS = {
     "model_type": "openai-gpt",
     "vocab_size": 99,
@@ -187,6 +188,27 @@ def pickled(directory):
         (with_field(n_layer=2.0), "n_layer is 2.0; a whole number"),
         (with_field(n_embd="32"), 'n_embd is "32"; a whole number'),
         (with_field(vocab_size=None), "vocab_size is null; a whole number"),
+        (
+            with_field(embd_pdrop=1.5),
+            "embd_pdrop is 1.5; a dropout rate from 0 to 0.99",
+        ),
+        (with_field(resid_pdrop=-0.1), "resid_pdrop is -0.1; a dropout rate"),
+        (with_field(attn_pdrop=float("nan")), "attn_pdrop is NaN; a dropout rate"),
+        (with_field(summary_first_dropout="0.1"), 'first_dropout is "0.1"; a dropout'),
+        (with_field(embd_pdrop=None), "embd_pdrop is null; a dropout rate"),
+        (with_content(INDEX, b"{"), "index.json can't be read; an index of shards"),
+        (with_content(INDEX, b'{"weight_map": []}'), "index.json can't be read"),
+        (with_content(INDEX, b'{"weight_map": {}}'), "index.json can't be read"),
+        (with_content(INDEX, b'{"weight_map": {"a": 1}}'), "index.json can't be read"),
+        (with_content(INDEX, b'{"weight_map": {"a": ""}}'), "index.json can't be read"),
+        (
+            with_content(INDEX, b'{"weight_map": {"a": "../b.safetensors"}}'),
+            "index.json can't be read",
+        ),
+        (
+            with_content(INDEX, b'{"weight_map": {"a": "b.safetensors"}}'),
+            "no b.safetensors in .*; model.safetensors.index.json names it; fetch it",
+        ),
         (with_field(n_layer=1), "has n_layer=1, but there is a tensor h.1.attn"),
         (
             with_tensor("h.0.ln_1.bias", np.zeros(32)),

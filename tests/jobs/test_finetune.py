@@ -306,7 +306,7 @@ def test_nine_runs_make_a_submission(tune, tmp_path):
 
 
 def test_a_split_without_labels_can_not_be_scored(score):
-    with pytest.raises(UserError, match=r"split test of rte: .* have no label"):
+    with pytest.raises(UserError, match=r"split test of rte: .* without a label"):
         score("rte", task__split="test")
 
 

@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 
+import gpt1_jax
+from gpt1_jax.errors import NotFound, RunFailed
 from gpt1_jax.jobs import pretrain
+from gpt1_jax.reporting import runs as runs_lib
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -58,3 +61,43 @@ def test_a_run_whose_workdir_is_deleted_ends_and_writes_nothing(
     with pytest.raises(RuntimeError, match=r"run was deleted or moved during the run"):
         pretrain.run(config, workdir)
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("lost", "missing"),
+    [("tokenizer", "no tokenizer in"), ("checkpoints", "no checkpoint in")],
+)
+def test_a_finished_run_without_its_model_names_what_is_missing(
+    lost, missing, ended, tmp_path
+):
+    config, workdir = ended
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    shutil.rmtree(copy / lost)
+    with pytest.raises(RunFailed, match=rf"run is finished, but there is {missing} .*"):
+        pretrain.run(config, copy)
+    with pytest.raises(NotFound, match=missing):
+        gpt1_jax.load(copy)
+    (run,), damaged, _ = runs_lib.read([copy])
+    assert run.is_finished
+    assert not damaged
+
+
+def test_a_workdir_that_is_moved_during_a_run_goes_on_from_its_new_place(
+    ended, tmp_path, monkeypatch
+):
+    config, finished = ended
+    workdir, moved = tmp_path / "run", tmp_path / "moved"
+    begin = workdir_lib.begin
+
+    def begin_and_move(*args):
+        begin(*args)
+        workdir.rename(moved)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workdir_lib, "begin", begin_and_move)
+        with pytest.raises(RunFailed, match="run was deleted or moved during the run"):
+            pretrain.run(config, workdir)
+    assert not workdir.exists()
+    result = pretrain.run(config, moved)
+    expected = json.loads((finished / "result.json").read_text())["metrics"]
+    assert result["metrics"] == expected

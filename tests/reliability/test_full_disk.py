@@ -2,18 +2,29 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.breaking import ROOT, check_bit_equal, files_of, finish, start
-from gpt1_jax import files
+from gpt1_jax import convert, files, report, score, submit
+from gpt1_jax.cli import app
+from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.data.text import preparation, recipes
-from gpt1_jax.workdirs import checksums
+from gpt1_jax.evaluation import predictions
+from gpt1_jax.evaluation.predictions import Prediction
+from gpt1_jax.interop import weights
+from gpt1_jax.workdirs import model_store
 from gpt1_jax.workdirs.metrics_log import MetricsLog
 from gpt1_jax.workdirs.tensorboard import EventFile
+from tests import command_lines
+from tests.processes import run_module
+from tests.reporting.workdirs import put, put_finetuned
 
 
 @contextlib.contextmanager
@@ -70,6 +81,105 @@ def test_a_disk_that_fills_up_while_training_stops_the_run_which_goes_on_later(
         check_bit_equal(workdir, unbroken)
 
 
+def fill(disk: Path, left: int) -> None:
+    """Fills a disk except for `left` bytes."""
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", 0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    os.truncate(disk / "filler", (disk / "filler").stat().st_size - left)
+
+
+def check_full(disk: Path, capsys, command, *workdirs: Path, **flags: object) -> None:
+    """Checks that a command ends in one line on a full disk, and changes nothing."""
+    before = {path: path.read_bytes() for path in files_of(disk)}
+    capsys.readouterr()
+    assert app._run(lambda: command_lines.run(command, *workdirs, **flags)) == 1
+    errors = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in errors if line.startswith("error: ")]
+    assert "No space left" in line or "RESOURCE_EXHAUSTED" in line
+    assert f"{disk}" in line
+    assert {path: path.read_bytes() for path in files_of(disk)} == before
+
+
+def test_scores_and_submissions_that_do_not_fit_leave_the_old_ones(
+    pretrained_workdir, tmp_path, capsys
+):
+    text = tmp_path / "text.txt"
+    text.write_text("the boat is red.\n" * 300)
+    rte = put_finetuned(tmp_path, "rte", "rte", {"accuracy": 0.5})
+    rows = [Prediction(i, None, "entailment", (0.5, 0.5)) for i in range(3_000)]
+    predictions.write(rte, "test", rows)
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        (disk / "old.jsonl").write_text("old")
+        (disk / "old.zip").write_text("old")
+        fill(disk, 4096)
+        check_full(
+            disk,
+            capsys,
+            score,
+            checkpoint=pretrained_workdir,
+            input=text,
+            output=disk / "old.jsonl",
+            overwrite=True,
+        )
+        check_full(
+            disk,
+            capsys,
+            submit,
+            rte,
+            output=disk / "old.zip",
+            overwrite=True,
+            allow_partial=True,
+        )
+
+
+def test_a_model_that_does_not_fit_is_not_converted(
+    pretrained_workdir, tmp_path, capsys
+):
+    """orbax's threads are noisy when they fail, so --from has its own process."""
+    given, to = tmp_path / "given", "huggingface"
+    command_lines.run(convert, input=pretrained_workdir, output=given, to=to)
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        out = disk / "out"
+        fill(disk, 16384)
+        check_full(disk, capsys, convert, input=pretrained_workdir, output=out, to=to)
+        arguments = [f"--from={to}", f"--input={given}", f"--output={out}"]
+        ended = run_module("gpt1_jax.convert", arguments, tmp_path)
+        errors = ended.stderr
+        assert ended.returncode == 1, errors
+        assert re.search(rf"^error: .*{disk}", errors, re.MULTILINE), errors
+        assert f'File "{ROOT}/gpt1_jax/' not in errors
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_a_release_that_does_not_fit_is_not_exported(tmp_path, capsys):
+    config = RunConfig(
+        model=ModelConfig(num_layers=1, width=64, num_heads=1, mlp_width=256)
+    )
+    shapes = weights.expected_shapes(config.model, 99)
+    params = {path: np.ones(shape, np.float32) for path, shape in shapes.items()}
+    given = tmp_path / "given"
+    found = weights.Weights(params, config.model)
+    model_store.create(given, config, found.tree, None, {})
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        fill(disk, 65536)
+        check_full(disk, capsys, convert, input=given, output=disk / "out", to="openai")
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_a_report_that_does_not_fit_leaves_the_old_one(tmp_path, capsys):
+    rows = [{"step": n, "train/loss": 9 / n, "eval/loss": 8 / n} for n in (1, 2, 3)]
+    run = put(tmp_path, "pretrain", {"eval/perplexity": 20.0}, rows)
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        command_lines.run(report, run, output=disk / "report")
+        assert (disk / "report" / "report.html").is_file()
+        assert list((disk / "report").glob("*.png"))
+        (run / "metrics.jsonl").write_text(json.dumps(rows[0]) + "\n")
+        for left in (0, 40960):  # not even a figure, and not all files
+            fill(disk, left)
+            check_full(disk, capsys, report, run, output=disk / "report")
+
+
 class FullFile:
     """A file on a full disk, whose errors do not name it."""
 
@@ -119,7 +229,7 @@ def test_a_store_that_does_not_fit_leaves_no_partial_files(
     recipe = recipes.make_recipe(make_config().data)
     output = tmp_path / "store"
     with monkeypatch.context() as patched:
-        patched.setattr(checksums.os, "fsync", no_space)
+        patched.setattr(os, "fsync", no_space)
         with pytest.raises(OSError, match="No space left") as info:
             preparation.prepare(recipe, output)
     assert f"while writing {tmp_path}" in info.value.__notes__[0]

@@ -12,6 +12,7 @@ from gpt1_jax.data.tasks import readers
 from gpt1_jax.data.tasks.examples import Columns, Example, Split
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError
+from gpt1_jax.terminal import counted
 
 
 def read_input(task: Task, path: Path) -> Split:
@@ -49,7 +50,7 @@ def read_input(task: Task, path: Path) -> Split:
         raise UserError(f"{path} holds no text; one in each row is expected; add some")
     empty = sum(not text.strip() for example in examples for text in example.parts)
     if empty:
-        notes.append(f"{path}: {empty:,} texts are empty")
+        notes.append(f"{path}: {counted(empty, 'empty text')}")
     return Split(examples, tuple(notes))
 
 

@@ -267,20 +267,23 @@ def describe(store: corpus.TokenStore) -> str:
     counts, tokens, cut = meta["documents"], meta["tokens"], meta["cut"]
     # Files that are documents are books.
     is_book = sum(book["documents"] for book in meta["books"]) == len(meta["books"])
-    kind = "books" if is_book else "documents"
+    noun = "book" if is_book else "document"
     notes = [
-        f"corpus: {counts['train']:,} training {kind}, {tokens['train']:,} tokens",
-        f"{counts['valid']:,} held-out {kind}, {tokens['valid']:,} tokens",
+        f"corpus: {terminal.counted(counts['train'], f'training {noun}')}, "
+        f"{tokens['train']:,} tokens",
+        f"{terminal.counted(counts['valid'], f'held-out {noun}')}, "
+        f"{tokens['valid']:,} tokens",
         f"vocabulary {meta['vocab_size']:,}",
         f"held out: {_held_out_share(store):.1%}",
     ]
     if empty := meta["empty_documents"]:
-        notes.append(f"{empty:,} {kind} are empty")
+        notes.append(terminal.counted(empty, f"empty {noun}"))
     if characters := cut.get("characters"):
         notes.append(
-            f"cut: {cut.get('licences', 0):,} licences of Project Gutenberg and "
-            f"{cut.get('front matter', 0):,} front matters, {characters:,} "
-            "characters"
+            f"cut: {terminal.counted(cut.get('licences', 0), 'licence')} of Project "
+            f"Gutenberg and the front matter of "
+            f"{terminal.counted(cut.get('front matter', 0), 'Markdown file')}, "
+            f"{characters:,} characters"
         )
     return "; ".join(notes)
 

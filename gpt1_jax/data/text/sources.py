@@ -61,14 +61,15 @@ def find(pattern: str) -> list[tuple[Path, str]]:
     leftovers = [path for path in paths if formats.is_leftover(path)]
     if leftovers:
         terminal.warn(
-            f"{pattern}: {len(leftovers):,} files that a system or an editor left are "
-            f"not read, such as {leftovers[0]}"
+            f"{pattern}: left out {terminal.counted(len(leftovers), 'file')} of a "
+            f"system or an editor, such as {leftovers[0]}"
         )
         paths = [path for path in paths if not formats.is_leftover(path)]
     if skipped:
         terminal.warn(
-            f"{pattern}: {len(skipped):,} files are not read, as a directory stands "
-            f"for its {' '.join(_SUFFIXES)} files, such as {skipped[0]}"
+            f"{pattern}: left out {terminal.counted(len(skipped), 'file')}, as a "
+            f"directory stands for its {' '.join(_SUFFIXES)} files, such as "
+            f"{skipped[0]}"
         )
     if not paths:
         raise NotFound(

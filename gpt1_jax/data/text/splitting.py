@@ -103,15 +103,17 @@ def _check_apart(
     names = [source.path for source, count in zip(held_out, both, strict=True) if count]
     if held_out[0].reading.unit == FILE:
         raise UserError(
-            f"{len(names)} of {len(held_out)} books of {eval_pattern!r} are also in "
-            f"{pattern!r}, such as {names[0]}; held-out books must not be trained on; "
-            "narrow one of the patterns"
+            f"{pattern!r} also has {len(names):,} of the "
+            f"{terminal.counted(len(held_out), 'book')} of {eval_pattern!r}, such as "
+            f"{names[0]}; held-out books must not be trained on; narrow one of the "
+            "patterns"
         )
     total = sum(map(len, hashes))
     terminal.warn(
-        f"{sum(both):,} of {total:,} documents of {eval_pattern!r} are also in "
-        f"{pattern!r} ({sum(both) / total:.1%}), in {names[0]} first: the held-out "
-        "perplexity counts text that is trained on"
+        f"{pattern!r} also has {sum(both):,} of the "
+        f"{terminal.counted(total, 'document')} of {eval_pattern!r} "
+        f"({sum(both) / total:.1%}), in {names[0]} first: the held-out perplexity "
+        "counts text that is trained on"
     )
 
 
@@ -124,8 +126,8 @@ def _scan(config: DataConfig, pattern: str) -> tuple[list[Source], list[np.ndarr
         scans = list(pool.map(documents.scan, paths, readings))
     if not any(len(hashes) for _, hashes in scans):
         raise UserError(
-            f"{pattern!r}: all {len(files)} files are empty or blank; books with text "
-            "are expected; check the path"
+            f"{pattern!r}: no text in {terminal.counted(len(files), 'file')}; books "
+            "with text are expected; check the path"
         )
     return [source for source, _ in scans], [hashes for _, hashes in scans]
 

@@ -106,7 +106,7 @@ def test_texts_for_single_sentences_may_be_one_a_line(write):
     path = write("in.txt", "This sentence.\na\tb\n\nlast")
     found = read("cola", path)
     assert texts(found) == ["This sentence.", "a\tb", "", "last"]
-    assert found.notes == (f"{path}: 1 texts are empty",)
+    assert found.notes == (f"{path}: 1 empty text",)
 
 
 @pytest.mark.parametrize(

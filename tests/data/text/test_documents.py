@@ -241,7 +241,7 @@ def test_held_out_documents_are_those_of_low_hash(tmp_path, tokenizer_dir, token
             {},
             r"line 1: 3 in column text; a text is expect",
         ),
-        ("a.jsonl", b'{"text": null}\n', {}, r"all 1 files are empty or blank"),
+        ("a.jsonl", b'{"text": null}\n', {}, r"no text in 1 file;"),
         ("a.jsonl", b"", {}, r"a.jsonl is empty; a row is expected"),
         (
             "a.jsonl",
@@ -322,7 +322,7 @@ def test_a_directory_stands_for_the_data_below_it(tmp_path, tokenizer_dir, capsy
     store = prepare(tmp_path, tokenizer_dir, corpus)
     assert sum(store.meta["documents"].values()) == 20
     shown = " ".join(capsys.readouterr().out.split())
-    assert "2 files are not read, as a directory stands for its .txt" in shown
+    assert "left out 2 files, as a directory stands for its .txt" in shown
 
 
 def test_held_out_lines_that_are_trained_on_are_counted(

@@ -1,5 +1,6 @@
 import concurrent.futures
 import dataclasses
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt1_jax import files
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.text import (
     corpus,
@@ -140,7 +142,7 @@ def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
     assert line == (
         f"corpus: {full.count('train')} training books, {tokens['train']:,} tokens; "
         f"{num_valid} held-out books, {tokens['valid']:,} tokens; vocabulary 400; "
-        f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 books are empty"
+        f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 empty books"
     )
 
 
@@ -489,3 +491,22 @@ def test_an_unusual_held_out_share_is_said(train, valid, share):
     store = corpus.TokenStore(None, meta, None, (), None)
     assert (share in preparation.split_warning(store)) if share else True
     assert bool(preparation.split_warning(store)) == bool(share)
+
+
+def test_a_prepared_store_is_used_where_nothing_can_be_written(
+    make_config, monkeypatch
+):
+    config = make_config().data
+    store = preparation.open_corpus(config)
+    for remembered in store.directory.glob(".verified*"):
+        remembered.unlink()
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(corpus, "write_atomically", refuse)
+    monkeypatch.setattr(preparation, "exclusive", refuse)
+    monkeypatch.setattr(files, "check_writable", refuse)
+    again = preparation.open_corpus(config)
+    assert again.fingerprint == store.fingerprint
+    assert not list(store.directory.glob(".verified*"))
