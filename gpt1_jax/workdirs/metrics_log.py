@@ -8,7 +8,7 @@ seed), also across a resume.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from gpt1_jax.workdirs.tensorboard import EventFile
 class MetricsLog:
     """The log of a run. Opening it drops the rows after the step that it resumes at.
 
-    Every process of a run opens one; only that of the first process writes.
+    A run that begins resumes at step -1, as step 0 may have a row. Every process of a
+    run opens a log; only that of the first process writes.
     last_row: the row of the step that the run resumes at; {} if there is none.
     """
 
@@ -137,6 +138,12 @@ def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
 def scores(row: Mapping[str, float]) -> dict[str, float]:
     """Returns the eval/ metrics of a row."""
     return {name: value for name, value in row.items() if name.startswith("eval/")}
+
+
+def first_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns `first_eval/` of the evaluation before the first step; {} without one."""
+    first = rows[0] if rows and rows[0]["step"] == 0 else {}
+    return {f"first_{name}": value for name, value in scores(first).items()}
 
 
 def read(path: Path) -> list[dict[str, float]]:
