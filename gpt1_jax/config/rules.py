@@ -126,6 +126,21 @@ def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
     ]
 
 
+def is_longer(old: RunConfig, new: RunConfig) -> bool:
+    """Returns whether `new` is `old` but for a longer training."""
+    before, after = flatten(old), flatten(new)
+    changed = [
+        path
+        for path in FIELDS
+        if before[path] != after[path] and role(path) not in FREE_ROLES
+    ]
+    return bool(changed) and all(
+        (FIELDS[path].metadata["may_grow"] or path == "train.epochs")
+        and after[path] > before[path] > 0
+        for path in changed
+    )
+
+
 def fingerprint(config: RunConfig) -> str:
     """Returns a sha256 of what a checkpoint's numbers depend on, apart from the data.
 

@@ -36,7 +36,7 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
     for path in ("data.tokenizer", "data.vocab_size"):
         if path in overridden and given[path] != source[path]:
             raise UserError(
-                f"config.{path} is set, but the tokenizer comes from "
+                f"config.{path}={given[path]}, but the tokenizer comes from "
                 f"config.init.path={config.init.path}; drop the override"
             )
 

@@ -38,13 +38,22 @@ def check(workdir: Path, config: RunConfig) -> None:
         return
     found = read_config(workdir)
     differing = config_lib.conflicts(found, config)
-    if differing:
-        path = found.init.path
-        origin = "from scratch" if path == "none" else f"with the model {path}"
-        raise OtherRun(
-            f"{workdir} holds a run of another config: {'; '.join(differing)}; it "
-            f"began {origin}; name another --workdir or delete this one"
+    if not differing:
+        return
+    path, arguments = found.init.path, []
+    origin = "from scratch" if path == "none" else f"with the model {path}"
+    remedy = "name another --workdir or delete this one"
+    if found.job == "pretrain" and config_lib.is_longer(found, config):
+        arguments = [f"--config.init.path={workdir}"]
+        remedy = (
+            "its schedule spans the whole run; to train it for longer, start a new run "
+            f"from it with {arguments[0]} and another --workdir"
         )
+    raise OtherRun(
+        f"{workdir} holds a run of another config: {'; '.join(differing)}; it began "
+        f"{origin}; {remedy}",
+        arguments,
+    )
 
 
 def has_checkpoint(workdir: Path) -> bool:
