@@ -11,7 +11,7 @@ import pytest
 from gpt1_jax import convert
 from gpt1_jax.data.text import tokenizers
 from gpt1_jax.interop import huggingface, weights
-from gpt1_jax.jobs import finetune, pretrain
+from gpt1_jax.jobs import pretrain
 from gpt1_jax.workdirs import model_store, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
 from tests.jobs.runs import rows_without_clock
@@ -153,16 +153,23 @@ def test_of_a_fine_tuned_model_the_backbone_is_taken(
     source, make_longer, make_tuning_config, tmp_path, capsys
 ):
     tuned, workdir = tmp_path / "tuned", tmp_path / "run"
-    finetune.run(make_tuning_config("rte", source), tuned)
-    capsys.readouterr()
+    found = model_store.restore(source)
+    table_VD = np.asarray(found.params["embed"]["token"])
+    table_VD = np.pad(table_VD, ((0, 3), (0, 0)))
+    head = {"kernel": np.ones((16, 2), np.float32), "bias": np.ones(2, np.float32)}
+    params = found.params | {
+        "embed": found.params["embed"] | {"token": table_VD},
+        "head": head,
+    }
+    config = make_tuning_config("rte", source, model__context_length=128)
+    model_store.create(tuned, config, params, found.tokenizer, {})
+    # The first update of a warmed-up schedule moves nothing.
     pretrain.run(make_longer(tuned, train__max_steps=1), workdir)
     said = " ".join(capsys.readouterr().out.split())
     assert "dropped 3 token rows after its vocabulary" in said
     assert "fresh: nothing; unused: head" in said
-    trained, taken = (model_store.restore(path).params for path in (tuned, workdir))
-    del trained["head"]
-    trained["embed"]["token"] = trained["embed"]["token"][:500]
-    jax.tree.map(np.testing.assert_array_equal, trained, taken)
+    taken = model_store.restore(workdir).params
+    jax.tree.map(np.testing.assert_array_equal, found.params, taken)
 
 
 def test_prepared_store_must_have_the_models_tokenizer(source, make_longer, tmp_path):
