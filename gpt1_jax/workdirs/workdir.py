@@ -40,19 +40,19 @@ def check(workdir: Path, config: RunConfig) -> None:
     differing = config_lib.conflicts(found, config)
     if not differing:
         return
-    path, arguments = found.init.path, []
+    path, changes = found.init.path, "; ".join(differing)
     origin = "from scratch" if path == "none" else f"with the model {path}"
-    remedy = "name another --workdir or delete this one"
-    if found.job == "pretrain" and config_lib.is_longer(found, config):
-        arguments = [f"--config.init.path={workdir}"]
-        remedy = (
-            "its schedule spans the whole run; to train it for longer, start a new run "
-            f"from it with {arguments[0]} and another --workdir"
+    if found.job != "pretrain" or not config_lib.is_longer(found, config):
+        raise OtherRun(
+            f"{workdir} holds a run of another config: {changes}; it began {origin}; "
+            "name another --workdir or delete this one"
         )
+    going_on = f"--config.init.path={workdir}"
     raise OtherRun(
-        f"{workdir} holds a run of another config: {'; '.join(differing)}; it began "
-        f"{origin}; {remedy}",
-        arguments,
+        f"{workdir} holds a run of another config: {changes}; it began {origin}; its "
+        "schedule spans the whole run; to train it for longer, start a new run from it "
+        f"with {going_on} and another --workdir",
+        [going_on],
     )
 
 
