@@ -212,8 +212,6 @@ def facts(config: RunConfig) -> dict[str, str]:
 
 def check_unchanged(config: RunConfig, workdir: Path) -> None:
     """Raises UserError if a finished run began with weights that have changed since."""
-    if config.init.path == "none" or not workdir_lib.has_checkpoint(workdir):
-        return
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR, create=False
     ) as checkpoints:
