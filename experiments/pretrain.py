@@ -14,6 +14,13 @@ Trains 5 million parameters on your own books on a laptop: 2.4 million tokens in
 The paper's run: 12 layers, width 768, 100 epochs, batches of 64 x 512 tokens. Expected:
 a held-out perplexity of 18.4 on BooksCorpus. It took a month on 8 GPUs in 2018; about
 110 billion tokens take 58 hours at an H100's 526,000 tokens a second.
+
+    python -m gpt1_jax.main --config experiments/pretrain.py:small \
+        --config.init.path=runs/gpt1 --config.data.corpus='/data/books/*.txt'
+Pre-training goes on from a model: a workdir, one of its checkpoints/STEP, or weights
+that gpt1_jax.convert has read. Sizes and tokenizer are the model's; optimizer and
+schedule begin anew. The end shows the held-out perplexity before the first step too.
+
 The word `lstm`, alone or beside another, replaces the Transformer by an LSTM (Sec. 5,
 Table 5): one layer of 2,048 units, or of 256 in the demo and in small.
 """

@@ -1,7 +1,7 @@
 """Exit codes of the commands, and the exceptions that lead to them."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 DONE, FAILED, MISTAKE, PREEMPTED = 0, 1, 2, 75
 
@@ -14,7 +14,14 @@ class UserError(ValueError):
 
 
 class OtherRun(UserError):
-    """A UserError about a workdir that holds another run; exit code 2."""
+    """A UserError about a workdir that holds another run; exit code 2.
+
+    arguments: those that the command needs in addition to another --workdir.
+    """
+
+    def __init__(self, message: str, arguments: Sequence[str] = ()):
+        super().__init__(message)
+        self.arguments = arguments
 
 
 class NotFound(UserError, FileNotFoundError):

@@ -13,6 +13,7 @@ Words after the colon choose a variant; --config.GROUP.FIELD=VALUE overrides a f
 import importlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -47,11 +48,12 @@ def main() -> None:
     try:
         job.run(config, files.expand(workdir))
     except OtherRun as error:
-        raise OtherRun(f"{error}, as in: {_command_elsewhere(workdir)}") from None
+        command = _command_elsewhere(workdir, error.arguments)
+        raise OtherRun(f"{error}, as in: {command}") from None
 
 
-def _command_elsewhere(workdir: Path) -> str:
-    """Returns this command with a --workdir that is free."""
+def _command_elsewhere(workdir: Path, more: Sequence[str]) -> str:
+    """Returns this command with `more` arguments and a --workdir that is free."""
     from gpt1_jax.workdirs import workdir as workdir_lib  # JAX is slow to import
 
     free = str(workdir_lib.free_beside(files.expand(workdir)))
@@ -63,7 +65,7 @@ def _command_elsewhere(workdir: Path) -> str:
             next(given)  # its value
         elif not (argument.startswith("-") and name.startswith("workdir=")):
             arguments.append(argument)
-    command = ["python", "-m", "gpt1_jax.main", *arguments, "--workdir", free]
+    command = ["python", "-m", "gpt1_jax.main", *arguments, *more, "--workdir", free]
     return shlex.join(command)
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from experiments import pretrain
 from gpt1_jax import config as config_lib
 from gpt1_jax import errors, main
 from gpt1_jax.jobs import finetune
@@ -60,6 +61,30 @@ def test_workdir_of_another_model_is_refused_with_a_command_that_works(
         module = command_lines.parse(["gpt1_jax.main", *command[3:]])
         assert module._WORKDIR.value == "runs/finetune-rte-3"
         assert main._FLAGS.overrides == {"init.path": str(model_of_books)}
+
+
+@pytest.mark.parametrize("field", ["train.max_steps", "train.epochs"])
+def test_a_longer_schedule_is_refused_with_the_command_that_goes_on(
+    tmp_path, monkeypatch, field
+):
+    monkeypatch.chdir(tmp_path)
+    demo = config_lib.from_mapping(pretrain.get_config())
+    begun = config_lib.replace(demo, {"train.max_steps": 5, "train.epochs": 2})
+    workdir_lib.write_config(tmp_path / "runs/pretrain", begun)
+    (tmp_path / "runs/pretrain/result.json").write_text('{"job": "pretrain"}')
+    lengths = {"train.max_steps": 5, "train.epochs": 2} | {field: 7}
+    flags = [f"--config.{name}={value}" for name, value in lengths.items()]
+    flags.append(f"--config={ROOT}/experiments/pretrain.py")
+    with pytest.raises(errors.UserError) as error:
+        run_main(monkeypatch, *flags)
+    said, _, command = str(error.value).partition(", as in: ")
+    assert f"holds a run of another config: {field}: " in said
+    assert "its schedule spans the whole run; to train it for longer, start a" in said
+    going_on = ["--config.init.path=runs/pretrain", "--workdir", "runs/pretrain-2"]
+    assert shlex.split(command)[3:] == [*flags, *going_on]
+    # Another difference beside it is another model.
+    with pytest.raises(errors.UserError, match="name another --workdir or delete this"):
+        run_main(monkeypatch, *flags, "--config.seed=3")
 
 
 def test_synthetic_task_of_a_model_of_books_is_warned_of(

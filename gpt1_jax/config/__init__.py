@@ -41,6 +41,7 @@ from gpt1_jax.config.rules import (
     checked,
     conflicts,
     fingerprint,
+    is_longer,
     validate,
     warnings,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "flatten",
     "from_mapping",
     "inherit",
+    "is_longer",
     "parse",
     "paths_of",
     "replace",

@@ -37,7 +37,7 @@ def validate(config: RunConfig) -> None:
     """
     for path, value in flatten(config).items():
         _check_value(path, value)
-    for check in (_check_model, _check_job, _check_counts):
+    for check in (_check_model, _check_counts):
         check(config)
 
 
@@ -74,14 +74,6 @@ def _check_model(config: RunConfig) -> None:
             f"{math.isqrt((2**32 - 1) // model.num_heads)} with num_heads="
             f"{model.num_heads}, as the dropout mask of attention is indexed with 32 "
             "bits; lower it or set config.model.attention_dropout=0.0"
-        )
-
-
-def _check_job(config: RunConfig) -> None:
-    if config.job == "pretrain" and config.init.path != "none":
-        raise UserError(
-            f"config.init.path={config.init.path!r}, but pre-training starts from "
-            "scratch; leave it at none; the same command resumes a run"
         )
 
 
@@ -132,6 +124,21 @@ def conflicts(old: RunConfig, new: RunConfig) -> list[str]:
             and after[path] > before[path] > 0
         )
     ]
+
+
+def is_longer(old: RunConfig, new: RunConfig) -> bool:
+    """Returns whether `new` is `old` but for a longer training."""
+    before, after = flatten(old), flatten(new)
+    changed = [
+        path
+        for path in FIELDS
+        if before[path] != after[path] and role(path) not in FREE_ROLES
+    ]
+    return bool(changed) and all(
+        (FIELDS[path].metadata["may_grow"] or path == "train.epochs")
+        and after[path] > before[path] > 0
+        for path in changed
+    )
 
 
 def fingerprint(config: RunConfig) -> str:

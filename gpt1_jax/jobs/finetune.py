@@ -22,7 +22,7 @@ from gpt1_jax.distributed import memory, mesh, multihost
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
 from gpt1_jax.inference import classifier
-from gpt1_jax.training import loop, losses, optim, transfer
+from gpt1_jax.training import loop, losses, optim
 from gpt1_jax.training import step as step_lib
 from gpt1_jax.workdirs import metrics_log, model_store, session, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
@@ -216,17 +216,7 @@ class _FineTuning:
             if config.init.path == "none":
                 terminal.say("from scratch: every parameter is initialised")
                 return fresh
-            source = model_store.restore(
-                config.init.path, compute_dtype=config.model.compute_dtype
-            )
-            terminal.say(f"{config.init.path}: step {source.step:,}")
-            trained, num_dropped = starting_point.params(source)
-            if num_dropped:
-                terminal.say(f"dropped {num_dropped} token rows after its vocabulary")
-            moved = transfer.transfer(fresh.params, trained, config.init.num_layers)
-            terminal.say(transfer.describe(moved))
-            params = jax.device_put(moved.params, shardings.params)
-            return dataclasses.replace(fresh, params=params)
+            return starting_point.state(config, fresh, shardings.params)
 
         fingerprint = {
             "tokenizer": self.recipe.tokenizer.fingerprint,

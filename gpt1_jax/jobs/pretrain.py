@@ -3,7 +3,7 @@
 import functools
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from gpt1_jax.inference import language_model
 from gpt1_jax.models import backbone
 from gpt1_jax.training import loop, losses, optim
 from gpt1_jax.training import step as step_lib
-from gpt1_jax.workdirs import checkpoint, metrics_log, session
+from gpt1_jax.workdirs import checkpoint, metrics_log, session, starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -32,16 +32,21 @@ def run(
 ) -> dict[str, Any]:
     """Starts or resumes pre-training in `workdir`; returns its result.json.
 
-    In order: check the config; prepare the corpus; build; restore or initialise; train
-    and evaluate; show samples; write result.json. A finished run only reports its
-    result.
+    In order: check the config; prepare the corpus; build; restore, initialise or take
+    over a model; train and evaluate; show samples; write result.json. A finished run
+    only reports its result.
+    With config.init.path, pre-training goes on from the model there: architecture and
+    tokenizer come from it, optimizer and schedule begin anew, and the model is
+    evaluated before the first step.
     Raises: UserError, NotFound: an impossible config, no corpus, a workdir of
             another run. RunFailed, Preempted: see training.loop.fit.
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
     session.prepare_training(config, workdir)
+    config = starting_point.with_inherited(config, workdir)
     if result := session.finished_result(workdir, config):
+        starting_point.check_unchanged(config, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     session.announce(config, workdir)
@@ -52,12 +57,13 @@ def run(
         length=config.model.context_length,
     )
     with multihost.first_before_others("the corpus was prepared"):
-        store = preparation.open_corpus(config.data)
+        store = starting_point.open_corpus(config, workdir)
     terminal.say(preparation.describe(store))
     warning = preparation.split_warning(store)
     if warning and config.data.corpus != STORYWORLD:
         terminal.warn(warning)
-    if store.meta["vocab_size"] != config.data.vocab_size:
+    is_inherited = config.init.path != "none"
+    if store.meta["vocab_size"] != config.data.vocab_size and not is_inherited:
         terminal.warn(
             f"the corpus has its own tokenizer, of {store.meta['vocab_size']:,} "
             f"entries; config.data.vocab_size={config.data.vocab_size:,} has no effect"
@@ -79,10 +85,12 @@ def run(
 
 
 def _summary(metrics: dict[str, float]) -> str:
-    return (
-        f"held-out perplexity {metrics['eval/perplexity']:.2f}; unigram baseline "
-        f"{metrics['eval/unigram_perplexity']:.1f}"
-    )
+    parts = [f"held-out perplexity {metrics['eval/perplexity']:.2f}"]
+    if "first_eval/perplexity" in metrics:
+        first = metrics["first_eval/perplexity"]
+        parts.append(f"before the first step {first:.2f}")
+    parts.append(f"unigram baseline {metrics['eval/unigram_perplexity']:.1f}")
+    return "; ".join(parts)
 
 
 class _Pretraining:
@@ -123,7 +131,7 @@ class _Pretraining:
             "corpus": store.fingerprint,
             "tokenizer": store.tokenizer.fingerprint,
             "config": config_lib.fingerprint(config),
-        }
+        } | starting_point.facts(config)
 
     def train(self, workdir: Path) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint if there is one."""
@@ -140,10 +148,7 @@ class _Pretraining:
         with session.begin(
             workdir,
             self.config,
-            make_state=functools.partial(
-                jax.jit(init, out_shardings=session.shardings_of(like)),
-                np.uint32(self.config.seed),
-            ),
+            make_state=functools.partial(self._initial_state, init, like),
             like=like,
             fingerprint=self.fingerprint,
             keeps_best=cfg.keeps_best,
@@ -162,7 +167,20 @@ class _Pretraining:
         scores = metrics_log.scores(rows[-1])
         if best is not None:
             scores = metrics_log.best_and_last(rows, best)
+        scores |= metrics_log.first_scores(rows)
         return scores | {"eval/unigram_perplexity": unigram}
+
+    def _initial_state(
+        self,
+        init: Callable[[np.uint32], step_lib.TrainState],
+        like: step_lib.TrainState,
+    ) -> step_lib.TrainState:
+        """Returns a fresh state, with the parameters that config.init names."""
+        shardings = session.shardings_of(like)
+        fresh = jax.jit(init, out_shardings=shardings)(np.uint32(self.config.seed))
+        if self.config.init.path == "none":
+            return fresh
+        return starting_point.state(self.config, fresh, shardings.params)
 
     def _job(self, like: step_lib.TrainState, run: session.Session) -> loop.Job:
         """Compiles the step; returns the functions that the loop calls."""
@@ -203,6 +221,7 @@ class _Pretraining:
             evaluate=scores,
             save=run.save,
             total_steps=self.total_steps,
+            eval_steps=() if self.config.init.path == "none" else (0,),
             tokens_at=lambda step: int(self._windows(step)[1].sum()),
             best_by="eval/loss",
             is_lower_better=True,

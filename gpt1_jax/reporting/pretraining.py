@@ -72,9 +72,12 @@ def table(runs: Sequence[Run]) -> Table:
 
 def _row(run: Run) -> list[str]:
     model, steps = run.config.model, run.result.get("steps", 0)
+    path, sizes = run.config.init.path, _sizes(model)
+    if path != "none":
+        sizes += f", {words.in_words('init.path', path)}"
     num_tokens = steps * run.config.train.batch_size * model.context_length
     return [
-        *(run.name, _sizes(model), _num_parameters(run)),
+        *(run.name, sizes, _num_parameters(run)),
         f"{steps:,}" if steps else NOT_FINISHED,
         tables.large(num_tokens) if steps else NONE,
         _perplexity(run, "eval/unigram_perplexity"),

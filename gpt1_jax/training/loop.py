@@ -61,7 +61,8 @@ class Job:
     compile: (state, batch) makes that program; the loop does not time it.
     tokens_at: step -> number of tokens in its batch, without padding.
     evaluate: params -> {metric: value}.
-    eval_steps: steps to evaluate after, in addition to the config's.
+    eval_steps: steps to evaluate after, in addition to the config's; 0: before the
+        first step.
     best_by: the metric that says how good a step is; "": none does.
     is_lower_better: whether its lowest value is the best, as of a loss.
     keeps_best: whether every evaluated step is saved with its score, so that the best
@@ -114,10 +115,15 @@ def fit(state: TrainState, job: Job, cfg: TrainConfig, log: Log) -> TrainState:
     first = int(state.step)
     with preemption.recorded_signals(), _progress(job, first) as bar:
         reporter = _Reporter(job, cfg, log, bar, first)
-        if first and _lacks_scores(log.last_row) and _is_eval(job, cfg, first):
+        if _lacks_scores(log.last_row) and _is_eval(job, cfg, first):
             try:
-                reporter.complete(first, state.params)
+                if first:
+                    reporter.complete(first, state.params)
+                else:
+                    reporter.begin(state.params)
             except preemption.StopRequested:
+                if not first:
+                    job.save(state, None)
                 raise _preempted(first) from None
         if reporter.has_stopped_improving():
             return state
@@ -169,7 +175,8 @@ def _lacks_scores(row: Mapping[str, float]) -> bool:
 def _is_eval(job: Job, cfg: TrainConfig, step: int) -> bool:
     """Returns whether the state after `step` is evaluated."""
     is_last = step == job.total_steps
-    return is_last or _divides(cfg.eval_every_steps, step) or step in job.eval_steps
+    is_due = step > 0 and _divides(cfg.eval_every_steps, step)
+    return is_last or is_due or step in job.eval_steps
 
 
 def _is_save(job: Job, cfg: TrainConfig, step: int) -> bool:
@@ -260,6 +267,11 @@ class _Reporter:
         self._start_interval(step)
         return row
 
+    def begin(self, evaluated: Any) -> None:
+        """Evaluates the parameters before the first step; writes the row of step 0."""
+        self._log.write(0, self._scores(0, evaluated))
+        self.resume_clock()
+
     def complete(self, step: int, evaluated: Any) -> None:
         """Evaluates the step that the run resumes at and completes its row."""
         row = self._log.last_row or {"step": step}
@@ -287,14 +299,18 @@ class _Reporter:
         )
         return True
 
-    def _scores(self, step: int, evaluated: Any, loss: float) -> dict[str, float]:
+    def _scores(
+        self, step: int, evaluated: Any, loss: float | None = None
+    ) -> dict[str, float]:
         """Evaluates the given parameters, prints the metrics and returns them."""
         scores = self._job.evaluate(evaluated)
         _check_finite(step, scores)
         if (score := self._job.score(scores)) is not None:
             self._scores_so_far.append(score)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        terminal.say(f"step {step}: train/loss {loss:.4f}, {shown}")
+        shown = [f"{name} {value:.4g}" for name, value in scores.items()]
+        if loss is not None:
+            shown.insert(0, f"train/loss {loss:.4f}")
+        terminal.say(f"step {step}: {', '.join(shown)}")
         return scores
 
     def _note_skipped(self, step: int, row: dict[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ seed), also across a resume.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from gpt1_jax.workdirs.tracker import Tracker
 class MetricsLog:
     """The log of a run. Opening it drops the rows after the step that it resumes at.
 
-    Every process of a run opens one; only that of the first process writes.
+    A run that begins resumes at step -1, as step 0 may have a row. Every process of a
+    run opens a log; only that of the first process writes.
     last_row: the row of the step that the run resumes at; {} if there is none.
     earlier_rows: the rows up to that step, in order.
     """
@@ -155,6 +156,12 @@ def best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
     by_step = {int(row["step"]): row for row in rows}
     last = {f"last_{name}": value for name, value in scores(rows[-1]).items()}
     return scores(by_step[best]) | last | {"best_step": best}
+
+
+def first_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns `first_eval/` of the evaluation before the first step; {} without one."""
+    first = rows[0] if rows and rows[0]["step"] == 0 else {}
+    return {f"first_{name}": value for name, value in scores(first).items()}
 
 
 def read(path: Path) -> list[dict[str, float]]:

@@ -174,6 +174,7 @@ def begin(
             "the data", fingerprint | {"the newest checkpoint's step": latest}
         )
         first = latest or 0
+        resumed = -1 if latest is None else latest
         if latest is None:
             state = make_state()
         else:
@@ -189,7 +190,7 @@ def begin(
 
         try:
             with (
-                metrics_log.MetricsLog(workdir, first, config) as log,
+                metrics_log.MetricsLog(workdir, resumed, config) as log,
                 profiling.Profile(workdir, cfg.profile_steps, first=first) as profile,
             ):
                 if latest is not None:

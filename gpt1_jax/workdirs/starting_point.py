@@ -5,12 +5,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from gpt1_jax import config as config_lib
-from gpt1_jax import terminal
+from gpt1_jax import files, terminal
 from gpt1_jax.config import STORYWORLD, Role, RunConfig
 from gpt1_jax.data.tasks import task_data
-from gpt1_jax.data.text import preparation, recipes, tokenizers
+from gpt1_jax.data.text import corpus, preparation, recipes, tokenizers
 from gpt1_jax.errors import NotFound, UserError
+from gpt1_jax.training import transfer
+from gpt1_jax.training.step import TrainState
 from gpt1_jax.workdirs import checkpoint, model_store
 from gpt1_jax.workdirs import workdir as workdir_lib
 
@@ -29,10 +33,10 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
                 f"{config.init.path} has {source[path]}; the architecture comes from "
                 "there; drop the override"
             )
-    for name in ("tokenizer", "vocab_size"):
-        if f"data.{name}" in overridden:
+    for path in ("data.tokenizer", "data.vocab_size"):
+        if path in overridden and given[path] != source[path]:
             raise UserError(
-                f"config.data.{name} is set, but the tokenizer comes from "
+                f"config.{path}={given[path]}, but the tokenizer comes from "
                 f"config.init.path={config.init.path}; drop the override"
             )
 
@@ -52,14 +56,14 @@ def check_named(config: RunConfig, kind: str, example: str) -> None:
 def with_inherited(config: RunConfig, workdir: Path) -> RunConfig:
     """Returns `config` with what its job inherits from the model in config.init.path.
 
-    Fine-tuning inherits the architecture. The jobs that train nothing also inherit the
-    regularisation, the value of each field of the group model that is `auto`, the task
-    data where config.data names none, and an evaluation its task.
+    The jobs that train inherit the architecture. Those that train nothing also inherit
+    the regularisation, the value of each field of the group model that is `auto`, the
+    task data where config.data names none, and an evaluation its task.
     Raises: UserError, NotFound: there is no such model, or it has too few layers.
     """
     if config.init.path == "none":
         return config
-    if config.job == "finetune":
+    if config.job in ("pretrain", "finetune"):
         return _for_training(config, workdir)
     return _for_evaluation(config)
 
@@ -101,7 +105,8 @@ def _for_training(config: RunConfig, workdir: Path) -> RunConfig:
             f"config.init.num_layers={config.init.num_layers}; the model in {path} has "
             f"{source.model.depth} layers; name at most as many"
         )
-    if source.data.corpus == STORYWORLD and task_data.is_storyworld(config.data):
+    is_about_world = config.job == "finetune" and task_data.is_storyworld(config.data)
+    if source.data.corpus == STORYWORLD and is_about_world:
         _warn_of_another_world(source.data.storyworld_seed, config)
     return config_lib.inherit(config, source, (Role.ARCHITECTURE,))
 
@@ -133,15 +138,63 @@ def tokenizer(config: RunConfig, workdir: Path) -> tokenizers.Tokenizer:
     return preparation.open_corpus(config.data).tokenizer
 
 
-def params(source: model_store.Restored) -> tuple[Any, int]:
+def open_corpus(config: RunConfig, workdir: Path) -> corpus.TokenStore:
+    """Returns the token store of config.data.corpus, for the run's tokenizer.
+
+    That is the tokenizer of the begun run, of the model in config.init.path, or the one
+    that config.data names.
+    Raises: UserError, NotFound: as preparation.open_corpus, there is no tokenizer, or
+            a prepared store has another one.
+    """
+    if config.init.path == "none":
+        return preparation.open_corpus(config.data)
+    source = model_store.workdir_of(config.init.path)
+    owner = workdir if workdir_lib.has_checkpoint(workdir) else source
+    directory = owner / workdir_lib.TOKENIZER_DIR
+    own = tokenizers.load(directory)
+    if not corpus.is_store(files.expand(config.data.corpus)):
+        named = dataclasses.replace(config.data, tokenizer=str(directory))
+        return preparation.open_corpus(named)
+    store = preparation.open_corpus(config.data)
+    if store.tokenizer.fingerprint != own.fingerprint:
+        raise UserError(
+            f"config.data.corpus={config.data.corpus} is a prepared store of another "
+            f"tokenizer; that of config.init.path={config.init.path} is expected; name "
+            f"the books, or prepare them with --tokenizer {directory}"
+        )
+    return store
+
+
+def state(config: RunConfig, fresh: TrainState, shardings: Any) -> TrainState:
+    """Returns `fresh` with parameters of the model in config.init.path; says which.
+
+    Args:   shardings: those of the parameters.
+    Raises: UserError, NotFound, RunFailed: as model_store.restore, or the model
+            does not fit.
+    """
+    source = model_store.restore(
+        config.init.path, compute_dtype=config.model.compute_dtype
+    )
+    terminal.say(f"{config.init.path}: step {source.step:,}")
+    trained, num_dropped = _params(source, keeps_specials=config.job == "finetune")
+    if num_dropped:
+        terminal.say(f"dropped {num_dropped} token rows after its vocabulary")
+    moved = transfer.transfer(fresh.params, trained, config.init.num_layers)
+    terminal.say(transfer.describe(moved))
+    params = jax.device_put(moved.params, shardings)
+    return dataclasses.replace(fresh, params=params)
+
+
+def _params(source: model_store.Restored, *, keeps_specials: bool) -> tuple[Any, int]:
     """Returns the parameters to start from, and how many token rows were dropped.
 
-    Token rows after the vocabulary are kept if gpt1_jax fine-tuned the model, because
-    they are its own specials; else they are dropped.
+    Token rows after the vocabulary are dropped, unless gpt1_jax fine-tuned the model,
+    so that they are its own specials, and `keeps_specials` is set.
     """
     table_VD = source.params["embed"]["token"]
     vocab_size = source.tokenizer.vocab_size if source.tokenizer else len(table_VD)
-    if source.config.job == "finetune" or len(table_VD) == vocab_size:
+    has_own = keeps_specials and source.config.job == "finetune"
+    if has_own or len(table_VD) == vocab_size:
         return source.params, 0
     embed = source.params["embed"] | {"token": table_VD[:vocab_size]}
     return source.params | {"embed": embed}, len(table_VD) - vocab_size

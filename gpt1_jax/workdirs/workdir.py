@@ -38,13 +38,22 @@ def check(workdir: Path, config: RunConfig) -> None:
         return
     found = read_config(workdir)
     differing = config_lib.conflicts(found, config)
-    if differing:
-        path = found.init.path
-        origin = "from scratch" if path == "none" else f"with the model {path}"
+    if not differing:
+        return
+    path, changes = found.init.path, "; ".join(differing)
+    origin = "from scratch" if path == "none" else f"with the model {path}"
+    if found.job != "pretrain" or not config_lib.is_longer(found, config):
         raise OtherRun(
-            f"{workdir} holds a run of another config: {'; '.join(differing)}; it "
-            f"began {origin}; name another --workdir or delete this one"
+            f"{workdir} holds a run of another config: {changes}; it began {origin}; "
+            "name another --workdir or delete this one"
         )
+    going_on = f"--config.init.path={workdir}"
+    raise OtherRun(
+        f"{workdir} holds a run of another config: {changes}; it began {origin}; its "
+        "schedule spans the whole run; to train it for longer, start a new run from it "
+        f"with {going_on} and another --workdir",
+        [going_on],
+    )
 
 
 def has_checkpoint(workdir: Path) -> bool:

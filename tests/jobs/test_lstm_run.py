@@ -9,6 +9,7 @@ from gpt1_jax import convert
 from gpt1_jax.inference import classifier
 from gpt1_jax.jobs import finetune, pretrain
 from gpt1_jax.workdirs import model_store
+from gpt1_jax.workdirs import workdir as workdir_lib
 
 LSTM = {"model__backbone": "lstm", "model__lstm_width": 24}
 
@@ -53,6 +54,14 @@ def test_it_is_transferred_by_layer(workdir, make_tuning_config, tmp_path, num_l
     }
     assert alike == {"embed": num_layers != -2, "block_00": num_layers == -1}
     assert classifier.load(tmp_path / "run").task_model.config.model.backbone == "lstm"
+
+
+def test_its_pre_training_goes_on(workdir, make_config, tmp_path):
+    fields = {"init__path": str(workdir), "train__max_steps": 1}
+    result = pretrain.run(make_config(**fields), tmp_path / "run")
+    before = workdir_lib.read_result(workdir)
+    assert result["metrics"]["first_eval/loss"] == before["metrics"]["eval/loss"]
+    assert set(model_store.restore(tmp_path / "run").params) == {"embed", "block_00"}
 
 
 def test_other_systems_have_no_place_for_it(workdir, run_command, tmp_path):

@@ -48,6 +48,12 @@ def test_the_papers_run_is_beside_ours(tmp_path, a_tokenizer):
     }
 
 
+def test_a_run_that_went_on_from_a_model_names_it(tmp_path, a_tokenizer):
+    put(tmp_path, "mine", {}, fields=SIZES | {"init.path": "runs/gpt1"})
+    row = row_of(table(tmp_path), "mine")
+    assert row["model"] == "2 layers, width 12, context 5, from runs/gpt1"
+
+
 def test_an_unfinished_run_and_one_without_a_tokenizer_say_so(tmp_path):
     put(tmp_path, "run", fields=SIZES | {"model.backbone": "lstm"})
     row = row_of(table(tmp_path), "run")

@@ -417,6 +417,26 @@ def test_a_repeated_evaluation_can_be_interrupted_again():
     assert not resumed.events
 
 
+def test_the_start_is_evaluated_before_the_first_step_if_asked():
+    asked, not_asked = Record(3, {"eval_steps": (0,)}), Record(3)
+    for record in (asked, not_asked):
+        record.fit()
+    assert asked.events[:3] == [("evaluate", 0), ("row", 0), ("train", 1)]
+    assert asked.events[2:] == not_asked.events
+    assert asked.rows.pop(0) == {"eval/loss": 0.0}
+    assert asked.rows.keys() == not_asked.rows.keys()
+
+
+def test_an_evaluation_of_the_start_that_a_signal_ends_is_repeated():
+    begun = Record(3, {"eval_steps": (0,)}, batches=stopped_in_evaluation(0))
+    with pytest.raises(errors.Preempted, match="stopped at step 0 and saved"):
+        begun.fit()
+    assert begun.events == [("save", 0)]
+    resumed = Record(3, {"eval_steps": (0,)})
+    resumed.fit()
+    assert resumed.events[:2] == [("evaluate", 0), ("row", 0)]
+
+
 class Skipping(Record):
     """A job that skips some steps and reports them in its metrics."""
 
