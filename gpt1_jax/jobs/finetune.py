@@ -92,7 +92,7 @@ def _task(config: RunConfig, workdir: Path) -> Task:
     name = config.task.name
     is_own = config.data.train_file or (name == own_files.NAME and name not in TASKS)
     if is_own and name not in TASKS:
-        if workdir_lib.is_finished(workdir):  # the files may be gone
+        if _has_finished_on(config, workdir):  # the files may be gone
             return registry.load(name, workdir)
         task, description = own_files.infer_task(config.data, name)
         terminal.say(description)
@@ -110,6 +110,17 @@ def _task(config: RunConfig, workdir: Path) -> Task:
             f"on is expected; {_what_instead(task)}"
         )
     return task
+
+
+def _has_finished_on(config: RunConfig, workdir: Path) -> bool:
+    """Returns whether a run on the own labels of `config` has finished in `workdir`."""
+    if not workdir_lib.is_finished(workdir):
+        return False
+    found = workdir_lib.read_config(workdir)
+    return (found.task.name, found.data.train_file) == (
+        config.task.name,
+        config.data.train_file,
+    )
 
 
 def _warn_of_synthetic_tasks(config: RunConfig) -> None:

@@ -34,7 +34,8 @@ _USUAL_TEXTS = (
 )
 _QUESTION = "question"
 _ANSWER = re.compile(r"(.*?)[ _]?(\d+|[a-z])", re.IGNORECASE)
-_ANSWER_STEMS = ("answer", "choice", "option", "ending", "alternative", "sol", "")
+_ANSWER_STEMS = ("answer", "choice", "option", "ending", "alternative", "sol")
+_LETTERS = tuple("ABCDEFGH")  # columns of answers, as in RACE
 _MOST_CLASSES_NAMED = 20
 
 
@@ -164,7 +165,7 @@ def _answer_columns(sheet: Sheet, config: DataConfig) -> tuple[str, ...]:
     by_stem: dict[str, list[str]] = {}
     for column in sheet.columns:
         match = _ANSWER.fullmatch(column)
-        if match and match[1].lower() in _ANSWER_STEMS:
+        if match and (match[1].lower() in _ANSWER_STEMS or column in _LETTERS):
             by_stem.setdefault(match[1].lower(), []).append(column)
     groups = [tuple(group) for group in by_stem.values() if len(group) > 1]
     if config.label_kind == "choice" and not groups:
@@ -353,7 +354,7 @@ def _answer_names(
     used = set(labels.values())
     fitting = [
         names
-        for names in (*counted_from, *letters, tuple(answers))
+        for names in dict.fromkeys((*counted_from, *letters, tuple(answers)))
         if used <= set(names)
     ]
     if len(fitting) == 1:

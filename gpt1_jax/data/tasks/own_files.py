@@ -18,6 +18,7 @@ from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.data.text import documents
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import expand
+from gpt1_jax.terminal import counted
 
 # The name of the task where the user gives no other in config.task.name.
 NAME = "own"
@@ -100,12 +101,12 @@ class OwnFiles:
         found = _read(task, self.config.train_file, "train_file")
         if self.config.dev_file:
             return found
-        held_out = _held_out(found.examples, self.config.holdout_fraction)
+        held_out = _held_out(task, found.examples, self.config.holdout_fraction)
         if not held_out:
             raise UserError(
                 f"{self.config.train_file}: {len(found.examples):,} examples are too "
-                "few to hold some out: each label needs two different texts; add "
-                "some, or set --config.data.dev_file"
+                "few to hold some out: a class with two different texts is needed; "
+                "add some, or set --config.data.dev_file"
             )
         examples = tuple(
             example
@@ -147,6 +148,11 @@ def _read(task: Task, given: str, field: str) -> Split:
     examples: list[Example] = []
     unlabelled = 0
     for where, row, example in readers.read_with_rows(table, task.input_columns):
+        if column not in row and not table.are_objects:
+            raise UserError(
+                f"{where}: {counted(len(row), 'column')}; {len(table.columns)} are "
+                "expected; correct or remove the row"
+            )
         text = own_columns.label_text(row.get(column))
         if not text:
             unlabelled += 1
@@ -214,24 +220,25 @@ def _texts(example: Example) -> _Texts:
     return (example.context, example.question, *example.parts)
 
 
-def _held_out(examples: tuple[Example, ...], fraction: float) -> frozenset[_Texts]:
+def _held_out(
+    task: Task, examples: tuple[Example, ...], fraction: float
+) -> frozenset[_Texts]:
     """Returns the texts that are held out: those whose hash is below a share of all.
 
     The choice depends on the text alone, so that a growing file keeps its split. One
     text at least is held out; the last one of a class, by hash, never is.
     """
-    label_of: dict[_Texts, int | float | None] = {}
+    class_of: dict[_Texts, int | float | None] = {}
     for example in examples:
-        label_of.setdefault(_texts(example), example.label)
-    hashes = {texts: _hash64(texts) for texts in label_of}
-    kept: dict[int | float | None, _Texts] = {}
-    for texts, label in label_of.items():
-        if hashes[texts] >= hashes.get(kept.get(label, ()), -1):
-            kept[label] = texts
-    free = set(label_of) - set(kept.values())
+        label = example.label if task.classes else None
+        class_of.setdefault(_texts(example), label)
+    hashes = {texts: _hash64(texts) for texts in class_of}
+    by_hash = sorted(class_of, key=hashes.__getitem__)
+    last = {class_of[texts]: texts for texts in by_hash}
+    free = set(class_of) - set(last.values())
     held_out = {texts for texts in free if hashes[texts] / 2**64 < fraction}
-    if free and not held_out:
-        held_out = {min(free, key=hashes.__getitem__)}
+    if not held_out:
+        held_out = {*[texts for texts in by_hash if texts in free][:1]}
     return frozenset(held_out)
 
 
