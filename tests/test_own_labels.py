@@ -7,6 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from gpt1_jax import report
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.errors import UserError
 from gpt1_jax.inference import classifier
@@ -73,7 +74,7 @@ def test_a_csv_is_fine_tuned_predicted_evaluated_and_reported(run, tmp_path, cap
         assert row["label"] == likeliest
     run(tune)
     assert "runs/finetune-own is finished: dev acc" in capsys.readouterr().out
-    run("gpt1_jax.report runs/finetune-own --output report")
+    command_lines.run(report, "runs/finetune-own", output="report")
     page = (tmp_path / "report/report.md").read_text()
     assert "Your own tasks" in page
 
