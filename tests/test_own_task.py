@@ -74,8 +74,24 @@ def run_bash(script: str) -> None:
     subprocess.run(["bash", "-euc", script], check=True)
 
 
-def test_the_first_example_of_the_page_works(user_directory, capsys):
+def test_the_example_without_python_works(user_directory, capsys):
     data, commands, *_ = blocks("bash")
+    run_bash(data)
+    tune, predict = commands.splitlines()
+    run(tune)
+    page = (docs_pages.ROOT / "docs/own_task.md").read_text()
+    (described,) = re.findall(r"`(emotions.csv: .*)`", page)
+    assert described in " ".join(capsys.readouterr().out.split())
+    run(predict)
+    rows = Path("labels.csv").read_text().splitlines()
+    assert rows[0] == (
+        "id,text,emotion,label,probability_anger,probability_joy,probability_sadness"
+    )
+    assert len(rows) == 13
+
+
+def test_the_first_example_of_a_reader_works(user_directory, capsys):
+    _, _, data, commands, *_ = blocks("bash")
     source, _ = blocks("python")
     Path("tone.py").write_text(source)
     run_bash(data)

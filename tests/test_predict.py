@@ -1,7 +1,9 @@
 """The command predict, with tiny fine-tuned models."""
 
+import csv
 import errno
 import functools
+import io
 import json
 import os
 from pathlib import Path
@@ -41,8 +43,9 @@ def test_single_sentences_are_read_one_per_line(tuned, label, capsys):
     assert len(rows) == 3
     assert rows[0] == rows[2] != rows[1]
     classes = TASKS["sst2"].classes
+    assert [row["sentence"] for row in rows] == ["a fine film", "no", "a fine film"]
     for row in rows:
-        assert set(row) == {"label", "probabilities"}
+        assert set(row) == {"sentence", "label", "probabilities"}
         assert sum(row["probabilities"]) == pytest.approx(1)
         likeliest = max(range(2), key=row["probabilities"].__getitem__)
         assert row["label"] == classes[likeliest]
@@ -58,7 +61,7 @@ def test_standard_output_holds_the_labels_alone(tuned, run_command, tmp_path, ca
     run_command(predict, checkpoint=workdir, input=given, output="-")
     shown = capsys.readouterr()
     (line,) = shown.out.splitlines()
-    assert set(json.loads(line)) == {"label", "probabilities"}
+    assert set(json.loads(line)) == {"sentence", "label", "probabilities"}
     assert "standard output: 1 label; probabilities of" in shown.err
 
 
@@ -83,6 +86,52 @@ def test_labels_that_cannot_be_written_leave_the_old_ones(
         "given.txt",
         output.name,
     ]
+
+
+def test_the_columns_of_the_input_are_carried_to_a_csv(tuned, run_command, tmp_path):
+    given, output = tmp_path / "given.csv", tmp_path / "out.csv"
+    given.write_text('id,label,sentence\n7,x,"a fine, long film"\n8,y,no\n')
+    run_command(predict, checkpoint=tuned("sst2"), input=given, output=output)
+    with output.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert list(first) == [
+        *("id", "input_label", "sentence", "label"),
+        *("probability_negative", "probability_positive"),
+    ]
+    assert [first["id"], second["input_label"]] == ["7", "y"]
+    assert first["sentence"] == "a fine, long film"
+    likeliest = max(
+        TASKS["sst2"].classes, key=lambda n: float(first[f"probability_{n}"])
+    )
+    assert first["label"] == likeliest
+
+
+def test_json_lines_keep_the_types_of_the_input_and_standard_input_is_read(
+    tuned, run_command, tmp_path, monkeypatch
+):
+    rows = '{"sentence": "a", "id": 7, "input_label": 1, "label": 2}\n{"sentence": ""}'
+    stdin = io.TextIOWrapper(io.BytesIO(rows.encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    run_command(
+        predict, checkpoint=tuned("sst2"), input="-", output=tmp_path / "out.jsonl"
+    )
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (first["input_label"], first["input_input_label"]) == (1, 2)
+    assert (first["id"], second["id"]) == (7, None)
+
+
+def test_an_unknown_suffix_of_the_output_is_refused(tuned, run_command, tmp_path):
+    given = tmp_path / "given.txt"
+    given.write_text("a film\n")
+    with pytest.raises(
+        ValueError, match=r"ends in .xlsx; .csv, .tsv, .jsonl or no suffix"
+    ):
+        run_command(
+            predict,
+            checkpoint=tuned("sst2"),
+            input=given,
+            output=tmp_path / "out.xlsx",
+        )
 
 
 def test_empty_texts_are_counted_and_labelled(tuned, label, capsys):

@@ -5,11 +5,13 @@ resolved first; devices and pipes are written to as they are.
 """
 
 import contextlib
+import csv
 import io
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from absl import flags
 
@@ -18,6 +20,7 @@ from gpt1_jax.cli import app
 from gpt1_jax.data import formats
 from gpt1_jax.errors import UserError
 
+_ROW_FORMATS = {".csv": formats.CSV, ".tsv": formats.TSV, ".jsonl": formats.JSONL}
 _STANDARD_OUTPUTS = ("-", "/dev/stdout")
 
 
@@ -72,6 +75,34 @@ class Output:
     def __str__(self) -> str:
         """Returns the path as the user gave it."""
         return "standard output" if self._is_standard else self._output.value
+
+    def row_format(self) -> str:
+        """Returns the format of rows by the suffix: csv, tsv or, also without, JSONL.
+
+        Raises: UserError for the suffix of another format.
+        """
+        if self._is_standard or files.is_special(self.path) or not self.path.suffix:
+            return formats.JSONL
+        kind = _ROW_FORMATS.get(self.path.suffix.lower(), "")
+        if not kind:
+            raise UserError(
+                f"--output={self._output.value} ends in {self.path.suffix}; "
+                f"{', '.join(_ROW_FORMATS)} or no suffix, which is JSON Lines, is "
+                "expected; name another"
+            )
+        return kind
+
+    def write_rows(self, rows: Sequence[Mapping[str, Any]], kind: str) -> None:
+        """Writes rows of the same columns as csv, tsv or JSON Lines."""
+        with self.open() as file:
+            if kind == formats.JSONL:
+                for row in rows:
+                    file.write(f"{json.dumps(row, default=str)}\n")
+                return
+            separator = "\t" if kind == formats.TSV else ","
+            table = csv.writer(file, delimiter=separator, lineterminator="\n")
+            table.writerow(rows[0] if rows else ())
+            table.writerows(row.values() for row in rows)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[TextIO]:

@@ -87,8 +87,8 @@ class DataConfig:
     )
     holdout_fraction: float = data(
         0.01,
-        "share of the documents that is held out; the hash of their bytes decides, "
-        "where eval_corpus is empty",
+        "share of the documents that is held out, chosen by the hash of their bytes, "
+        "where eval_corpus is empty; of the texts of train_file without a dev_file",
         low=0.0,
         high=0.5,
     )
@@ -130,6 +130,33 @@ class DataConfig:
         "entries of a tokenizer to train, without special tokens",
         "478 symbols and 40,000 merges, Sec. 4.1",
         low=300,
+    )
+    train_file: str = data(
+        "",
+        "table of your own texts and labels for experiments/finetune.py:own: csv, tsv, "
+        "JSON Lines or parquet",
+    )
+    dev_file: str = data(
+        "",
+        "table of texts and labels to evaluate on; empty: examples of train_file are "
+        "held out, a share of holdout_fraction, chosen by the hash of their text",
+    )
+    label_column: str = data("", "column of the labels in train_file; empty: inferred")
+    text_columns: str = data(
+        "",
+        "columns of the texts in train_file, one or two, separated by a comma; of a "
+        "choice, those before the answers; empty: inferred",
+    )
+    answer_columns: str = data(
+        "",
+        "columns of a choice's answers in train_file, separated by commas, or the one "
+        "column of lists of answers; empty: inferred",
+    )
+    label_kind: str = data(
+        "auto",
+        "what the labels in train_file are: names of classes, numbers on a scale, or "
+        "the choice of an answer; auto: inferred",
+        choices=("auto", "class", "number", "choice"),
     )
     task_dir: str = data(
         "", "root of the tasks' official folders (CoLA, snli_1.0, ...), or storyworld"
@@ -274,7 +301,7 @@ class TaskConfig:
     )
     graded_target: str = trajectory(
         "soft6",
-        "target of STS-B: soft6 (six soft classes) or mse",
+        "target of scores, as STS-B's: soft6 (six soft classes) or mse",
         "finetune-transformer-lm, stsb_label_encoding",
         choices=("soft6", "mse"),
     )

@@ -95,7 +95,8 @@ def is_leftover(path: Path) -> bool:
 def detect(path: Path) -> Format:
     """Returns the format of a file.
 
-    The name decides between formats that are text; content must not contradict it.
+    The name decides between formats that are text; content must not contradict it. A
+    name without a suffix, as of standard input, says nothing: the content decides.
     Raises: UserError, NotFound: no file, a format that is not read, a contradiction.
     """
     if not path.is_file():
@@ -118,6 +119,8 @@ def detect(path: Path) -> Format:
         head = file.read(_HEAD_BYTES)
     _refuse_unreadable(path, head)
     found_kind = _kind(head)
+    if not suffixes:
+        named = found_kind or TEXT
     if found_kind and found_kind != named:
         raise UserError(
             f"{path} is named as {named}, but holds {found_kind}; a name that says "

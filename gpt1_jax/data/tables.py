@@ -38,6 +38,7 @@ class Table:
     # The place of each row for messages, and its cells. A csv or tsv row may lack the
     # last columns.
     rows: Iterator[tuple[str, Mapping[Any, Any]]]
+    are_objects: bool = False  # each row has the names of its columns: not csv or tsv
 
 
 def read_lines(path: Path, *, keeps_blank: bool = False) -> Iterator[tuple[int, str]]:
@@ -118,7 +119,7 @@ def _object_table(path: Path, rows: Iterator[tuple[str, dict[str, Any]]]) -> Tab
         yield first
         yield from rows
 
-    return Table(list(first[1]), str(path), all_rows())
+    return Table(list(first[1]), str(path), all_rows(), are_objects=True)
 
 
 def _read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -14,7 +14,7 @@ from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import batches, registry, validation
 from gpt1_jax.data.tasks import records as records_lib
-from gpt1_jax.data.tasks.examples import Columns, Example, Split
+from gpt1_jax.data.tasks.examples import Example, Split
 from gpt1_jax.data.tasks.records import NUM_SPECIALS, Records
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.data.tasks.task_data import TaskData
@@ -44,8 +44,7 @@ class TaskModel:
     @property
     def target(self) -> str:
         """The target of the head's loss; see training.losses.target_loss."""
-        is_graded = not self.task.classes and not self.is_choice
-        return self.config.task.graded_target if is_graded else "softmax"
+        return self.config.task.graded_target if self.task.is_graded else "softmax"
 
     @property
     def is_choice(self) -> bool:
@@ -173,10 +172,11 @@ class TaskModel:
         ]
 
     def _named(self, value: float) -> Answer:
-        """Returns the name of a class, the index of a choice, or a grade as it is."""
-        if self.target != "softmax":
-            return float(value)
-        return self.task.classes[int(value)] if self.task.classes else int(value)
+        """Returns the name of a class, the name or index of a choice, or a score."""
+        if self.task.is_graded:
+            return float(self.task.score_of(value))
+        names = self.task.classes or self.task.answer_names
+        return names[int(value)] if names else int(value)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -230,10 +230,8 @@ def _make_example(task: Task, row: Row, number: int) -> Example:
     if isinstance(row, Example):
         return row
     texts = (row,) if isinstance(row, str) else row
-    columns = Columns(
-        task.columns, context=task.context_columns, question=task.question_columns
-    )
-    names = columns.needed
+    columns = task.input_columns
+    names = () if columns.has_list else columns.needed
     is_texts = isinstance(texts, tuple) and all(isinstance(text, str) for text in texts)
     if not names or not is_texts or len(texts) != len(names):
         given = (

@@ -11,6 +11,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import RunConfig
 from gpt1_jax.data.tasks import registry, task_data
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.distributed import mesh, multihost
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
@@ -74,7 +75,7 @@ def _recipe(own: classifier.TaskModel, config: RunConfig) -> classifier.TaskMode
     return dataclasses.replace(own, config=own_config, task=_task(own.task, config))
 
 
-def _splits(task: registry.Task, name: str) -> dict[str, str]:
+def _splits(task: Task, name: str) -> dict[str, str]:
     """Returns the splits that `name` stands for: all dev or test sets, or one split."""
     splits = {"dev": task.dev, "test": task.test}.get(name, {"": name})
     if not splits:
@@ -85,9 +86,10 @@ def _splits(task: registry.Task, name: str) -> dict[str, str]:
     return dict(splits)
 
 
-def _task(own: registry.Task, config: RunConfig) -> registry.Task:
+def _task(own: Task, config: RunConfig) -> Task:
     """Returns the task to score: the model's own, or another that it predicts."""
-    task = registry.named(config.task.name)
+    name = config.task.name
+    task = own if name == own.name else registry.named(name)
     if own.name not in (task.name, task.predicted_by):
         raise UserError(
             f"config.task.name={task.name!r}, but the model in {config.init.path} was "

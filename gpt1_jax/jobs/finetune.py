@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 from gpt1_jax import config as config_lib
 from gpt1_jax import terminal
 from gpt1_jax.config import STORYWORLD, RunConfig
-from gpt1_jax.data.tasks import batches, registry, task_data
+from gpt1_jax.data.tasks import batches, own_files, registry, task_data
 from gpt1_jax.data.tasks.records import Records
+from gpt1_jax.data.tasks.rows import TASKS
+from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.distributed import memory, mesh, multihost
 from gpt1_jax.errors import UserError
 from gpt1_jax.evaluation import predictions
@@ -45,19 +47,14 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
-    task = registry.named(config.task.name)
-    if not task.train:
-        raise UserError(
-            f"config.task.name={task.name!r} has no training data; a task to fine-tune "
-            f"on is expected; {_what_instead(task)}"
-        )
+    task = _task(config, workdir)
     session.prepare_training(config, workdir)
     config = starting_point.with_inherited(config, workdir)
     if workdir_lib.has_checkpoint(workdir):
-        registry.load(task.name, workdir)  # refuses another definition of the task
+        registry.check(task, workdir)
     if result := session.finished_result(workdir, config):
         starting_point.check_unchanged(config, workdir)
-        _predict_missing(config, workdir)
+        _predict_missing(config, task, workdir)
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     session.announce(config, workdir)
@@ -87,6 +84,45 @@ def run(
     return result
 
 
+def _task(config: RunConfig, workdir: Path) -> Task:
+    """Returns the task to fine-tune on: a registered one, or that of own labels.
+
+    Raises: UserError: an unknown task, or one without training data.
+    """
+    name = config.task.name
+    is_own = config.data.train_file or (name == own_files.NAME and name not in TASKS)
+    if is_own and name not in TASKS:
+        if _has_finished_on(config, workdir):  # the files may be gone
+            return registry.load(name, workdir)
+        task, description = own_files.infer_task(config.data, name)
+        terminal.say(description)
+        return task
+    if own_files.is_named(config.data):
+        raise UserError(
+            f"config.data.train_file={config.data.train_file!r}, dev_file="
+            f"{config.data.dev_file!r}, but {name} has files of its own; they are for "
+            "experiments/finetune.py:own; use it, or drop them"
+        )
+    task = registry.named(name)
+    if not task.train:
+        raise UserError(
+            f"config.task.name={task.name!r} has no training data; a task to fine-tune "
+            f"on is expected; {_what_instead(task)}"
+        )
+    return task
+
+
+def _has_finished_on(config: RunConfig, workdir: Path) -> bool:
+    """Returns whether a run on the own labels of `config` has finished in `workdir`."""
+    if not workdir_lib.is_finished(workdir):
+        return False
+    found = workdir_lib.read_config(workdir)
+    return (found.task.name, found.data.train_file) == (
+        config.task.name,
+        config.data.train_file,
+    )
+
+
 def _warn_of_synthetic_tasks(config: RunConfig) -> None:
     """Warns if a model of real text is about to be fine-tuned on storyworld."""
     corpus = model_store.read_config(config.init.path).data.corpus
@@ -98,15 +134,14 @@ def _warn_of_synthetic_tasks(config: RunConfig) -> None:
         )
 
 
-def _what_instead(task: registry.Task) -> str:
+def _what_instead(task: Task) -> str:
     if task.predicted_by:
         return f"fine-tune {task.predicted_by}, whose model predicts it"
     return "it is for zero-shot evaluation only"
 
 
-def _predict_missing(config: RunConfig, workdir: Path) -> None:
+def _predict_missing(config: RunConfig, task: Task, workdir: Path) -> None:
     """Predicts the test splits whose files were added after the run finished."""
-    task = registry.named(config.task.name)
     missing = [
         found
         for found in task_data.test_splits(task)
@@ -127,7 +162,7 @@ def _predict_missing(config: RunConfig, workdir: Path) -> None:
 def _test_records(
     recipe: classifier.TaskModel,
     data: task_data.TaskData,
-    task: registry.Task,
+    task: Task,
     split: str,
 ) -> Records:
     """Returns the records of a test split, of the own task or an auxiliary one."""

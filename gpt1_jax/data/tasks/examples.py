@@ -93,6 +93,7 @@ class Columns:
     labels: Labels | None = None
     context: tuple[Column, ...] = ()  # joined by a space
     question: tuple[Column, ...] = ()
+    has_list: bool = False  # parts is one column, whose cells are lists of texts
 
     @property
     def needed(self) -> tuple[Column, ...]:
@@ -101,7 +102,7 @@ class Columns:
         return (*self.context, *self.question, *self.parts, *labels)
 
     def example(
-        self, row: Mapping[Column, str], where: str, skipped: collections.Counter[str]
+        self, row: Mapping[Column, Any], where: str, skipped: collections.Counter[str]
     ) -> Example | None:
         """Returns the Example in a row; None, counted, if its label is absent."""
         label = None
@@ -111,8 +112,9 @@ class Columns:
                 skipped[f"rows without a gold label ({name!r})"] += 1
                 return None
             label = self.labels.parse(name, where)
+        parts = tuple(row[column] for column in self.parts)
         return Example(
-            parts=tuple(row[column] for column in self.parts),
+            parts=parts[0] if self.has_list else parts,
             label=label,
             context=" ".join(row[column] for column in self.context),
             question=" ".join(row[column] for column in self.question),

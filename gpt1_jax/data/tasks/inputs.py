@@ -3,19 +3,32 @@
 The task's row names the columns; `formats` says what a file holds.
 """
 
-import collections
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gpt1_jax.data import formats, tables
 from gpt1_jax.data.tasks import readers
-from gpt1_jax.data.tasks.examples import Columns, Example, Split
+from gpt1_jax.data.tasks.examples import Columns, Example
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError
 from gpt1_jax.terminal import counted
 
 
-def read_input(task: Task, path: Path) -> Split:
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """The user's examples, the rows that they are in, and notes for the user.
+
+    A row has all columns of the file; that of a line of text has the task's column.
+    """
+
+    examples: tuple[Example, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+
+
+def read_input(task: Task, path: Path) -> Input:
     """Returns the examples of a file, in its order: one for each row or line.
 
     A table has the columns `task.columns` (and context and question columns) among
@@ -23,9 +36,7 @@ def read_input(task: Task, path: Path) -> Split:
     as a table too. For a task of kind single, plain text is a text a line otherwise.
     Raises: UserError, NotFound naming file and line.
     """
-    columns = Columns(
-        task.columns, context=task.context_columns, question=task.question_columns
-    )
+    columns = task.input_columns
     if not columns.parts:
         raise UserError(
             f"task {task.name} has no columns to read {path} by; it is a zero-shot "
@@ -38,20 +49,23 @@ def read_input(task: Task, path: Path) -> Split:
         if kind != formats.TEXT:
             notes.append(f"{path}: line 1 names the columns: it is read as {kind}")
     if kind == formats.TEXT:
-        lines = tables.read_lines(path, keeps_blank=True)
-        examples = tuple(Example((line,), None) for _, line in lines)
+        (column,) = task.columns
+        lines = [line for _, line in tables.read_lines(path, keeps_blank=True)]
+        examples = tuple(Example((line,), None) for line in lines)
+        rows: tuple[Mapping[str, Any], ...] = tuple({column: line} for line in lines)
     else:
         if kind in (formats.TSV, formats.CSV):
             _refuse_blank_lines(path, kind)
-        skipped: collections.Counter[str] = collections.Counter()
-        rows = readers.read_table(path, skipped, columns=columns, kind=kind)
-        examples = tuple(rows)
+        table = tables.open_table(path, kind)
+        found = list(readers.read_with_rows(table, columns))
+        examples = tuple(example for _, _, example in found)
+        rows = tuple(row for _, row, _ in found)
     if not any(text.strip() for example in examples for text in example.parts):
         raise UserError(f"{path} holds no text; one in each row is expected; add some")
     empty = sum(not text.strip() for example in examples for text in example.parts)
     if empty:
         notes.append(f"{path}: {counted(empty, 'empty text')}")
-    return Split(examples, tuple(notes))
+    return Input(examples, rows, tuple(notes))
 
 
 def _kind_of_text(task: Task, columns: Columns, path: Path) -> str:

@@ -7,7 +7,7 @@ the argument `skipped`, by reason.
 
 import collections
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,26 +45,12 @@ def read_table(
         path, kind, num_columns=num_columns, ignores_more=ignores_more
     )
     names = _find_columns(table, columns)
-    label = columns.labels.column if columns.labels else None
     for where, row in table.rows:
-        texts = {}
-        for column, name in names.items():
-            text = _text(row.get(name), is_label=column == label)
-            if text is not None:
-                texts[column] = text
-        if missing := [column for column in names if column not in texts]:
-            if skips_short:
-                skipped[SHORT_ROW] += 1
-                continue
-            listed, needed = ", ".join(map(str, missing)), ", ".join(map(str, names))
-            if kind not in (formats.JSONL, formats.PARQUET):
-                problem = (
-                    f"{counted(len(row), 'column')}; {len(table.columns)} are "
-                    f"expected, with {needed} among them"
-                )
-            else:
-                problem = f"no text in {listed}; texts in {needed} are expected"
-            raise UserError(f"{where}: {problem}; correct or remove the row")
+        texts = _texts(row, names, columns)
+        if skips_short and len(texts) < len(names):
+            skipped[SHORT_ROW] += 1
+            continue
+        _check_complete(where, row, texts, names, table)
         example = columns.example(texts, where, skipped)
         if example:
             yield example
@@ -85,6 +71,61 @@ def read_export(
     yield from read_table(
         path, skipped, columns=columns, kind=formats.detect(path).kind
     )
+
+
+def read_with_rows(
+    table: tables.Table, columns: Columns
+) -> Iterator[tuple[str, Mapping[Any, Any], Example]]:
+    """Yields place, row and example of each row of a table, without labels.
+
+    Raises: UserError naming file and line.
+    """
+    names = _find_columns(table, columns)
+    for where, row in table.rows:
+        texts = _texts(row, names, columns)
+        _check_complete(where, row, texts, names, table)
+        example = columns.example(texts, where, collections.Counter())
+        assert example  # it is None only for a missing label
+        yield where, row, example
+
+
+def _texts(
+    row: Mapping[Any, Any], names: Mapping[Column, Column], columns: Columns
+) -> dict[Column, Any]:
+    """Returns the cells of a row that are what their column holds."""
+    label = columns.labels.column if columns.labels else None
+    texts: dict[Column, Any] = {}
+    for column, name in names.items():
+        cell = row.get(name)
+        if columns.has_list and column in columns.parts:
+            if isinstance(cell, list) and all(isinstance(x, str) for x in cell):
+                texts[column] = tuple(cell)
+        elif (text := _text(cell, is_label=column == label)) is not None:
+            texts[column] = text
+    return texts
+
+
+def _check_complete(
+    where: str,
+    row: Mapping[Any, Any],
+    texts: Mapping[Column, Any],
+    names: Mapping[Column, Column],
+    table: tables.Table,
+) -> None:
+    """Raises a UserError if a cell is missing, or is no text."""
+    missing = [column for column in names if column not in texts]
+    if not missing:
+        return
+    needed = ", ".join(map(str, names))
+    if not table.are_objects:
+        problem = (
+            f"{counted(len(row), 'column')}; {len(table.columns)} are expected, with "
+            f"{needed} among them"
+        )
+    else:
+        listed = ", ".join(map(str, missing))
+        problem = f"no text in {listed}; texts in {needed} are expected"
+    raise UserError(f"{where}: {problem}; correct or remove the row")
 
 
 def _text(cell: Any, *, is_label: bool) -> str | None:

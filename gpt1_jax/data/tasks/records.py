@@ -90,7 +90,8 @@ def make_records(
             name=f"{task.name}, example {number}",
         )
         all_sequences.append(sequences)
-        labels.append(np.nan if example.label is None else example.label)
+        label = np.nan if example.label is None else example.label
+        labels.append(task.grade_of(label) if task.is_graded else label)
         num_truncated += is_truncated
     flat = [sequence for sequences in all_sequences for sequence in sequences]
     ends = np.cumsum([0, *map(len, flat)])

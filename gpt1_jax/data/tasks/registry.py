@@ -24,7 +24,12 @@ _FACTS = (
     "columns",
     "context_columns",
     "question_columns",
+    "label_column",
+    "answer_names",
+    "scores",
 )
+# Facts that workdirs of earlier versions lack; they have the defaults of Task.
+_LATER_FACTS = ("label_column", "answer_names", "scores")
 
 
 def named(name: str) -> Task:
@@ -71,39 +76,52 @@ def load(name: str, workdir: Path) -> Task:
     path = workdir / _FILE
     if not path.is_file():
         return named(name)
-    facts, task = _read_facts(path, name)
+    task = _read_facts(path, name)
     if name not in TASKS:
         return task
-    registered = json.loads(json.dumps(_facts(TASKS[name])))
-    differing = [k for k in _FACTS if registered[k] != facts[k]]
-    if differing:
-        changes = "; ".join(f"{k}: {facts[k]} -> {registered[k]}" for k in differing)
-        raise UserError(
-            f"{workdir} was fine-tuned on another task {name!r}: {changes}; the row it "
-            "was trained with is expected; restore it, or fine-tune anew"
-        )
+    _check_same(task, TASKS[name], workdir)
     return TASKS[name]
 
 
-def _read_facts(path: Path, name: str) -> tuple[dict[str, Any], Task]:
-    """Returns the facts of the task `name` in a file, and the task that they make.
+def check(task: Task, workdir: Path) -> None:
+    """Raises a UserError if the model in `workdir` was fine-tuned on another task."""
+    path = workdir / _FILE
+    if path.is_file():
+        _check_same(_read_facts(path, task.name), task, workdir)
+
+
+def _check_same(trained: Task, given: Task, workdir: Path) -> None:
+    """Raises a UserError if the facts of two tasks of the same name differ."""
+    old, new = (json.loads(json.dumps(_facts(task))) for task in (trained, given))
+    differing = [name for name in _FACTS if old[name] != new[name]]
+    if differing:
+        changes = "; ".join(f"{name}: {old[name]} -> {new[name]}" for name in differing)
+        raise UserError(
+            f"{workdir} was fine-tuned on another task {given.name!r}: {changes}; the "
+            "row it was trained with is expected; restore it, or fine-tune anew"
+        )
+
+
+def _read_facts(path: Path, name: str) -> Task:
+    """Returns the task `name`, made from the facts in a file.
 
     Raises: UserError: the file is damaged, or has the facts of another task.
     """
     try:
         facts = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict) or set(facts) != set(_FACTS):
+        needed = set(_FACTS) - set(_LATER_FACTS)
+        if not isinstance(facts, dict) or not needed <= set(facts) <= set(_FACTS):
             raise ValueError(f"not the facts {', '.join(_FACTS)}")
+        if not all(_has_type_of(fact, value) for fact, value in facts.items()):
+            raise ValueError("values of other types")
         values: dict[str, Any] = {
             fact: tuple(value) if isinstance(value, list) else value
             for fact, value in facts.items()
         }
-        texts = [value for value in values.values() if isinstance(value, str)]
-        lists = [value for value in values.values() if isinstance(value, tuple)]
-        are_texts = all(isinstance(text, str) for value in lists for text in value)
-        if len(texts) != 2 or len(texts) + len(lists) != len(_FACTS) or not are_texts:
-            raise ValueError("values of other types")
-        task = Task(**values, train="", dev={}, test={})
+        if values.get("label_column"):
+            task = Task(**values, test={})
+        else:
+            task = Task(**values, train="", dev={}, test={})
         validation.check_task(task)
         if task.name != name:
             raise ValueError(f"the facts of the task {task.name!r}")
@@ -112,9 +130,18 @@ def _read_facts(path: Path, name: str) -> tuple[dict[str, Any], Task]:
             f"{path} is damaged: {error}; the facts of the task {name!r}, which the "
             "model was trained on, are expected; restore it, or fine-tune anew"
         ) from None
-    return facts, task
+    return task
 
 
-def _facts(task: Task) -> dict[str, str | tuple[str, ...]]:
+def _has_type_of(fact: str, value: Any) -> bool:
+    """Returns whether a value from a file has the type of a fact."""
+    if fact in ("name", "kind", "label_column"):
+        return isinstance(value, str)
+    element = int | float if fact == "scores" else str
+    is_list = isinstance(value, list) and all(isinstance(x, element) for x in value)
+    return is_list and (fact != "scores" or len(value) == 2)
+
+
+def _facts(task: Task) -> dict[str, Any]:
     """Returns the facts that a model of `task` needs for predictions."""
     return {fact: getattr(task, fact) for fact in _FACTS}

@@ -8,7 +8,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from gpt1_jax.data.tasks.examples import Columns, Example
+from gpt1_jax.data.tasks.examples import (
+    HIGHEST_SCORE,
+    LOWEST_SCORE,
+    Columns,
+    Example,
+)
 from gpt1_jax.data.tasks.tfds import Dataset
 
 # The functions are in evaluation/metrics.py.
@@ -53,8 +58,16 @@ class Task:
     metrics: tuple[str, ...]
     # The columns of a user's table that become an Example's parts, context, question.
     columns: tuple[str, ...] = ()
+    # A choice may have one column, whose cells are lists of answers.
     context_columns: tuple[str, ...] = ()
     question_columns: tuple[str, ...] = ()
+    # The column of the labels in config.data.train_file and dev_file, which are the
+    # task's splits; "": the splits are `files`.
+    label_column: str = ""
+    # choice: the name of each answer in the column of the labels; (): 0, 1 ...
+    answer_names: tuple[str, ...] = ()
+    # The lowest and the highest score, where the labels are scores.
+    scores: tuple[float, float] = (LOWEST_SCORE, HIGHEST_SCORE)
     # The split to train on; "": none.
     train: str = "train"
     # The splits to evaluate and to predict, by the prefix of their metrics: `matched`
@@ -71,3 +84,28 @@ class Task:
     paper: tuple[PaperScore, ...] = ()
     # The task whose model predicts this one; "": it has a model of its own.
     predicted_by: str = ""
+
+    @property
+    def is_graded(self) -> bool:
+        """Returns whether the labels are scores, not classes or choices."""
+        return not self.classes and self.kind != "choice"
+
+    @property
+    def input_columns(self) -> Columns:
+        """The columns of a table of examples without labels."""
+        return Columns(
+            self.columns,
+            context=self.context_columns,
+            question=self.question_columns,
+            has_list=self.kind == "choice" and len(self.columns) == 1,
+        )
+
+    def grade_of(self, score: float) -> float:
+        """Returns a score on the scale from 0 to 5, on which models are trained."""
+        low, high = self.scores
+        return (score - low) / ((high - low) / HIGHEST_SCORE)
+
+    def score_of(self, grade: float) -> float:
+        """Returns the score of a grade from 0 to 5."""
+        low, high = self.scores
+        return low + grade * ((high - low) / HIGHEST_SCORE)

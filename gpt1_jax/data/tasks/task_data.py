@@ -1,24 +1,43 @@
-"""The source of a run's task data: official files, TFDS or storyworld."""
+"""The source of a run's task data: official files, TFDS, storyworld or own labels."""
 
 import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from gpt1_jax import files
 from gpt1_jax.config import STORYWORLD, DataConfig
 from gpt1_jax.data import cached
-from gpt1_jax.data.tasks import loading
+from gpt1_jax.data.tasks import loading, own_files
 from gpt1_jax.data.tasks.examples import Split
+from gpt1_jax.data.tasks.own_files import OwnFiles
 from gpt1_jax.data.tasks.records import Records
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import NotFound, UserError
 
 
+class TaskData(Protocol):
+    """Task data of one source; it loads the splits of tasks."""
+
+    @property
+    def directory(self) -> Path | str:
+        """The place of the data, for messages."""
+
+    def load(self, task: Task, split: str) -> Split:
+        """Returns the examples of a split of `task`.
+
+        Raises: UserError, NotFound: see the sources.
+        """
+
+    def has(self, task: Task, split: str) -> bool:
+        """Returns whether files, or prepared data, of a split exist."""
+
+
 @dataclasses.dataclass(frozen=True)
-class TaskData:
-    """Task data of one source; it loads the splits of any task."""
+class OfficialData:
+    """The files below a directory, or TFDS's data, of any task."""
 
     config: DataConfig
     directory: Path
@@ -54,7 +73,7 @@ def is_storyworld(config: DataConfig) -> bool:
 
 
 # The fields that name task data.
-LOCATION_FIELDS = ("task_dir", "source", "tfds_dir")
+LOCATION_FIELDS = ("task_dir", "source", "tfds_dir", "train_file", "dev_file")
 
 
 def select_data(own: DataConfig, given: DataConfig) -> DataConfig:
@@ -76,10 +95,12 @@ def open_data(config: DataConfig) -> TaskData:
 
     Raises: UserError, NotFound: no data is named, or it does not exist.
     """
+    if own_files.is_named(config):
+        return OwnFiles(config)
     if is_storyworld(config):
-        return TaskData(config, cached.storyworld_tasks(config))
+        return OfficialData(config, cached.storyworld_tasks(config))
     if config.source == "tfds":
-        return TaskData(config, files.expand(config.tfds_dir))
+        return OfficialData(config, files.expand(config.tfds_dir))
     if not config.task_dir:
         raise UserError(
             "config.data.task_dir is empty; the root of the official folders (CoLA, "
@@ -92,7 +113,7 @@ def open_data(config: DataConfig) -> TaskData:
             f"config.data.task_dir={config.task_dir!r} is not a directory; the root of "
             "the official folders (CoLA, snli_1.0, ...) is expected; check the path"
         )
-    return TaskData(config, directory)
+    return OfficialData(config, directory)
 
 
 def test_splits(task: Task) -> Iterator[tuple[Task, str, str]]:

@@ -6,12 +6,7 @@ Readers check the format of a file; this module checks the content against the r
 import numbers
 from collections.abc import Iterable, Mapping
 
-from gpt1_jax.data.tasks.examples import (
-    HIGHEST_SCORE,
-    LOWEST_SCORE,
-    Columns,
-    Example,
-)
+from gpt1_jax.data.tasks.examples import Columns, Example
 from gpt1_jax.data.tasks.task import KINDS, METRICS, Task
 from gpt1_jax.errors import UserError
 
@@ -36,7 +31,8 @@ def check_task(task: Task) -> None:
             f"{', '.join(METRICS)} is expected; correct it, as in metrics=('accuracy',)"
         )
     used = {*filter(None, [task.train]), *task.dev.values(), *task.test.values()}
-    if missing := sorted(used - set(task.files)):
+    missing = () if task.label_column else sorted(used - set(task.files))
+    if missing:
         raise UserError(
             f"task {task.name!r}: no files of {', '.join(missing)}; each split that "
             "train, dev and test name needs files; add them, or leave the split out, "
@@ -91,13 +87,13 @@ def check_examples(task: Task, examples: Iterable[Example], origin: str) -> None
     num_choices = 0
     for number, example in enumerate(examples):
         where = f"{origin}, example {number}"
-        _check_parts(task, example, where, num_choices)
+        check_parts(task, example, where, num_choices)
         num_choices = len(example.parts)
         if example.label is not None:
             _check_label(task, example, where)
 
 
-def _check_parts(task: Task, example: Example, where: str, num_choices: int) -> None:
+def check_parts(task: Task, example: Example, where: str, num_choices: int) -> None:
     """Checks how many texts an example has.
 
     Args:   num_choices: the answers of the example before it; 0: it is the first.
@@ -127,10 +123,9 @@ def _check_label(task: Task, example: Example, where: str) -> None:
         is_valid = isinstance(label, numbers.Integral) and 0 <= label < count
         allowed = f"an integer from 0 to {count - 1}"
     else:
-        is_valid = (
-            isinstance(label, numbers.Real) and LOWEST_SCORE <= label <= HIGHEST_SCORE
-        )
-        allowed = f"a number from {LOWEST_SCORE:g} to {HIGHEST_SCORE:g}"
+        low, high = task.scores
+        is_valid = isinstance(label, numbers.Real) and low <= label <= high
+        allowed = f"a number from {low:g} to {high:g}"
     if not is_valid:
         raise UserError(
             f"{where}: label {label!r}; {allowed} is expected; correct the label, or "

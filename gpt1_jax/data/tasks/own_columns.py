@@ -1,0 +1,400 @@
+"""Infers the task of a table of the user's own labels from its columns and cells.
+
+It opens no file: `own_files` does. What the user names is taken; the rest is inferred
+from the names of columns first, then from their cells.
+"""
+
+import collections
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data import tables
+from gpt1_jax.data.tasks.task import Task
+from gpt1_jax.errors import UserError, suggestion
+
+# The usual names, the surest first; case does not matter.
+_CLASS_NAMES = ("label", "labels", "class", "category", "target", "gold_label", "gold")
+_CHOICE_NAMES = ("answer", "answerkey", "answer_key", "correct", "correct_answer")
+_TOPIC_NAMES = ("sentiment", "emotion", "topic", "intent")
+# Columns whose whole numbers are a scale; in any other they are classes.
+_SCORE_NAMES = ("score", "rating", "stars", "similarity", "relatedness")
+_LABEL_NAMES = (*_CLASS_NAMES, *_CHOICE_NAMES, *_TOPIC_NAMES, *_SCORE_NAMES)
+_USUAL_TEXTS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+    ("question", "sentence"),
+    ("text",),
+    ("sentence",),
+)
+_QUESTION = "question"
+_ANSWER = re.compile(r"(.*?)[ _]?(\d+|[a-z])", re.IGNORECASE)
+_ANSWER_STEMS = ("answer", "choice", "option", "ending", "alternative", "sol")
+_LETTERS = tuple("ABCDEFGH")  # columns of answers, as in RACE
+_MOST_CLASSES_NAMED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A table in memory: its columns, and its rows with their places."""
+
+    where: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, Mapping[Any, Any]], ...]
+
+    def cells(self, column: str) -> list[Any]:
+        """Returns the cells of a column; None where a row lacks it."""
+        return [row.get(column) for _, row in self.rows]
+
+
+def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
+    """Returns the task of a table with labels, and a line that describes it.
+
+    Raises: UserError: a column that is not there, or nothing to infer the task from.
+    """
+    answers = _answer_columns(sheet, config)
+    label = _label_column(sheet, config, answers)
+    labels = {where: text for where, text in _labels(sheet, label) if text}
+    if not labels:
+        raise UserError(
+            f"{sheet.where}: column {label} has no label; one in each row is expected; "
+            "add them, or name another with --config.data.label_column"
+        )
+    kind = _label_kind(config, label, labels, has_answers=bool(answers))
+    is_choice = kind == "choice"
+    taken = (label, *answers) if is_choice else (label,)
+    texts = _text_columns(sheet, config, taken, is_choice=is_choice)
+    counts = collections.Counter(labels.values())
+    if len(counts) == 1:
+        raise UserError(
+            f"{sheet.where}: every label in column {label} is {next(iter(counts))!r}; "
+            "two or more are expected; name another column with "
+            "--config.data.label_column"
+        )
+    shared: dict[str, Any] = {"name": name, "label_column": label, "test": {}}
+    if is_choice:
+        task = _choice(sheet, answers, texts, labels, shared)
+    elif len(texts) not in (1, 2):
+        raise _unclear_texts(sheet, texts)
+    elif kind == "number":
+        numbers = [float(text) for text in labels.values()]
+        task = Task(
+            **shared,
+            kind="similarity" if len(texts) == 2 else "single",
+            metrics=("pearson", "spearman"),
+            columns=texts,
+            scores=(min(numbers), max(numbers)),
+        )
+    else:
+        task = Task(
+            **shared,
+            kind="pair" if len(texts) == 2 else "single",
+            classes=tuple(sorted(counts, key=_class_order)),
+            metrics=("accuracy", "f1") if len(counts) == 2 else ("accuracy",),
+            columns=texts,
+        )
+    return task, _describe(task, sheet, counts)
+
+
+def label_text(cell: Any) -> str:
+    """Returns the text of a cell of labels; "" where there is none.
+
+    Whole numbers have no decimals: parquet has floats where labels are missing.
+    """
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float):
+        if math.isnan(cell):
+            return ""
+        return str(int(cell)) if cell.is_integer() else str(cell)
+    return "" if cell is None else str(cell).strip()
+
+
+def parse_number(text: str) -> float:
+    """Returns the number in a text, or NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _labels(sheet: Sheet, column: str) -> list[tuple[str, str]]:
+    """Returns the place and the text of each label; raises for a list or an object."""
+    found = []
+    for where, row in sheet.rows:
+        cell = row.get(column)
+        if isinstance(cell, list | dict):
+            raise UserError(
+                f"{where}: {cell!r} in column {column}; a name or a number is expected "
+                "as a label; name another with --config.data.label_column"
+            )
+        found.append((where, label_text(cell)))
+    return found
+
+
+def _named(sheet: Sheet, field: str, names: str) -> tuple[str, ...]:
+    """Returns the table's columns that a config field names, separated by commas."""
+    found = []
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        column = tables.find_column(name, sheet.columns)
+        if column is None:
+            hint = suggestion(name, sheet.columns, "name one of these")
+            raise UserError(
+                f"config.data.{field}: {sheet.where} has no column {name!r}; its "
+                f"columns are {tables.listed(sheet.columns)}; {hint}"
+            )
+        found.append(str(column))
+    return tuple(found)
+
+
+def _answer_columns(sheet: Sheet, config: DataConfig) -> tuple[str, ...]:
+    """Returns the columns of the answers of a choice, or () if it is none."""
+    if config.label_kind not in ("auto", "choice"):
+        return ()
+    if named := _named(sheet, "answer_columns", config.answer_columns):
+        return named
+    for column in sheet.columns:
+        if _is_list(sheet.rows[0][1].get(column)):
+            return (column,)
+    by_stem: dict[str, list[str]] = {}
+    for column in sheet.columns:
+        match = _ANSWER.fullmatch(column)
+        if match and (match[1].lower() in _ANSWER_STEMS or column in _LETTERS):
+            by_stem.setdefault(match[1].lower(), []).append(column)
+    groups = [tuple(group) for group in by_stem.values() if len(group) > 1]
+    if config.label_kind == "choice" and not groups:
+        raise UserError(
+            f"config.data.label_kind=choice, but {sheet.where} has no columns of "
+            f"answers, such as answer1 and answer2, among "
+            f"{tables.listed(sheet.columns)}; name them with "
+            "--config.data.answer_columns"
+        )
+    return groups[0] if groups else ()
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list) and all(isinstance(text, str) for text in cell)
+
+
+def _label_column(sheet: Sheet, config: DataConfig, answers: Sequence[str]) -> str:
+    """Returns the column of the labels: named, of a usual name, or of few values."""
+    if named := _named(sheet, "label_column", config.label_column):
+        return named[0]
+    texts = _named(sheet, "text_columns", config.text_columns)
+    free = [name for name in sheet.columns if name not in (*answers, *texts)]
+    for name in _LABEL_NAMES:
+        column = tables.find_column(name, free)
+        if column is not None:
+            return str(column)
+    repeated = [name for name in free if _repeats(sheet.cells(name))]
+    if len(repeated) == 1:
+        return repeated[0]
+    problem = "no column looks like labels"
+    if repeated:
+        problem = f"{' and '.join(repeated)} may be the labels"
+    raise UserError(
+        f"{sheet.where}: {problem}; its columns are {tables.listed(sheet.columns)}; "
+        "name the one of the labels with --config.data.label_column"
+    )
+
+
+def _repeats(cells: Sequence[Any]) -> bool:
+    """Returns whether cells are a few short values, as the names of classes are."""
+    if any(isinstance(cell, list | dict) for cell in cells):
+        return False
+    counts = collections.Counter(filter(None, map(label_text, cells)))
+    return 2 <= len(counts) <= max(2, len(cells) // 4) and max(map(len, counts)) <= 40
+
+
+def _label_kind(
+    config: DataConfig, column: str, labels: Mapping[str, str], *, has_answers: bool
+) -> str:
+    """Returns class, number or choice, as the user says or as the labels look.
+
+    Raises: UserError: some labels are numbers, others are not.
+    """
+    if config.label_kind != "auto":
+        kind = config.label_kind
+    elif has_answers:
+        kind = "choice"
+    else:
+        numbers = [parse_number(text) for text in labels.values()]
+        are_mostly = 2 * sum(map(math.isfinite, numbers)) > len(numbers)
+        is_scale = column.lower() in _SCORE_NAMES or not all(
+            x.is_integer() for x in numbers if math.isfinite(x)
+        )
+        odd = [
+            where for where, text in labels.items() if math.isnan(parse_number(text))
+        ]
+        if are_mostly and odd:
+            raise _mixed(column, odd[0], labels[odd[0]])
+        kind = "number" if are_mostly and is_scale else "class"
+    if kind == "number":
+        for where, text in labels.items():
+            if math.isnan(parse_number(text)):
+                raise _mixed(column, where, text)
+    return kind
+
+
+def _mixed(column: str, where: str, text: str) -> UserError:
+    return UserError(
+        f"{where}: label {text!r} in column {column} is no number, and others are; "
+        "numbers only or names only are expected; correct it, or set "
+        "--config.data.label_kind=class"
+    )
+
+
+def _text_columns(
+    sheet: Sheet, config: DataConfig, taken: Sequence[str], *, is_choice: bool
+) -> tuple[str, ...]:
+    """Returns the columns of texts: named, a usual pair, `text`, or what reads so.
+
+    Args: taken: the columns of labels and answers.
+    """
+    named = _named(sheet, "text_columns", config.text_columns)
+    for column in named:
+        if column in taken:
+            raise UserError(
+                f"config.data.text_columns={config.text_columns}: {column} is a column "
+                "of labels or answers; another is expected; name another"
+            )
+        _check_texts(sheet, column)
+    if named:
+        return named
+    free = [column for column in sheet.columns if column not in taken]
+    for usual in () if is_choice else _USUAL_TEXTS:
+        found = [tables.find_column(name, free) for name in usual]
+        if None not in found:
+            texts = tuple(map(str, found))
+            for column in texts:
+                _check_texts(sheet, column)
+            return texts
+    return tuple(column for column in free if _reads_as_text(sheet.cells(column)))
+
+
+def _check_texts(sheet: Sheet, column: str) -> None:
+    """Raises a UserError if a column of texts holds numbers only."""
+    cells = sheet.cells(column)
+    if all(not math.isnan(parse_number(label_text(cell))) for cell in cells):
+        raise UserError(
+            f"{sheet.where}: column {column} holds only numbers; texts are expected; "
+            "name another with --config.data.text_columns"
+        )
+
+
+def _reads_as_text(cells: Sequence[Any]) -> bool:
+    """Returns whether most cells are texts of several words."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    return 2 * sum(" " in text.strip() for text in texts) > len(cells)
+
+
+def _unclear_texts(sheet: Sheet, found: Sequence[str]) -> UserError:
+    problem = f"{', '.join(found) or 'no column'} could be texts"
+    return UserError(
+        f"{sheet.where}: {problem}; one or two columns of texts are expected, among "
+        f"{tables.listed(sheet.columns)}; name them with --config.data.text_columns"
+    )
+
+
+def _choice(
+    sheet: Sheet,
+    answers: tuple[str, ...],
+    texts: tuple[str, ...],
+    labels: Mapping[str, str],
+    shared: Mapping[str, Any],
+) -> Task:
+    """Returns the task of choosing an answer."""
+    count = len(answers)
+    if count == 1:
+        lengths = {where: row.get(answers[0]) for where, row in sheet.rows}
+        count = _check_lists(answers[0], lengths)
+    questions = tuple(name for name in texts if name.lower() == _QUESTION)
+    return Task(
+        **shared,
+        kind="choice",
+        metrics=("accuracy",),
+        columns=answers,
+        context_columns=tuple(name for name in texts if name not in questions),
+        question_columns=questions,
+        answer_names=_answer_names(sheet, answers, labels, count),
+    )
+
+
+def _check_lists(column: str, cells: Mapping[str, Any]) -> int:
+    """Returns the number of answers in each row of a column of lists."""
+    count = 0
+    for where, cell in cells.items():
+        if not _is_list(cell):
+            raise UserError(
+                f"{where}: {cell!r} in column {column}; a list of texts is expected; "
+                "correct or remove the row"
+            )
+        count = count or len(cell)
+        if len(cell) != count or count < 2:
+            expected = count if count > 1 else "at least 2"
+            raise UserError(
+                f"{where}: {len(cell)} answers in column {column}; {expected} are "
+                "expected, the same number in each row; correct or remove the row"
+            )
+    return count
+
+
+def _answer_names(
+    sheet: Sheet, answers: Sequence[str], labels: Mapping[str, str], count: int
+) -> tuple[str, ...]:
+    """Returns the name of each answer in the labels: a number, a letter or a column."""
+    counted_from = [tuple(str(n + first) for n in range(count)) for first in (0, 1)]
+    letters = [tuple(chr(ord(a) + n) for n in range(count)) for a in "Aa"]
+    used = set(labels.values())
+    fitting = [
+        names
+        for names in dict.fromkeys((*counted_from, *letters, tuple(answers)))
+        if used <= set(names)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join(sorted(used)[:_MOST_CLASSES_NAMED])
+    if fitting:
+        problem = f"the labels {shown} may count from 0 or from 1"
+        remedy = "write letters, or add a row with the first or the last answer"
+    else:
+        problem = f"the labels are {shown}"
+        remedy = "correct them, or set --config.data.label_kind=class"
+    raise UserError(
+        f"{sheet.where}: {problem}; numbers from 0 or 1, or letters from A, of the "
+        f"{count} answers are expected; {remedy}"
+    )
+
+
+def _class_order(name: str) -> tuple[float, str]:
+    """Sorts numbers by value, before names in the order of the alphabet."""
+    number = parse_number(name)
+    return (math.inf if math.isnan(number) else number), name
+
+
+def _describe(task: Task, sheet: Sheet, counts: Mapping[str, int]) -> str:
+    """Returns a line that says how the table is read."""
+    before = (*task.context_columns, *task.question_columns)
+    if task.kind == "choice":
+        parts = [f"answers in {', '.join(task.columns)}"]
+        parts += [f"texts before them in {', '.join(before)}"] if before else []
+    else:
+        parts = [f"texts in {', '.join(task.columns)}"]
+    if task.is_graded:
+        low, high = task.scores
+        parts.append(f"label in {task.label_column}: numbers from {low:g} to {high:g}")
+    else:
+        names = task.classes or task.answer_names
+        shown = [f"{name} {counts.get(name, 0):,}" for name in names]
+        if len(shown) > _MOST_CLASSES_NAMED:
+            more = len(shown) - _MOST_CLASSES_NAMED
+            shown = [*shown[:_MOST_CLASSES_NAMED], f"and {more} more"]
+        parts.append(f"label in {task.label_column}: {', '.join(shown)}")
+    parts.append(f"kind {task.kind}, metric {', '.join(task.metrics)}")
+    return f"{sheet.where}: {'; '.join(parts)}"
