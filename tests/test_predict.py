@@ -154,10 +154,10 @@ def test_python_api_takes_tuples_in_the_order_of_the_columns(tuned):
         (
             "sst2",
             ["a", 7],
-            r"row 1 is of type int; sst2 takes 1 text\(s\), sentence, or an",
+            r"row 1 is of type int; sst2 takes 1 text, sentence, or an",
         ),
         ("sst2", [["a"]], r"row 0 is of type list; sst2 takes 1 text"),
-        ("sst2", [("a", "b")], r"row 0 is 2 text\(s\); sst2 takes 1 text"),
+        ("sst2", [("a", "b")], r"row 0 is 2 texts; sst2 takes 1 text"),
         ("rte", ["a"], r"row 0 is 1 text.*2 text\(s\), sentence1, sentence2, or an E"),
     ],
 )

@@ -315,7 +315,7 @@ def test_a_table_in_another_encoding_is_refused(good):
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("RTE.tsv", ("entailment",), "RTE.tsv has 1 rows; 3 are expected"),
+        ("RTE.tsv", ("entailment",), "RTE.tsv has 1 row; 3 are expected"),
         ("CoLA.tsv", ("1", "0", "x"), "CoLA.tsv line 4 has label 'x'; 0 or 1"),
         ("STS-B.tsv", (0, 1, 2, 3, float("nan")), "STS-B.tsv line 6 has 'nan'; a num"),
         ("STS-B.tsv", (0, 1, 2, 3, float("inf")), "STS-B.tsv line 6 has 'inf'; a num"),
