@@ -158,7 +158,7 @@ def test_python_api_takes_tuples_in_the_order_of_the_columns(tuned):
         ),
         ("sst2", [["a"]], r"row 0 is of type list; sst2 takes 1 text"),
         ("sst2", [("a", "b")], r"row 0 is 2 texts; sst2 takes 1 text"),
-        ("rte", ["a"], r"row 0 is 1 text.*2 text\(s\), sentence1, sentence2, or an E"),
+        ("rte", ["a"], r"row 0 is 1 text.*2 texts, sentence1, sentence2, or an E"),
     ],
 )
 def test_python_api_refuses_other_rows(tuned, task, rows, message):
