@@ -212,9 +212,12 @@ def facts(config: RunConfig) -> dict[str, str]:
 
 def check_unchanged(config: RunConfig, workdir: Path) -> None:
     """Raises UserError if a finished run began with weights that have changed since."""
+    expected = facts(config)
+    if not expected:
+        return
     with checkpoint.Checkpoints(
         workdir / workdir_lib.CHECKPOINTS_DIR, create=False
     ) as checkpoints:
         latest = checkpoints.latest_step()
         if latest is not None:
-            checkpoints.check(latest, facts(config))
+            checkpoints.check(latest, expected)

@@ -338,7 +338,7 @@ def test_held_out_lines_that_are_trained_on_are_counted(
         documents="line",
     )
     shown = " ".join(capsys.readouterr().out.split())
-    assert "1 of 2 documents of" in shown
+    assert "also has 1 of the 2 documents of" in shown
     assert "(50.0%)" in shown
 
 
