@@ -16,6 +16,9 @@ from gpt1_jax.data import tables
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.errors import UserError, suggestion
 
+# The fields of config.data by which the user corrects what is inferred.
+FIELDS = ("label_column", "text_columns", "answer_columns", "label_kind")
+
 # The usual names, the surest first; case does not matter.
 _CLASS_NAMES = ("label", "labels", "class", "category", "target", "gold_label", "gold")
 _CHOICE_NAMES = ("answer", "answerkey", "answer_key", "correct", "correct_answer")
@@ -37,6 +40,8 @@ _ANSWER = re.compile(r"(.*?)[ _]?(\d+|[a-z])", re.IGNORECASE)
 _ANSWER_STEMS = ("answer", "choice", "option", "ending", "alternative", "sol")
 _LETTERS = tuple("ABCDEFGH")  # columns of answers, as in RACE
 _MOST_CLASSES_NAMED = 20
+# From here on, labels that all differ are no classes.
+_MOST_SINGLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +75,7 @@ def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
     taken = (label, *answers) if is_choice else (label,)
     texts = _text_columns(sheet, config, taken, is_choice=is_choice)
     counts = collections.Counter(labels.values())
-    if len(counts) == 1:
-        raise UserError(
-            f"{sheet.where}: every label in column {label} is {next(iter(counts))!r}; "
-            "two or more are expected; name another column with "
-            "--config.data.label_column"
-        )
+    _check_counts(sheet, label, kind, counts)
     shared: dict[str, Any] = {"name": name, "label_column": label, "test": {}}
     if is_choice:
         task = _choice(sheet, answers, texts, labels, shared)
@@ -99,6 +99,24 @@ def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
             columns=texts,
         )
     return task, _describe(task, sheet, counts)
+
+
+def _check_counts(
+    sheet: Sheet, column: str, kind: str, counts: Mapping[str, int]
+) -> None:
+    """Raises a UserError if all labels are the same, or many classes and none twice."""
+    problem = ""
+    if len(counts) == 1:
+        problem = f"every label in column {column} is {next(iter(counts))!r}; two or"
+        problem += " more are expected"
+    elif kind == "class" and len(counts) == sum(counts.values()) > _MOST_SINGLE:
+        problem = f"all {len(counts):,} labels in column {column} differ; classes that"
+        problem += " occur several times are expected"
+    if problem:
+        raise UserError(
+            f"{sheet.where}: {problem}; name another column with "
+            "--config.data.label_column"
+        )
 
 
 def label_text(cell: Any) -> str:
@@ -138,10 +156,10 @@ def _labels(sheet: Sheet, column: str) -> list[tuple[str, str]]:
     return found
 
 
-def _named(sheet: Sheet, field: str, names: str) -> tuple[str, ...]:
-    """Returns the table's columns that a config field names, separated by commas."""
+def _named(sheet: Sheet, field: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the table's columns of the names in a config field."""
     found = []
-    for name in filter(None, (part.strip() for part in names.split(","))):
+    for name in filter(None, map(str.strip, names)):
         column = tables.find_column(name, sheet.columns)
         if column is None:
             hint = suggestion(name, sheet.columns, "name one of these")
@@ -157,7 +175,7 @@ def _answer_columns(sheet: Sheet, config: DataConfig) -> tuple[str, ...]:
     """Returns the columns of the answers of a choice, or () if it is none."""
     if config.label_kind not in ("auto", "choice"):
         return ()
-    if named := _named(sheet, "answer_columns", config.answer_columns):
+    if named := _named(sheet, "answer_columns", config.answer_columns.split(",")):
         return named
     for column in sheet.columns:
         if _is_list(sheet.rows[0][1].get(column)):
@@ -184,9 +202,9 @@ def _is_list(cell: Any) -> bool:
 
 def _label_column(sheet: Sheet, config: DataConfig, answers: Sequence[str]) -> str:
     """Returns the column of the labels: named, of a usual name, or of few values."""
-    if named := _named(sheet, "label_column", config.label_column):
+    if named := _named(sheet, "label_column", [config.label_column]):
         return named[0]
-    texts = _named(sheet, "text_columns", config.text_columns)
+    texts = _named(sheet, "text_columns", config.text_columns.split(","))
     free = [name for name in sheet.columns if name not in (*answers, *texts)]
     for name in _LABEL_NAMES:
         column = tables.find_column(name, free)
@@ -257,7 +275,7 @@ def _text_columns(
 
     Args: taken: the columns of labels and answers.
     """
-    named = _named(sheet, "text_columns", config.text_columns)
+    named = _named(sheet, "text_columns", config.text_columns.split(","))
     for column in named:
         if column in taken:
             raise UserError(
