@@ -4,6 +4,7 @@ import pytest
 
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.tasks import own_columns
+from gpt1_jax.data.tasks.own_sheet import Sheet
 from gpt1_jax.errors import UserError
 
 LONG = "a text of words"
@@ -20,7 +21,7 @@ def sheet(**columns):
         (f"F: row {n}", {name: cells[n] for name, cells in filled.items()})
         for n in range(count)
     )
-    return own_columns.Sheet("F", tuple(columns), rows)
+    return Sheet("F", tuple(columns), rows)
 
 
 def infer(given=None, *, config=None, **columns):
