@@ -262,7 +262,10 @@ def test_official_tasks_are_not_saved(tmp_path):
         ({"scores": ["0", "5"]}, "values of other types"),
         ({"scores": [1]}, "values of other types"),
     ],
-    ids="empty list incomplete foreign kind number columns scores score".split(),
+    ids=[
+        *("empty", "list", "incomplete", "foreign", "kind", "number", "columns"),
+        *("scores of text", "one score"),
+    ],
 )
 def test_damaged_facts_of_a_task_are_not_believed(tmp_path, content, problem):
     mine = dataclasses.replace(TASKS["rte"], name="mine")
