@@ -79,6 +79,8 @@ def test_a_csv_is_fine_tuned_predicted_evaluated_and_reported(run, tmp_path, cap
     assert "Your own tasks" in page
 
     evaluated = f"{evaluation} --config.init.path=runs/finetune-own"
+    with pytest.raises(UserError, match=r"own has no test set; its .* train, dev; nam"):
+        run(f"{evaluated} --config.task.split=test --workdir runs/test")
     run(f"{evaluated} --config.data.dev_file=new.csv --workdir runs/again")
     accuracy = sum(row["label"] == row["emotion"] for row in rows) / len(rows)
     found = json.loads((tmp_path / "runs/again/result.json").read_text())

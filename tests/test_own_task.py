@@ -233,6 +233,16 @@ def test_examples_from_python_are_checked_too():
         classifier.make_examples(row(), [Example(("a",), 2)])
 
 
+def test_the_facts_of_an_earlier_version_are_read(tmp_path):
+    registry.save(row(columns=("text",)), tmp_path)
+    facts = json.loads((tmp_path / "task.json").read_text())
+    for later in ("label_column", "answer_names", "scores"):
+        del facts[later]
+    (tmp_path / "task.json").write_text(json.dumps(facts))
+    task = registry.load("tone", tmp_path)
+    assert (task.columns, task.scores) == (("text",), (0.0, 5.0))
+
+
 def test_official_tasks_are_not_saved(tmp_path):
     registry.save(TASKS["rte"], tmp_path)
     assert not list(tmp_path.iterdir())
@@ -249,8 +259,13 @@ def test_official_tasks_are_not_saved(tmp_path):
         ({"kind": "table"}, "kind='table'; single"),
         ({"classes": 3}, "values of other types"),
         ({"columns": [1, 2]}, "values of other types"),
+        ({"scores": ["0", "5"]}, "values of other types"),
+        ({"scores": [1]}, "values of other types"),
     ],
-    ids=["empty", "list", "incomplete", "foreign", "kind", "number", "columns"],
+    ids=[
+        *("empty", "list", "incomplete", "foreign", "kind", "number", "columns"),
+        *("scores of text", "one score"),
+    ],
 )
 def test_damaged_facts_of_a_task_are_not_believed(tmp_path, content, problem):
     mine = dataclasses.replace(TASKS["rte"], name="mine")

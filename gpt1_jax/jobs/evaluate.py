@@ -81,7 +81,7 @@ def _splits(task: Task, name: str) -> dict[str, str]:
     if not splits:
         raise UserError(
             f"config.task.split={name}, but {task.name} has no {name} set; its splits "
-            f"are {', '.join(task.files)}; name one of these"
+            f"are {', '.join(task.files or ('train', 'dev'))}; name one of these"
         )
     return dict(splits)
 

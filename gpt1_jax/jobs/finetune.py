@@ -47,7 +47,7 @@ def run(
     """
     began = time.monotonic()
     config, workdir = config_lib.checked(config), Path(workdir)
-    task = _task(config, workdir)
+    task, description = _task(config, workdir)
     session.prepare_training(config, workdir)
     config = starting_point.with_inherited(config, workdir)
     if workdir_lib.has_checkpoint(workdir):
@@ -58,6 +58,8 @@ def run(
         terminal.say(f"{workdir} is finished: {_summary(result['metrics'])}")
         return result
     session.announce(config, workdir)
+    if description:
+        terminal.say(description)
     if config.init.path == "none":
         terminal.warn(
             "config.init.path=none: from scratch, without pre-training; "
@@ -84,8 +86,8 @@ def run(
     return result
 
 
-def _task(config: RunConfig, workdir: Path) -> Task:
-    """Returns the task to fine-tune on: a registered one, or that of own labels.
+def _task(config: RunConfig, workdir: Path) -> tuple[Task, str]:
+    """Returns the task to fine-tune on, and a line about that of own labels.
 
     Raises: UserError: an unknown task, or one without training data.
     """
@@ -93,10 +95,8 @@ def _task(config: RunConfig, workdir: Path) -> Task:
     is_own = config.data.train_file or (name == own_files.NAME and name not in TASKS)
     if is_own and name not in TASKS:
         if _has_finished_on(config, workdir):  # the files may be gone
-            return registry.load(name, workdir)
-        task, description = own_files.infer_task(config.data, name)
-        terminal.say(description)
-        return task
+            return registry.load(name, workdir), ""
+        return own_files.infer_task(config.data, name)
     if own_files.is_named(config.data):
         raise UserError(
             f"config.data.train_file={config.data.train_file!r}, dev_file="
@@ -109,7 +109,7 @@ def _task(config: RunConfig, workdir: Path) -> Task:
             f"config.task.name={task.name!r} has no training data; a task to fine-tune "
             f"on is expected; {_what_instead(task)}"
         )
-    return task
+    return task, ""
 
 
 def _has_finished_on(config: RunConfig, workdir: Path) -> bool:

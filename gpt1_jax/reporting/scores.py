@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt1_jax import config as config_lib
 from gpt1_jax.config import FREE_ROLES, Role, RunConfig
-from gpt1_jax.data.tasks import task_data
+from gpt1_jax.data.tasks import own_columns, task_data
 from gpt1_jax.data.tasks.rows import TASKS
 from gpt1_jax.reporting import paper
 from gpt1_jax.reporting import runs as runs_lib
@@ -17,7 +17,8 @@ from gpt1_jax.workdirs import model_store
 Facts = Mapping[str, Any]
 # The data fields that a fine-tuning run depends on; the others name the text corpus.
 _TASK_DATA = tuple(
-    f"data.{name}" for name in (*task_data.LOCATION_FIELDS, "storyworld_seed")
+    f"data.{name}"
+    for name in (*task_data.LOCATION_FIELDS, *own_columns.FIELDS, "storyworld_seed")
 )
 
 

@@ -48,6 +48,8 @@ def zipped() -> bytes:
         ("a.tsv", b"a\tb", "tsv", ""),
         ("a.ndjson", b'\xef\xbb\xbf\n{"a": 1}', "JSON Lines", ""),
         ("a.jsonl", b'{"a": "' + b"x" * 100_000 + b'"}', "JSON Lines", ""),
+        ("standard_input", b'{"a": 1}\n', "JSON Lines", ""),
+        ("no_suffix", b"a,b\n", "text", ""),
         ("a.csv.gz", GZIPPED_CSV, "csv", "gzip"),
         ("a.jsonl.gz", GZIPPED_JSONL, "JSON Lines", "gzip"),
         ("a.txt", GZIPPED_TEXT, "text", "gzip"),

@@ -264,6 +264,17 @@ def test_without_runs_table_5_says_so():
     assert ablations.cell(Group(()), paper.FULL, "mnli") == Cell()
 
 
+@pytest.mark.parametrize("field", ["data.train_file", "data.label_column"])
+def test_own_labels_of_two_tables_do_not_share_a_cell(field, tmp_path):
+    for name, score in {"a": 0.5, "b": 0.75}.items():
+        scores = {"accuracy": score}
+        put_finetuned(tmp_path, name, "own", scores, fields={field: name})
+    found, _, _ = runs.read([tmp_path])
+    scored, _ = scores_lib.scored(found)
+    (own,) = results.own_blocks(Half(found, scored, False))
+    assert sorted(row[2] for row in own.rows) == ["50.0", "75.0"]
+
+
 def test_own_tasks_have_a_table_with_their_variants_and_splits(tmp_path):
     for seed, score in enumerate((0.5, 0.75)):
         scores = {"accuracy": score, "f1": 0.25}

@@ -5,16 +5,19 @@ from the names of columns first, then from their cells.
 """
 
 import collections
-import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import tables
+from gpt1_jax.data.tasks import own_choices
+from gpt1_jax.data.tasks.own_sheet import Sheet, label_text, named, parse_number
 from gpt1_jax.data.tasks.task import Task
-from gpt1_jax.errors import UserError, suggestion
+from gpt1_jax.errors import UserError
+
+# The fields of config.data by which the user corrects what is inferred.
+FIELDS = ("label_column", "text_columns", "answer_columns", "label_kind")
 
 # The usual names, the surest first; case does not matter.
 _CLASS_NAMES = ("label", "labels", "class", "category", "target", "gold_label", "gold")
@@ -32,24 +35,9 @@ _USUAL_TEXTS = (
     ("text",),
     ("sentence",),
 )
-_QUESTION = "question"
-_ANSWER = re.compile(r"(.*?)[ _]?(\d+|[a-z])", re.IGNORECASE)
-_ANSWER_STEMS = ("answer", "choice", "option", "ending", "alternative", "sol")
-_LETTERS = tuple("ABCDEFGH")  # columns of answers, as in RACE
 _MOST_CLASSES_NAMED = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-    """A table in memory: its columns, and its rows with their places."""
-
-    where: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, Mapping[Any, Any]], ...]
-
-    def cells(self, column: str) -> list[Any]:
-        """Returns the cells of a column; None where a row lacks it."""
-        return [row.get(column) for _, row in self.rows]
+# From here on, labels that all differ are no classes.
+_MOST_SINGLE = 20
 
 
 def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
@@ -57,7 +45,7 @@ def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
 
     Raises: UserError: a column that is not there, or nothing to infer the task from.
     """
-    answers = _answer_columns(sheet, config)
+    answers = own_choices.answer_columns(sheet, config)
     label = _label_column(sheet, config, answers)
     labels = {where: text for where, text in _labels(sheet, label) if text}
     if not labels:
@@ -70,15 +58,10 @@ def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
     taken = (label, *answers) if is_choice else (label,)
     texts = _text_columns(sheet, config, taken, is_choice=is_choice)
     counts = collections.Counter(labels.values())
-    if len(counts) == 1:
-        raise UserError(
-            f"{sheet.where}: every label in column {label} is {next(iter(counts))!r}; "
-            "two or more are expected; name another column with "
-            "--config.data.label_column"
-        )
+    _check_counts(sheet, label, kind, counts)
     shared: dict[str, Any] = {"name": name, "label_column": label, "test": {}}
     if is_choice:
-        task = _choice(sheet, answers, texts, labels, shared)
+        task = own_choices.make_task(sheet, answers, texts, labels, shared)
     elif len(texts) not in (1, 2):
         raise _unclear_texts(sheet, texts)
     elif kind == "number":
@@ -101,27 +84,22 @@ def infer(name: str, sheet: Sheet, config: DataConfig) -> tuple[Task, str]:
     return task, _describe(task, sheet, counts)
 
 
-def label_text(cell: Any) -> str:
-    """Returns the text of a cell of labels; "" where there is none.
-
-    Whole numbers have no decimals: parquet has floats where labels are missing.
-    """
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, float):
-        if math.isnan(cell):
-            return ""
-        return str(int(cell)) if cell.is_integer() else str(cell)
-    return "" if cell is None else str(cell).strip()
-
-
-def parse_number(text: str) -> float:
-    """Returns the number in a text, or NaN."""
-    try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
+def _check_counts(
+    sheet: Sheet, column: str, kind: str, counts: Mapping[str, int]
+) -> None:
+    """Raises a UserError if all labels are the same, or many classes and none twice."""
+    problem = ""
+    if len(counts) == 1:
+        problem = f"every label in column {column} is {next(iter(counts))!r}; two or"
+        problem += " more are expected"
+    elif kind == "class" and len(counts) == sum(counts.values()) > _MOST_SINGLE:
+        problem = f"all {len(counts):,} labels in column {column} differ; classes that"
+        problem += " occur several times are expected"
+    if problem:
+        raise UserError(
+            f"{sheet.where}: {problem}; name another column with "
+            "--config.data.label_column"
+        )
 
 
 def _labels(sheet: Sheet, column: str) -> list[tuple[str, str]]:
@@ -138,55 +116,11 @@ def _labels(sheet: Sheet, column: str) -> list[tuple[str, str]]:
     return found
 
 
-def _named(sheet: Sheet, field: str, names: str) -> tuple[str, ...]:
-    """Returns the table's columns that a config field names, separated by commas."""
-    found = []
-    for name in filter(None, (part.strip() for part in names.split(","))):
-        column = tables.find_column(name, sheet.columns)
-        if column is None:
-            hint = suggestion(name, sheet.columns, "name one of these")
-            raise UserError(
-                f"config.data.{field}: {sheet.where} has no column {name!r}; its "
-                f"columns are {tables.listed(sheet.columns)}; {hint}"
-            )
-        found.append(str(column))
-    return tuple(found)
-
-
-def _answer_columns(sheet: Sheet, config: DataConfig) -> tuple[str, ...]:
-    """Returns the columns of the answers of a choice, or () if it is none."""
-    if config.label_kind not in ("auto", "choice"):
-        return ()
-    if named := _named(sheet, "answer_columns", config.answer_columns):
-        return named
-    for column in sheet.columns:
-        if _is_list(sheet.rows[0][1].get(column)):
-            return (column,)
-    by_stem: dict[str, list[str]] = {}
-    for column in sheet.columns:
-        match = _ANSWER.fullmatch(column)
-        if match and (match[1].lower() in _ANSWER_STEMS or column in _LETTERS):
-            by_stem.setdefault(match[1].lower(), []).append(column)
-    groups = [tuple(group) for group in by_stem.values() if len(group) > 1]
-    if config.label_kind == "choice" and not groups:
-        raise UserError(
-            f"config.data.label_kind=choice, but {sheet.where} has no columns of "
-            f"answers, such as answer1 and answer2, among "
-            f"{tables.listed(sheet.columns)}; name them with "
-            "--config.data.answer_columns"
-        )
-    return groups[0] if groups else ()
-
-
-def _is_list(cell: Any) -> bool:
-    return isinstance(cell, list) and all(isinstance(text, str) for text in cell)
-
-
 def _label_column(sheet: Sheet, config: DataConfig, answers: Sequence[str]) -> str:
     """Returns the column of the labels: named, of a usual name, or of few values."""
-    if named := _named(sheet, "label_column", config.label_column):
-        return named[0]
-    texts = _named(sheet, "text_columns", config.text_columns)
+    if given := named(sheet, "label_column", [config.label_column]):
+        return given[0]
+    texts = named(sheet, "text_columns", config.text_columns.split(","))
     free = [name for name in sheet.columns if name not in (*answers, *texts)]
     for name in _LABEL_NAMES:
         column = tables.find_column(name, free)
@@ -257,16 +191,16 @@ def _text_columns(
 
     Args: taken: the columns of labels and answers.
     """
-    named = _named(sheet, "text_columns", config.text_columns)
-    for column in named:
+    given = named(sheet, "text_columns", config.text_columns.split(","))
+    for column in given:
         if column in taken:
             raise UserError(
                 f"config.data.text_columns={config.text_columns}: {column} is a column "
                 "of labels or answers; another is expected; name another"
             )
         _check_texts(sheet, column)
-    if named:
-        return named
+    if given:
+        return given
     free = [column for column in sheet.columns if column not in taken]
     for usual in () if is_choice else _USUAL_TEXTS:
         found = [tables.find_column(name, free) for name in usual]
@@ -299,76 +233,6 @@ def _unclear_texts(sheet: Sheet, found: Sequence[str]) -> UserError:
     return UserError(
         f"{sheet.where}: {problem}; one or two columns of texts are expected, among "
         f"{tables.listed(sheet.columns)}; name them with --config.data.text_columns"
-    )
-
-
-def _choice(
-    sheet: Sheet,
-    answers: tuple[str, ...],
-    texts: tuple[str, ...],
-    labels: Mapping[str, str],
-    shared: Mapping[str, Any],
-) -> Task:
-    """Returns the task of choosing an answer."""
-    count = len(answers)
-    if count == 1:
-        lengths = {where: row.get(answers[0]) for where, row in sheet.rows}
-        count = _check_lists(answers[0], lengths)
-    questions = tuple(name for name in texts if name.lower() == _QUESTION)
-    return Task(
-        **shared,
-        kind="choice",
-        metrics=("accuracy",),
-        columns=answers,
-        context_columns=tuple(name for name in texts if name not in questions),
-        question_columns=questions,
-        answer_names=_answer_names(sheet, answers, labels, count),
-    )
-
-
-def _check_lists(column: str, cells: Mapping[str, Any]) -> int:
-    """Returns the number of answers in each row of a column of lists."""
-    count = 0
-    for where, cell in cells.items():
-        if not _is_list(cell):
-            raise UserError(
-                f"{where}: {cell!r} in column {column}; a list of texts is expected; "
-                "correct or remove the row"
-            )
-        count = count or len(cell)
-        if len(cell) != count or count < 2:
-            expected = count if count > 1 else "at least 2"
-            raise UserError(
-                f"{where}: {len(cell)} answers in column {column}; {expected} are "
-                "expected, the same number in each row; correct or remove the row"
-            )
-    return count
-
-
-def _answer_names(
-    sheet: Sheet, answers: Sequence[str], labels: Mapping[str, str], count: int
-) -> tuple[str, ...]:
-    """Returns the name of each answer in the labels: a number, a letter or a column."""
-    counted_from = [tuple(str(n + first) for n in range(count)) for first in (0, 1)]
-    letters = [tuple(chr(ord(a) + n) for n in range(count)) for a in "Aa"]
-    used = set(labels.values())
-    fitting = [
-        names
-        for names in dict.fromkeys((*counted_from, *letters, tuple(answers)))
-        if used <= set(names)
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    shown = ", ".join(sorted(used)[:_MOST_CLASSES_NAMED])
-    if fitting:
-        problem = f"the labels {shown} may count from 0 or from 1"
-        remedy = "write letters, or add a row with the first or the last answer"
-    else:
-        problem = f"the labels are {shown}"
-        remedy = "correct them, or set --config.data.label_kind=class"
-    raise UserError(
-        f"{sheet.where}: {problem}; numbers from 0 or 1, or letters from A, of the "
-        f"{count} answers are expected; {remedy}"
     )
 
 

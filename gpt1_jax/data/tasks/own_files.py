@@ -13,7 +13,7 @@ from gpt1_jax.config import DataConfig
 from gpt1_jax.data import formats, tables
 from gpt1_jax.data.tasks import own_columns, readers, validation
 from gpt1_jax.data.tasks.examples import Example, Split
-from gpt1_jax.data.tasks.own_columns import Sheet
+from gpt1_jax.data.tasks.own_sheet import Sheet, label_text, parse_number
 from gpt1_jax.data.tasks.task import Task
 from gpt1_jax.data.text import documents
 from gpt1_jax.errors import NotFound, UserError
@@ -153,7 +153,7 @@ def _read(task: Task, given: str, field: str) -> Split:
                 f"{where}: {counted(len(row), 'column')}; {len(table.columns)} are "
                 "expected; correct or remove the row"
             )
-        text = own_columns.label_text(row.get(column))
+        text = label_text(row.get(column))
         if not text:
             unlabelled += 1
             continue
@@ -172,7 +172,7 @@ def _read(task: Task, given: str, field: str) -> Split:
 def _label(task: Task, text: str, where: str) -> int | float:
     """Returns the index of a class or answer, or the score, that a label names."""
     if task.is_graded:
-        score = own_columns.parse_number(text)
+        score = parse_number(text)
         if math.isnan(score):
             raise UserError(
                 f"{where}: label {text!r} in column {task.label_column}; a number is "

@@ -4,6 +4,7 @@ import pytest
 
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data.tasks import own_columns
+from gpt1_jax.data.tasks.own_sheet import Sheet
 from gpt1_jax.errors import UserError
 
 LONG = "a text of words"
@@ -20,7 +21,7 @@ def sheet(**columns):
         (f"F: row {n}", {name: cells[n] for name, cells in filled.items()})
         for n in range(count)
     )
-    return own_columns.Sheet("F", tuple(columns), rows)
+    return Sheet("F", tuple(columns), rows)
 
 
 def infer(given=None, *, config=None, **columns):
@@ -121,8 +122,8 @@ def test_one_line_says_how_the_table_is_read():
 
 
 def test_many_classes_are_described_in_short():
-    _, described = infer(text=LONG, label=[f"c{n:02}" for n in range(25)])
-    assert "c19 1, and 5 more; kind" in described
+    _, described = infer(text=LONG, label=[f"c{n:02}" for n in range(25)] * 2)
+    assert "c19 2, and 5 more; kind" in described
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,11 @@ def test_many_classes_are_described_in_short():
             {"text": LONG, "label": ["a", "a"]},
             {},
             r"every label in column label is 'a'; two or more are expected; name ano",
+        ),
+        (
+            {"text": LONG, "label": [f"c{n}" for n in range(21)]},
+            {},
+            r"F: all 21 labels in column label differ; classes that occur several",
         ),
         (
             {"text": LONG, "label": ["", None]},
