@@ -24,6 +24,17 @@ OTHERS = {
     "model.compute_dtype": "auto",
     "data.corpus": "",
     "data.eval_corpus": "",
+    "data.documents": "auto",
+    "data.text_column": "",
+    "data.lowercase": True,
+    "data.strip_gutenberg": True,
+    "data.windows": "contiguous",
+    "data.train_file": "",
+    "data.dev_file": "",
+    "data.label_column": "",
+    "data.text_columns": "",
+    "data.answer_columns": "",
+    "data.label_kind": "auto",
     "data.holdout_fraction": 0.01,
     "data.tokenizer": "sentencepiece",
     "data.task_dir": "",
@@ -59,6 +70,7 @@ OTHERS = {
     "mesh.coordinator_address": "",
     "mesh.num_processes": 1,
     "mesh.process_id": 0,
+    "mesh.start_seconds": 50,
 }
 ROWS = [("pretrain", row) for row in PRETRAINING]
 ROWS += [("finetune", row) for row in FINETUNING]

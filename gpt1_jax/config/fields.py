@@ -87,8 +87,8 @@ class DataConfig:
     )
     holdout_fraction: float = data(
         0.01,
-        "share of the documents that is held out, chosen by the hash of their bytes, "
-        "where eval_corpus is empty; of the texts of train_file without a dev_file",
+        "share of the documents that is held out; the hash of their bytes decides, "
+        "where eval_corpus is empty",
         low=0.0,
         high=0.5,
     )

@@ -219,7 +219,9 @@ def finished_run(tmp_path, tokens, books):
         "eval/unigram_perplexity": corpus.unigram_perplexity(store),
     }
     workdir_lib.write_config(tmp_path / "run", config)
-    workdir_lib.write_result(tmp_path / "run", {"steps": 5, "metrics": metrics})
+    workdir_lib.write_result(
+        tmp_path / "run", {"job": "pretrain", "steps": 5, "metrics": metrics}
+    )
     return tmp_path / "run"
 
 
