@@ -53,7 +53,7 @@ _DTYPE = flags.DEFINE_enum(
 _ALL_CHECKPOINTS = flags.DEFINE_bool(
     "all_checkpoints",
     False,
-    "Export every kept checkpoint of --input, each to OUTPUT/STEP.",
+    "Export every kept checkpoint, each to OUTPUT/STEP.",
     flag_values=_FLAGS,
 )
 

@@ -88,7 +88,7 @@ class DataConfig:
     holdout_fraction: float = data(
         0.01,
         "share of the documents that is held out; the hash of their bytes decides, "
-        "where eval_corpus is empty",
+        "where eval_corpus is empty; also of the texts of train_file, without dev_file",
         low=0.0,
         high=0.5,
     )
