@@ -1,21 +1,23 @@
 """Tables and lines of text, from files in any of `formats`."""
 
+import contextlib
 import csv
 import dataclasses
 import io
-import itertools
 import json
+import mmap
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from gpt1_jax.data import formats
 from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import parse_json
 
-# Rows of a parquet or Arrow file that are read at once; a row may be a book.
-_BATCH_ROWS = 256
+# Rows of a parquet or Arrow file that are read at once: at most this number, and about
+# this size, since a row may be a book.
+_BATCH_ROWS, _BATCH_BYTES = 256, 4 << 20
 # Characters of a file's own column names that a message repeats.
 _MAX_NAMED = 500
 
@@ -111,13 +113,17 @@ def _object_table(path: Path, rows: Iterator[tuple[str, dict[str, Any]]]) -> Tab
     """Returns a table whose columns are the keys of its first row."""
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{path} is empty; a row is expected; add one")
+        raise _no_rows(path)
 
     def all_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         yield first
         yield from rows
 
     return Table(list(first[1]), str(path), all_rows())
+
+
+def _no_rows(path: Path) -> UserError:
+    return UserError(f"{path} is empty; a row is expected; add one")
 
 
 def _read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -169,24 +175,18 @@ def _read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-def _read_columnar(
-    path: Path, kind: str, columns: list[str] | None = None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a parquet or Arrow file, a few of them in memory at once.
+@contextlib.contextmanager
+def _open_columnar(path: Path, kind: str) -> Iterator["_Columnar"]:
+    """Opens a parquet or Arrow file over a block.
 
-    Args: columns: those that are read; None: all.
+    Raises: UserError, here or while its batches are read: the file is damaged.
     """
     # Importing pyarrow takes a third of a second, and few files need it.
     import pyarrow
 
-    number = 0
     try:
         with formats.open_seekable(path) as file:
-            for row in itertools.chain.from_iterable(
-                map(_batch_rows, _COLUMNAR[kind](file, columns))
-            ):
-                yield f"{path}: row {number}", row
-                number += 1
+            yield _COLUMNAR[kind](file)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(
             f"{path} is a damaged {kind} file ({error}); a whole file is expected; "
@@ -194,36 +194,88 @@ def _read_columnar(
         ) from None
 
 
-def _batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a record batch, with names instead of numbers of classes."""
-    names = _class_names(batch.schema.metadata or {})
-    for start in range(0, batch.num_rows, _BATCH_ROWS):
-        for row in batch.slice(start, _BATCH_ROWS).to_pylist():
-            yield row | {c: names[c].get(row[c], row[c]) for c in names if c in row}
+def _read_columnar(path: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the rows of a parquet or Arrow file, a few of them in memory at once."""
+    number = 0
+    with _open_columnar(path, kind) as file:
+        names = _class_names(file.schema.metadata or {})
+        for batch in file.batches(None):
+            for row in batch.to_pylist():
+                row |= {c: names[c].get(row[c], row[c]) for c in names if c in row}
+                yield f"{path}: row {number}", row
+                number += 1
 
 
-def _parquet_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
+def _columnar_cells(path: Path, kind: str, column: str) -> Iterator[tuple[str, Any]]:
+    """Yields the place and the value of each cell of a column, one at a time."""
+    number = 0
+    with _open_columnar(path, kind) as file:
+        names = _class_names(file.schema.metadata or {}).get(column, {})
+        for batch in file.batches([column]):
+            for cell in batch.column(0):
+                value = cell.as_py()
+                yield (
+                    f"{path}: row {number}",
+                    names.get(value, value) if names else value,
+                )
+                number += 1
+
+
+def _mapped(file: BinaryIO) -> Any:
+    """Returns pyarrow's view of a file, of which only what is read is loaded."""
+    import pyarrow
+
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pyarrow.BufferReader(pyarrow.py_buffer(mapped))
+
+
+class _Columnar(NamedTuple):
+    """An open parquet or Arrow file."""
+
+    schema: Any
+    # yields record batches of the given columns, or of all
+    batches: Callable[[list[str] | None], Iterator[Any]]
+
+
+def _open_parquet(file: BinaryIO) -> _Columnar:
     import pyarrow.parquet
 
-    # The buffer's size makes pyarrow read a column by pages, not whole.
-    source = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-    return source.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
+    # pyarrow unpacks a column by pages, which its writers fill with 1024 rows or 1 MB.
+    source = pyarrow.parquet.ParquetFile(_mapped(file), pre_buffer=False)
+    meta = source.metadata
+    groups = map(meta.row_group, range(meta.num_row_groups))
+    num_bytes = sum(group.total_byte_size for group in groups)
+    rows_in_size = _BATCH_BYTES * meta.num_rows // max(num_bytes, 1)
+    num_rows = max(1, min(_BATCH_ROWS, rows_in_size))
+
+    def batches(columns: list[str] | None) -> Iterator[Any]:
+        return source.iter_batches(num_rows, columns=columns, use_threads=False)
+
+    return _Columnar(source.schema_arrow, batches)
 
 
-def _arrow_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
+def _open_arrow(file: BinaryIO) -> _Columnar:
     import pyarrow.ipc
 
-    is_stream = not file.read(6).startswith(b"ARROW1")
-    file.seek(0)
-    if is_stream:
-        batches: Iterator[Any] = iter(pyarrow.ipc.open_stream(file))
+    buffer = _mapped(file)
+    if buffer.read_buffer(6).to_pybytes() == b"ARROW1":
+        source = pyarrow.ipc.open_file(buffer)
+        found = map(source.get_batch, range(source.num_record_batches))
     else:
-        source = pyarrow.ipc.open_file(file)
-        batches = map(source.get_batch, range(source.num_record_batches))
-    return (batch.select(columns) if columns else batch for batch in batches)
+        buffer.seek(0)
+        source = pyarrow.ipc.open_stream(buffer)
+        found = iter(source)
+
+    def batches(columns: list[str] | None) -> Iterator[Any]:
+        for batch in found:
+            for start in range(0, batch.num_rows, _BATCH_ROWS):
+                part = batch.slice(start, _BATCH_ROWS)
+                yield part.select(columns) if columns else part
+
+    return _Columnar(source.schema, batches)
 
 
-_COLUMNAR = {formats.PARQUET: _parquet_batches, formats.ARROW: _arrow_batches}
+_COLUMNAR = {formats.PARQUET: _open_parquet, formats.ARROW: _open_arrow}
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[Any, str]]:
@@ -257,47 +309,66 @@ def read_column(path: Path, kind: str, name: str) -> list[str]:
     Args:   name: the column's; "": `text`, or the only column.
     Raises: UserError naming the columns; a cell that is not a text.
     """
-    return [
-        checked_text(where, name, text)
-        for where, text in stream_column(path, kind, name, "--column")
-    ]
+    return list(stream_texts(path, kind, name, "--column"))
 
 
-def checked_text(where: str, column: Column, text: Any) -> str:
-    """Returns a cell's text; raises a UserError where it is none."""
-    if not isinstance(text, str):
-        raise UserError(
-            f"{where}: {text!r} in column {column or 'text'}; a text is expected; "
-            "correct or remove the row"
-        )
-    return text
-
-
-def stream_column(
-    path: Path, kind: str, name: str, flag: str
-) -> Iterator[tuple[str, Any]]:
-    """Yields the place and the value of each cell of a column, as they are read.
+def stream_texts(
+    path: Path, kind: str, name: str, flag: str, *, allows_null: bool = False
+) -> Iterator[str]:
+    """Yields the texts in a column of a table, as they are read.
 
     Args:   name: the column's; "": `text`, or the only column. flag: the option that
-            names the column, for the message.
-    Raises: UserError naming the columns where none has that name.
+            names the column, for the message. allows_null: a null is an empty text.
+    Raises: UserError naming the columns where none has that name, in the table or in a
+            row; a cell that is not a text.
     """
-    table = open_table(path, kind)
-    name = name or (str(table.columns[0]) if len(table.columns) == 1 else "text")
-    column = find_column(name, table.columns)
+    if kind in _COLUMNAR:
+        with _open_columnar(path, kind) as file:
+            column = _text_column(path, name, file.schema.names, flag)
+        cells = _columnar_cells(path, kind, str(column))
+    else:
+        table = open_table(path, kind)
+        column = _text_column(path, name, table.columns, flag)
+        cells = ((where, _cell(where, column, row)) for where, row in table.rows)
+    is_empty = True
+    for where, cell in cells:
+        is_empty = False
+        if cell is None and allows_null:
+            cell = ""
+        if not isinstance(cell, str):
+            raise UserError(
+                f"{where}: {cell!r} in column {column}; a text is expected; correct or "
+                "remove the row"
+            )
+        yield cell
+    if is_empty and kind in _COLUMNAR:
+        raise _no_rows(path)
+
+
+def _text_column(path: Path, name: str, columns: Sequence[Column], flag: str) -> Column:
+    """Returns the column of a table that `name` means, as stream_texts."""
+    name = name or (str(columns[0]) if len(columns) == 1 else "text")
+    column = find_column(name, columns)
     if column is None:
-        remedy = suggestion(
-            name, map(str, table.columns), f"choose one of them with {flag}"
-        )
+        remedy = suggestion(name, map(str, columns), f"choose one of them with {flag}")
         raise UserError(
-            f"{path} has no column {name!r}; its columns are {listed(table.columns)}; "
+            f"{path} has no column {name!r}; its columns are {listed(columns)}; "
             f"{remedy}"
         )
-    rows = table.rows
-    if kind in _COLUMNAR:
-        rows = _read_columnar(path, kind, [str(column)])
-    for where, row in rows:
-        yield where, row.get(column)
+    return column
+
+
+def _cell(where: str, column: Column, row: Mapping[Any, Any]) -> Any:
+    """Returns the cell of a row in a column; raises a UserError where it has none."""
+    if column in row:
+        return row[column]
+    found = find_column(column, list(row))
+    if found is None:
+        raise UserError(
+            f"{where} has no column {column!r}; its columns are {listed(list(row))}; "
+            "correct or remove the row"
+        )
+    return row[found]
 
 
 def read_texts(path: Path, column: str) -> list[str]:

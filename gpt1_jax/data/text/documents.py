@@ -108,11 +108,10 @@ def read(
         digest = hashlib.sha256()
         yield Document(text_of(_file_pieces(path, digest)), digest)
     elif reading.unit == RECORD:
-        cells = tables.stream_column(path, reading.kind, reading.column, _COLUMN_FLAG)
-        for where, cell in cells:
-            # A missing text is an empty document.
-            text = "" if cell is None else cell
-            text = tables.checked_text(where, reading.column, text)
+        column = reading.column
+        for text in tables.stream_texts(
+            path, reading.kind, column, _COLUMN_FLAG, allows_null=True
+        ):
             pieces, digest = _in_memory(text)
             yield Document(text_of(pieces), digest)
     else:

@@ -17,7 +17,7 @@ from gpt1_jax.data.text.splitting import Split
 from gpt1_jax.errors import UserError
 
 # Increased whenever the store of the same books changes.
-_RULES_VERSION = 3
+_RULES_VERSION = 4
 # The prefix of a corpus that TFDS has prepared.
 _TFDS = "tfds:"
 
@@ -93,12 +93,13 @@ def make_recipe(config: DataConfig) -> Recipe:
 
 def _check_case(config: DataConfig, tokenizer: str) -> None:
     """Raises a UserError where case is to be kept by a tokenizer that drops it."""
-    is_trained = tokenizer == DataConfig.tokenizer
+    is_trained = tokenizer in tokenizers.TRAINED
     if config.lowercase or is_trained or tokenizers.load(Path(tokenizer)).is_cased:
         return
+    trained = " or ".join(tokenizers.TRAINED)
     raise UserError(
         f"data.lowercase=False, but the tokenizer {tokenizer} has lower-case entries "
-        "only; one trained with lowercase=False, or sentencepiece, is expected; name "
+        f"only; one trained with lowercase=False, or {trained}, is expected; name "
         "another data.tokenizer, or drop lowercase"
     )
 

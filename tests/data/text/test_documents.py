@@ -2,6 +2,7 @@ import collections
 import gzip
 import hashlib
 import json
+import tracemalloc
 
 import pyarrow
 import pyarrow.ipc
@@ -9,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from gpt1_jax.config import DataConfig
+from gpt1_jax.data import tables
 from gpt1_jax.data.text import documents as documents_lib
-from gpt1_jax.data.text import preparation, splitting
+from gpt1_jax.data.text import preparation, splitting, tokenizers
 from tests.processes import run_module
 
 TEXTS = [
@@ -241,6 +243,24 @@ def test_held_out_documents_are_those_of_low_hash(tmp_path, tokenizer_dir, token
             {},
             r"line 1: 3 in column text; a text is expect",
         ),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"body": "b", "n": 1}\n',
+            {},
+            r"a.jsonl: line 2 has no column 'text'; its columns are body, n; correct",
+        ),
+        (
+            "a.csv",
+            b"n,text\n1,a\n2\n",
+            {},
+            r"a.csv: line 3 has no column 'text'; its columns are n; correct or",
+        ),
+        (
+            "a.jsonl",
+            b'{"Body": 3}\n',
+            {"text_column": "body"},
+            r"line 1: 3 in column Body; a text is expected",
+        ),
         ("a.jsonl", b'{"text": null}\n', {}, r"all 1 files are empty or blank"),
         ("a.jsonl", b"", {}, r"a.jsonl is empty; a row is expected"),
         (
@@ -303,6 +323,36 @@ def test_prepare_has_the_flags_of_the_corpus(tmp_path, tokenizer_dir):
     assert meta["documents"]["valid"] > 1
 
 
+def test_only_a_null_is_an_empty_document(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": null}\n{"Text": "a"}\n{"text": ""}\n')
+    assert read(path, "JSON Lines", "record")[0] == ["", "a", ""]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "Arrow"])
+def test_records_of_the_size_of_books_are_read_one_at_a_time(tmp_path, kind):
+    path = tmp_path / "books"
+    table = pyarrow.table({"n": list(range(32)), "text": ["a book " * 150_000] * 32})
+    if kind == "parquet":
+        pyarrow.parquet.write_table(
+            table, path, use_dictionary=False, write_batch_size=1
+        )
+    else:
+        with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+    del table
+    before = pyarrow.total_allocated_bytes()
+    tracemalloc.start()
+    most = 0
+    for text in tables.stream_texts(path, kind, "text", ""):
+        assert len(text) == 1_050_000
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 12e6
+    assert peak < 6e6
+
+
 def test_another_column_can_be_named(tmp_path, tokenizer_dir):
     path = tmp_path / "a.jsonl"
     rows = [{"body": text, "n": 1} for text in TRAIN_ON]
@@ -342,11 +392,12 @@ def test_held_out_lines_that_are_trained_on_are_counted(
     assert "(50.0%)" in shown
 
 
-def test_case_is_kept_by_cased_tokenizers_only(tmp_path, tokenizer_dir):
+@pytest.mark.parametrize("kind", tokenizers.TRAINED)
+def test_case_is_kept_by_cased_tokenizers_only(tmp_path, tokenizer_dir, kind):
     given = write_files(tmp_path / "given", [f"{t} The END" * 9 for t in TRAIN_ON])
     with pytest.raises(ValueError, match=r"lowercase=False, but the tokenizer .* has "):
         prepare(tmp_path, tokenizer_dir, given, lowercase=False)
-    settings = {"tokenizer": "sentencepiece", "vocab_size": 300}
+    settings = {"tokenizer": kind, "vocab_size": 320}
     cased = prepare(tmp_path, "", given, lowercase=False, **settings)
     text = cased.tokenizer.decode(cased.train_tokens.tolist())
     assert "The END" in text
