@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,30 +140,51 @@ def _reading(config: DataConfig, path: Path, kind: str) -> Reading:
 
 
 def sample(split: Split) -> Iterator[str]:
-    """Yields about _SAMPLE_BYTES of the training documents at most.
+    """Yields about _SAMPLE_BYTES of the training documents at most, in blocks.
 
-    Blocks of files, and other documents, are chosen by hash.
+    Of a document whose end is held out, only the beginning is used.
     """
     train = [source for source in split.sources if source.split != "valid"]
+    share = _TAIL_SAMPLE_SHARE if split.holds_out_tail else 1.0
     if train and train[0].reading.unit == FILE:
-        share = _TAIL_SAMPLE_SHARE if split.holds_out_tail else 1.0
         yield from _sample_files(train, share)
         return
-    total = sum(source.num_bytes for source in train)
-    left = int(total * _TAIL_SAMPLE_SHARE) if split.holds_out_tail else total
-    wanted = min(1.0, _SAMPLE_BYTES / max(total, 1))
+    usable = int(sum(source.num_bytes for source in train) * share)
+    left = _SAMPLE_BYTES
+    for block, hash64 in _blocks_of_documents(split.rule, train, usable):
+        if block and hash64 / 2**64 < _SAMPLE_BYTES / usable:
+            # A block may begin or end within a character.
+            yield block[:left].decode(errors="ignore")
+            left -= len(block)
+            if left <= 0:
+                return
+
+
+def _blocks_of_documents(
+    rule: Rule, train: list[Source], usable: int
+) -> Iterator[tuple[bytes, int]]:
+    """Yields the blocks of the training documents of tables, lines and paragraphs.
+
+    Args:   usable: the number of bytes after which it stops.
+    Yields: the block; a hash of it, which its document's hash and its place decide.
+    """
     for source in train:
         for document in documents.read(source.path, source.reading):
-            hash64 = documents.hash64(document.digest.digest())
-            is_train = split.rule.split_of(source, hash64) == "train"
-            # The low bits are independent of the high ones, which split.
-            if not is_train or (hash64 & 0xFFFFFFFF) / 2**32 >= wanted:
+            digest = document.digest.digest()
+            if rule.split_of(source, documents.hash64(digest)) != "train":
                 continue
-            for piece, _ in document.pieces:
-                yield piece[:left]
-                left -= len(piece)
-                if left <= 0:
-                    return
+            for number, block in enumerate(_blocks_in(document)):
+                place = hashlib.sha256(digest + number.to_bytes(8))
+                yield block[:usable], documents.hash64(place.digest())
+                usable = max(usable - len(block), 0)
+
+
+def _blocks_in(document: documents.Document) -> Iterator[bytes]:
+    """Yields a document's text, in UTF-8, in blocks of _SAMPLE_BLOCK_BYTES at most."""
+    for piece, _ in document.pieces:
+        raw = piece.encode(errors="replace")
+        for start in range(0, len(raw), _SAMPLE_BLOCK_BYTES):
+            yield raw[start : start + _SAMPLE_BLOCK_BYTES]
 
 
 def _sample_files(files: list[Source], share: float) -> Iterator[str]:

@@ -190,6 +190,43 @@ def test_sample_takes_books_until_its_size_is_reached(tmp_path, monkeypatch):
     assert sampled == sample(pattern)
 
 
+def sample_lines(tmp_path, lines):
+    """Returns the sample of a corpus whose documents are lines."""
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    config = DataConfig(documents="line", holdout_fraction=0.0)
+    return list(splitting.sample(splitting.find(config, f"{tmp_path}/lines.txt", "")))
+
+
+@pytest.mark.parametrize(("num_lines", "length"), [(3, 4000), (3000, 4)])
+def test_sample_takes_blocks_of_documents_of_any_size(
+    tmp_path, monkeypatch, num_lines, length
+):
+    monkeypatch.setattr(splitting, "_SAMPLE_BLOCK_BYTES", 10)
+    monkeypatch.setattr(splitting, "_SAMPLE_BYTES", 1000)
+    lines = [f"{n:04}" * (length // 4) for n in range(num_lines)]
+    sampled = sample_lines(tmp_path, lines)
+    assert 600 < len("".join(sampled)) <= 1000
+    assert max(map(len, sampled)) <= 10
+    numbers = [text[i : i + 4] for text in sampled for i in range(0, len(text) - 3, 4)]
+    assert len(set(numbers)) > min(num_lines, 100) * 0.6
+    assert sampled == sample_lines(tmp_path, lines)
+
+
+def test_small_corpora_of_lines_are_sampled_whole(tmp_path):
+    lines = [f"line {n}" for n in range(50)]
+    held_out = min(lines, key=lambda n: hashlib.sha256(n.encode()).hexdigest())
+    assert sample_lines(tmp_path, lines) == [line for line in lines if line != held_out]
+
+
+@pytest.mark.parametrize("documents", ["file", "line"])
+def test_the_held_out_end_of_a_document_is_not_sampled(tmp_path, documents):
+    path = tmp_path / "a.txt"
+    path.write_text("да" * 450 + "нет!" * 25)  # 1800 and 175 bytes
+    split = splitting.find(DataConfig(documents=documents), str(path), "")
+    (found,) = splitting.sample(split)
+    assert found == path.read_text()[: int(1975 * 0.9) // 2]
+
+
 def test_training_books_of_a_small_corpus_are_sampled_whole(story_books):
     books = [book for book in find(str(story_books)) if book.split == "train"]
     sampled = sample(str(story_books))
