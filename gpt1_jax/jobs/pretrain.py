@@ -54,9 +54,9 @@ def run(
     with multihost.first_before_others("the corpus was prepared"):
         store = preparation.open_corpus(config.data)
     terminal.say(preparation.describe(store))
-    warning = preparation.split_warning(store)
-    if warning and config.data.corpus != STORYWORLD:
-        terminal.warn(warning)
+    if config.data.corpus != STORYWORLD:
+        for warning in preparation.warnings(store):
+            terminal.warn(warning)
     if store.meta["vocab_size"] != config.data.vocab_size:
         terminal.warn(
             f"the corpus has its own tokenizer, of {store.meta['vocab_size']:,} "

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -62,6 +62,8 @@ class Source:
     reading: Reading
     runs: tuple[Run, ...]
     split: str = "train"  # train | valid | "" (each document has its own)
+    # what boilerplate.cut counted; nothing for a file that is a document
+    cut: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_bytes(self) -> int:
@@ -201,7 +203,8 @@ def scan(path: Path, reading: Reading) -> tuple[Source, np.ndarray]:
         first = runs[-1].first + runs[-1].number if runs else 0
         runs.append(Run(first, count, size, digests.hexdigest()))
 
-    for document in read(path, reading):
+    cut: collections.Counter[str] = collections.Counter()
+    for document in read(path, reading, cut):
         is_blank = True
         for piece, _ in document.pieces:
             size += (
@@ -221,7 +224,8 @@ def scan(path: Path, reading: Reading) -> tuple[Source, np.ndarray]:
             count, size, digests = 0, 0, hashlib.sha256()
     if count or not runs:
         close_run()
-    return Source(path, reading, tuple(runs)), hashes[:num_hashes].copy()
+    source = Source(path, reading, tuple(runs), cut=cut)
+    return source, hashes[:num_hashes].copy()
 
 
 def check_readable(path: Path, kind: str, unit: str) -> None:

@@ -90,14 +90,16 @@ def encode(
         for _ in split.sources
     ]
     cut: collections.Counter[str] = collections.Counter()
+    for source in split.sources:
+        cut.update(source.cut)
     for number in groups:
         facts = json.loads(
             store_parts.part_path(parts, number).with_suffix(".json").read_text()
         )
         cut.update(facts["cut"])
-        for source, sides in facts["sources"]:
+        for place, sides in facts["sources"]:
             for side, name in itertools.product(store_parts.SPLITS, store_parts.COUNTS):
-                counts[source][side][name] += sides[side][name]
+                counts[place][side][name] += sides[side][name]
     return counts, cut
 
 
@@ -236,7 +238,10 @@ def _encode_runs(
     """
     source = work.source
     sides = {side: dict.fromkeys(store_parts.COUNTS, 0) for side in store_parts.SPLITS}
-    found = documents.read(source.path, source.reading, cut)
+    # What is cut from other files was counted when they were scanned, as several groups
+    # may read the same part of one.
+    is_document = source.reading.unit == documents.FILE
+    found = documents.read(source.path, source.reading, cut if is_document else None)
     found = itertools.islice(found, source.runs[0].first, None)
     for run in source.runs:
         digests: list[bytes] = []

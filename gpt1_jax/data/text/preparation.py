@@ -277,10 +277,11 @@ def describe(store: corpus.TokenStore) -> str:
     if empty := meta["empty_documents"]:
         notes.append(f"{empty:,} {kind} are empty")
     if characters := cut.get("characters"):
+        licences = terminal.counted(cut.get("licences", 0), "licence")
+        front_matters = terminal.counted(cut.get("front matter", 0), "front matter")
         notes.append(
-            f"cut: {cut.get('licences', 0):,} licences of Project Gutenberg and "
-            f"{cut.get('front matter', 0):,} front matters, {characters:,} "
-            "characters"
+            f"cut: {licences} of Project Gutenberg and {front_matters}, "
+            f"{characters:,} characters ({_cut_share(store):.1%})"
         )
     return "; ".join(notes)
 
@@ -290,14 +291,39 @@ def _held_out_share(store: corpus.TokenStore) -> float:
     return tokens["valid"] / (tokens["train"] + tokens["valid"])
 
 
-def split_warning(store: corpus.TokenStore) -> str:
+def _cut_share(store: corpus.TokenStore) -> float:
+    """Returns the share of the characters that are cut as boilerplate."""
+    cut = store.meta["cut"]
+    # Stores of earlier versions do not have the number of all characters.
+    return cut["characters"] / cut["read"] if cut.get("read") else 0.0
+
+
+def warnings(store: corpus.TokenStore) -> list[str]:
+    """Returns warnings about an unusual share of held-out text or of cut text."""
+    found = (_split_warning(store), _cut_warning(store))
+    return [warning for warning in found if warning]
+
+
+def _cut_warning(store: corpus.TokenStore) -> str:
+    """Returns a warning about an unusual share of text that is cut, or ""."""
+    share = _cut_share(store)
+    if share <= _LARGEST_SHARE:
+        return ""
+    return (
+        f"{share:.1%} of the characters are cut as licences and front matter; at most "
+        f"{_LARGEST_SHARE:.0%} is usual; if text is missing, use "
+        "data.strip_gutenberg=False"
+    )
+
+
+def _split_warning(store: corpus.TokenStore) -> str:
     """Returns a warning about an unusual share of held-out text, or ""."""
     tokens = store.meta["tokens"]
     share = _held_out_share(store)
     if share <= _LARGEST_SHARE and tokens["valid"] >= _FEWEST_TOKENS:
         return ""
     return (
-        f"{tokens['valid']:,} tokens are held out, {share:.1%} of the corpus; from "
-        f"{_FEWEST_TOKENS:,} tokens to {_LARGEST_SHARE:.0%} is usual; choose other "
-        "text by data.eval_corpus, or change data.holdout_fraction"
+        f"{tokens['valid']:,} tokens are held out, {share:.1%} of the corpus; at least "
+        f"{_FEWEST_TOKENS:,} tokens and at most {_LARGEST_SHARE:.0%} is usual; choose "
+        "other text by data.eval_corpus, or change data.holdout_fraction"
     )
