@@ -38,12 +38,11 @@ _FRONT_MATTER = re.compile(
     r"\A\ufeff?---[ \t\r]*\n(?=[\w-]+[ \t]*:)"
     r"(?:.*\n){1,200}?(?:---|\.\.\.)[ \t\r]*(?:\n|\Z)"
 )
-_MARKDOWN = {".md", ".markdown"}
 
 
 def is_markdown(path: Path) -> bool:
     """Returns whether the name of a file says that it is Markdown."""
-    return formats.stem_suffix(path) in _MARKDOWN
+    return formats.stem_suffix(path) in formats.MARKDOWN_SUFFIXES
 
 
 def cut(

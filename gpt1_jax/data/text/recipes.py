@@ -83,8 +83,7 @@ def make_recipe(config: DataConfig) -> Recipe:
         pattern, *held_out = map(_text_files_in, directories.values())
         eval_pattern = eval_pattern or "".join(held_out)
     else:
-        pattern, held_out_split = sources.dataset_splits(pattern)
-        eval_pattern = eval_pattern or held_out_split
+        pattern, eval_pattern = sources.dataset_splits(pattern, eval_pattern)
     tokenizer = tokenizer_source(config)
     _check_case(config, tokenizer)
     split = splitting.find(config, pattern, eval_pattern)

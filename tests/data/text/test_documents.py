@@ -128,9 +128,10 @@ def test_every_format_has_the_tokens_of_the_text_files(
         assert book["splits"]["valid"]["tokens"] == store.meta["tokens"]["valid"]
 
 
-def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir):
+def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir, capsys):
     saved = tmp_path / "saved"
-    for split, texts in (("train", TRAIN_ON), ("validation", TEXTS)):
+    texts_of = {"train": TRAIN_ON, "validation": TEXTS, "test": TEXTS}
+    for split, texts in texts_of.items():
         part = saved / split
         part.mkdir(parents=True)
         names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
@@ -139,9 +140,15 @@ def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir):
         listed = [{"filename": name} for name in names]
         (part / "state.json").write_text(json.dumps({"_data_files": listed}))
         (part / "dataset_info.json").write_text("{}")
-    splits = {"splits": ["train", "validation"]}
+    splits = {"splits": ["unsupervised", "train", "test", "validation"]}
     (saved / "dataset_dict.json").write_text(json.dumps(splits))
     store = prepare(tmp_path, tokenizer_dir, saved)
+    shown = " ".join(capsys.readouterr().out.split())
+    expected = "splits: train, held out validation; not read: unsupervised, test"
+    assert expected in shown
+    prepare(tmp_path, tokenizer_dir, saved, eval_corpus=str(saved / "test"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "splits: train; not read: unsupervised, test, validation" in shown
     train = write_files(tmp_path / "train", TRAIN_ON)
     valid = write_files(tmp_path / "valid", TEXTS)
     expected = prepare(tmp_path, tokenizer_dir, train, eval_corpus=str(valid))
@@ -365,14 +372,14 @@ def test_a_directory_stands_for_the_data_below_it(tmp_path, tokenizer_dir, capsy
     corpus = tmp_path / "corpus"
     (corpus / "data" / ".hidden").mkdir(parents=True)
     write_jsonl(corpus / "data" / "b.jsonl", TRAIN_ON[:10])
-    write_jsonl(corpus / "a.jsonl.old.jsonl", TRAIN_ON[10:])
+    write_jsonl(corpus / "a.jsonl.old.json", TRAIN_ON[10:])
     write_jsonl(corpus / "data" / ".hidden" / "c.jsonl", TEXTS)
-    for name in ("README.md", "notes.csv", "a.jsonl~"):
+    for name in ("README.md", "notes.csv", "a.jsonl~", "dataset_infos.json"):
         (corpus / name).write_text("no data")
     store = prepare(tmp_path, tokenizer_dir, corpus)
     assert sum(store.meta["documents"].values()) == 20
     shown = " ".join(capsys.readouterr().out.split())
-    assert "2 files are not read, as a directory stands for its .txt" in shown
+    assert "3 files are not read, as a directory stands for its .txt .md .m" in shown
 
 
 def test_held_out_lines_that_are_trained_on_are_counted(

@@ -58,6 +58,24 @@ def test_pattern_without_files_is_refused(tmp_path):
         find(tmp_path / "nowhere/*.txt")
 
 
+def test_directories_that_a_glob_matches_are_said(tmp_path, capsys):
+    for name in ("some", "more"):
+        write(
+            tmp_path / name, {"a.txt": f"the book {name}", "b.txt": f"another {name}"}
+        )
+    message = r"'.*/\*' matches directories only, such as .*more; a glob of"
+    with pytest.raises(FileNotFoundError, match=message):
+        find(tmp_path / "*")
+    write(tmp_path, {"c.txt": "a book"})
+    find(tmp_path / "**")
+    assert "directories" not in capsys.readouterr().out
+    assert len(find(tmp_path / "**" / "*")) == 5
+    find(f"{tmp_path}/[!m]*")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "also matches directories, whose files are not read, such as" in shown
+    assert "/some; name one directory" in shown
+
+
 def test_book_in_another_encoding_is_refused(tmp_path):
     pattern = write(tmp_path, {"a.txt": "a", "b.txt": "b"})
     (tmp_path / "c.txt").write_bytes(b"caf\xe9")
