@@ -75,7 +75,7 @@ class TokenStore:
     def fingerprint(self) -> str:
         """A sha256 of tokens, split and tokenizer, equal only for the same data."""
         facts = [self.meta[key] for key in ("tokens_sha256", "tokenizer_sha256")]
-        books = [pair for book in self.meta["books"] for pair in _sides(book)]
+        books = [pair for book in self.meta["books"] for pair in _splits_of(book)]
         if len(books) != sum(self.meta["documents"].values()):
             facts.append(self.meta["offsets_sha256"])
         return hashlib.sha256(json.dumps([facts, books]).encode()).hexdigest()
@@ -134,8 +134,8 @@ def open_store(directory: Path) -> TokenStore:
     return TokenStore(directory, meta, tokens[:end], held_out, train_offsets)
 
 
-def _sides(book: dict[str, Any]) -> list[tuple[str, int]]:
-    """Returns the split and the tokens of an input file, for each side it is on."""
+def _splits_of(book: dict[str, Any]) -> list[tuple[str, int]]:
+    """Returns the split and the tokens of an input file, for each split it is in."""
     if "split" in book:
         return [(book["split"], book["tokens"])]
     return [(split, counts["tokens"]) for split, counts in book["splits"].items()]
@@ -145,7 +145,7 @@ def _check_meta(meta: dict[str, Any]) -> None:
     """Raises ValueError or KeyError for facts that contradict each other."""
     found = {"train": 0, "valid": 0}
     for book in meta["books"]:
-        for split, tokens in _sides(book):
+        for split, tokens in _splits_of(book):
             found[split] += tokens
     if found != meta["tokens"]:
         raise ValueError(f"its files have {found} tokens, not {meta['tokens']}")

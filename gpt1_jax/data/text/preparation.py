@@ -181,8 +181,8 @@ def _assemble(
 
     def totals(name: str) -> dict[str, int]:
         return {
-            side: sum(sides[side][name] for sides in counts)
-            for side in store_parts.SPLITS
+            split: sum(splits[split][name] for splits in counts)
+            for split in store_parts.SPLITS
         }
 
     meta = {
@@ -192,7 +192,7 @@ def _assemble(
         "tokens": totals("tokens"),
         "words": totals("words"),
         # Documents with tokens, whose offsets are in a file of their own.
-        "documents": {side: len(of_side) for side, of_side in lengths.items()},
+        "documents": {split: len(of_split) for split, of_split in lengths.items()},
         "empty_documents": sum(totals("empty").values()),
         "cut": dict(cut),
         # Training windows cut the joined documents: each seam lies in one window an
@@ -202,8 +202,8 @@ def _assemble(
         "offsets_sha256": hashlib.sha256(offsets).hexdigest(),
         "tokenizer_sha256": tokenizer.fingerprint,
         "books": [
-            _file_entry(source, sides)
-            for source, sides in zip(recipe.sources, counts, strict=True)
+            _file_entry(source, splits)
+            for source, splits in zip(recipe.sources, counts, strict=True)
         ],
     }
     tokenizer.save(store / corpus.TOKENIZER_DIR)
@@ -226,8 +226,8 @@ def _hold_out_tail(
         "valid": np.array([held_out], np.uint64),
     }
     divided = []
-    for sides in counts:
-        train, valid = dict(sides["train"]), dict(sides["valid"])
+    for splits in counts:
+        train, valid = dict(splits["train"]), dict(splits["valid"])
         if train["tokens"]:
             valid["tokens"], valid["documents"] = held_out, 1
             valid["words"] = round(train["words"] * held_out / total)
@@ -238,7 +238,7 @@ def _hold_out_tail(
 
 
 def _file_entry(
-    source: documents.Source, sides: dict[str, dict[str, int]]
+    source: documents.Source, splits: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
     """Returns what meta.json says about an input file."""
     names = ("tokens", "words", "documents")
@@ -247,15 +247,15 @@ def _file_entry(
         "sha256": source.sha256,
         "bytes": source.num_bytes,
     }
-    used = [side for side in store_parts.SPLITS if sides[side]["documents"]]
+    used = [split for split in store_parts.SPLITS if splits[split]["documents"]]
     if len(used) == 1:
         entry["split"] = used[0]
     else:
         entry["splits"] = {
-            side: {name: sides[side][name] for name in names}
-            for side in store_parts.SPLITS
+            split: {name: splits[split][name] for name in names}
+            for split in store_parts.SPLITS
         }
-    totals = {name: sum(sides[s][name] for s in store_parts.SPLITS) for name in names}
+    totals = {name: sum(splits[s][name] for s in store_parts.SPLITS) for name in names}
     # The end of a document that is cut in two is no document of its own.
     totals["documents"] = min(totals["documents"], source.num_documents)
     return entry | totals

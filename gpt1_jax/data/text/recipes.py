@@ -65,7 +65,7 @@ class Recipe:
 
 def _cutting(source: Source) -> tuple[bool, bool]:
     """Returns what decides which boilerplate is cut from a source's text."""
-    cuts = source.reading.strips_boilerplate
+    cuts = source.options.strips_boilerplate
     return cuts, cuts and boilerplate.is_markdown(source.path)
 
 

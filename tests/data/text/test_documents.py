@@ -93,9 +93,9 @@ def prepare(tmp_path, tokenizer_dir, corpus, **changes):
 def read(path, kind="text", unit="file", *, strips_boilerplate=True, column=""):
     """Returns the texts of a file's documents, their hashes, and what was cut."""
     counts = collections.Counter()
-    reading = documents_lib.Reading(kind, unit, column, strips_boilerplate)
+    options = documents_lib.ReadOptions(kind, unit, column, strips_boilerplate)
     texts, hashes = [], []
-    for document in documents_lib.read(path, reading, counts):
+    for document in documents_lib.read(path, options, counts):
         texts.append("\n".join(piece for piece, _ in document.pieces))
         hashes.append(document.digest.hexdigest())
     return texts, hashes, +counts
@@ -187,21 +187,21 @@ def test_documents_of_a_text_file(tmp_path, unit, expected):
     assert hashes == [hashlib.sha256(raw).hexdigest() for raw in sources]
 
 
-def test_large_files_are_scanned_and_encoded_in_runs(
+def test_large_files_are_scanned_and_encoded_in_chunks(
     tmp_path, tokenizer_dir, monkeypatch
 ):
     path = tmp_path / "a.jsonl"
     write_jsonl(path, TEXTS + TRAIN_ON)
     whole = prepare(tmp_path, tokenizer_dir, path)
-    monkeypatch.setattr(documents_lib, "_RUN_BYTES", 100)
+    monkeypatch.setattr(documents_lib, "_CHUNK_BYTES", 100)
     config = DataConfig(corpus=str(path))
     (source,) = splitting.find(config, str(path), "").sources
-    assert len(source.runs) > 3
+    assert len(source.chunks) > 3
     assert source.num_documents == 25
     monkeypatch.setattr("gpt1_jax.data.text.encoding._GROUP_BYTES", 100)
-    in_runs = prepare(tmp_path / "again", tokenizer_dir, path)
-    assert in_runs.meta["tokens_sha256"] == whole.meta["tokens_sha256"]
-    assert in_runs.meta["tokens"] == whole.meta["tokens"]
+    in_chunks = prepare(tmp_path / "again", tokenizer_dir, path)
+    assert in_chunks.meta["tokens_sha256"] == whole.meta["tokens_sha256"]
+    assert in_chunks.meta["tokens"] == whole.meta["tokens"]
 
 
 def test_the_end_of_a_single_document_is_held_out(tmp_path, tokenizer_dir, tokenizer):

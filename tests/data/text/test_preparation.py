@@ -514,7 +514,7 @@ def test_an_unusual_share_of_cut_text_is_said(cut, share):
 @pytest.mark.parametrize("documents", ["file", "line", "blank_line"])
 def test_what_is_cut_is_counted_once(tmp_path, tokenizer_dir, monkeypatch, documents):
     """A file of several groups of documents is read several times."""
-    monkeypatch.setattr("gpt1_jax.data.text.documents._RUN_BYTES", 100)
+    monkeypatch.setattr("gpt1_jax.data.text.documents._CHUNK_BYTES", 100)
     monkeypatch.setattr(encoding, "_GROUP_BYTES", 100)
     head = "*** START OF THE PROJECT GUTENBERG EBOOK A BOOK ***\n"
     text = "".join(f"The boat number {n} sank.\n\n" for n in range(40))

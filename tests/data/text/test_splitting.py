@@ -155,7 +155,7 @@ def test_holding_out_all_books_is_refused(tmp_path):
         find(write(tmp_path, books), holdout_fraction=0.5)
 
 
-def test_copies_stay_on_one_side(tmp_path):
+def test_copies_stay_in_one_split(tmp_path):
     books = {f"{n}.txt": f"book {n}" for n in range(30)}
     copies = {f"copy_of_{name}": content for name, content in books.items()}
     found = find(write(tmp_path, books | copies), holdout_fraction=0.3)
