@@ -1,23 +1,18 @@
 """Tables and lines of text, from files in any of `formats`."""
 
-import contextlib
 import csv
 import dataclasses
 import io
 import json
-import mmap
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-from gpt1_jax.data import formats
+from gpt1_jax.data import columnar, formats
 from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import parse_json
 
-# Rows of a parquet or Arrow file that are read at once: at most this number, and about
-# this size, since a row may be a book.
-_BATCH_ROWS, _BATCH_BYTES = 256, 4 << 20
 # Characters of a file's own column names that a message repeats.
 _MAX_NAMED = 500
 
@@ -77,8 +72,8 @@ def open_table(
     """
     if kind == formats.JSONL:
         return _object_table(path, _read_objects(path))
-    if kind in _COLUMNAR:
-        return _object_table(path, _read_columnar(path, kind))
+    if kind in columnar.KINDS:
+        return _object_table(path, columnar.read_rows(path, kind))
     if kind == formats.TSV:
         lines = _read_tsv(path)
     else:
@@ -175,125 +170,6 @@ def _read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-@contextlib.contextmanager
-def _open_columnar(path: Path, kind: str) -> Iterator["_Columnar"]:
-    """Opens a parquet or Arrow file over a block.
-
-    Raises: UserError, here or while its batches are read: the file is damaged.
-    """
-    # Importing pyarrow takes a third of a second, and few files need it.
-    import pyarrow
-
-    try:
-        with formats.open_seekable(path) as file:
-            yield _COLUMNAR[kind](file)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(
-            f"{path} is a damaged {kind} file ({error}); a whole file is expected; "
-            "copy it again"
-        ) from None
-
-
-def _read_columnar(path: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a parquet or Arrow file, a few of them in memory at once."""
-    number = 0
-    with _open_columnar(path, kind) as file:
-        names = _class_names(file.schema.metadata or {})
-        for batch in file.batches(None):
-            for row in batch.to_pylist():
-                row |= {c: names[c].get(row[c], row[c]) for c in names if c in row}
-                yield f"{path}: row {number}", row
-                number += 1
-
-
-def _columnar_cells(path: Path, kind: str, column: str) -> Iterator[tuple[str, Any]]:
-    """Yields the place and the value of each cell of a column, one at a time."""
-    number = 0
-    with _open_columnar(path, kind) as file:
-        names = _class_names(file.schema.metadata or {}).get(column, {})
-        for batch in file.batches([column]):
-            for cell in batch.column(0):
-                value = cell.as_py()
-                yield (
-                    f"{path}: row {number}",
-                    names.get(value, value) if names else value,
-                )
-                number += 1
-
-
-def _mapped(file: BinaryIO) -> Any:
-    """Returns pyarrow's view of a file, of which only what is read is loaded."""
-    import pyarrow
-
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return pyarrow.BufferReader(pyarrow.py_buffer(mapped))
-
-
-class _Columnar(NamedTuple):
-    """An open parquet or Arrow file."""
-
-    schema: Any
-    # yields record batches of the given columns, or of all
-    batches: Callable[[list[str] | None], Iterator[Any]]
-
-
-def _open_parquet(file: BinaryIO) -> _Columnar:
-    import pyarrow.parquet
-
-    # pyarrow unpacks a column by pages, which its writers fill with 1024 rows or 1 MB.
-    source = pyarrow.parquet.ParquetFile(_mapped(file), pre_buffer=False)
-    meta = source.metadata
-    groups = map(meta.row_group, range(meta.num_row_groups))
-    num_bytes = sum(group.total_byte_size for group in groups)
-    rows_in_size = _BATCH_BYTES * meta.num_rows // max(num_bytes, 1)
-    num_rows = max(1, min(_BATCH_ROWS, rows_in_size))
-
-    def batches(columns: list[str] | None) -> Iterator[Any]:
-        return source.iter_batches(num_rows, columns=columns, use_threads=False)
-
-    return _Columnar(source.schema_arrow, batches)
-
-
-def _open_arrow(file: BinaryIO) -> _Columnar:
-    import pyarrow.ipc
-
-    buffer = _mapped(file)
-    if buffer.read_buffer(6).to_pybytes() == b"ARROW1":
-        source = pyarrow.ipc.open_file(buffer)
-        found = map(source.get_batch, range(source.num_record_batches))
-    else:
-        buffer.seek(0)
-        source = pyarrow.ipc.open_stream(buffer)
-        found = iter(source)
-
-    def batches(columns: list[str] | None) -> Iterator[Any]:
-        for batch in found:
-            for start in range(0, batch.num_rows, _BATCH_ROWS):
-                part = batch.slice(start, _BATCH_ROWS)
-                yield part.select(columns) if columns else part
-
-    return _Columnar(source.schema, batches)
-
-
-_COLUMNAR = {formats.PARQUET: _open_parquet, formats.ARROW: _open_arrow}
-
-
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[Any, str]]:
-    """Returns the name of each number of a class, by column.
-
-    Source: Hugging Face's datasets write their features into the metadata of parquet.
-    """
-    try:
-        features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        return {
-            column: dict(enumerate(feature["names"]))
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # other metadata: the numbers stay numbers
-
-
 def find_column(name: Column, columns: Sequence[Column]) -> Column | None:
     """Returns the column that `name` means: itself, else one that differs by case."""
     if name in columns:
@@ -322,10 +198,10 @@ def stream_texts(
     Raises: UserError naming the columns where none has that name, in the table or in a
             row; a cell that is not a text.
     """
-    if kind in _COLUMNAR:
-        with _open_columnar(path, kind) as file:
+    if kind in columnar.KINDS:
+        with columnar.open_file(path, kind) as file:
             column = _text_column(path, name, file.schema.names, flag)
-        cells = _columnar_cells(path, kind, str(column))
+        cells = columnar.read_cells(path, kind, str(column))
     else:
         table = open_table(path, kind)
         column = _text_column(path, name, table.columns, flag)
@@ -341,7 +217,7 @@ def stream_texts(
                 "remove the row"
             )
         yield cell
-    if is_empty and kind in _COLUMNAR:
+    if is_empty and kind in columnar.KINDS:
         raise _no_rows(path)
 
 

@@ -95,8 +95,10 @@ def encode(
         )
         cut.update(facts["cut"])
         for place, found in facts["sources"]:
-            for split_name, name in itertools.product(store_parts.SPLITS, store_parts.COUNTS):
-                counts[place][split_name][name] += found[split_name][name]
+            for of_split, name in itertools.product(
+                store_parts.SPLITS, store_parts.COUNTS
+            ):
+                counts[place][of_split][name] += found[of_split][name]
     return counts, cut
 
 
