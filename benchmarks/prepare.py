@@ -94,7 +94,7 @@ def _make_shared(shared: Path) -> int:
     recipe = recipes.make_recipe(_config(shared))
     (shared / _CLEANED).mkdir()
     for number, source in enumerate(recipe.sources):
-        (document,) = documents.read(source.path, source.reading)
+        (document,) = documents.read(source.path, source.options)
         pieces = (clean.standardize(piece) for piece, _ in document.pieces)
         cleaned = shared / _CLEANED / f"{number:06d}.txt"
         cleaned.write_text("\n".join(pieces).lower(), encoding="utf-8")

@@ -57,7 +57,7 @@ def main() -> None:
     output = files.expand(_OUTPUT.value).resolve()
     store = preparation.prepare(recipe, output, _WORKERS.value, dask=_DASK.value)
     terminal.say(preparation.describe(store))
-    if warning := preparation.split_warning(store):
+    for warning in preparation.warnings(store):
         terminal.warn(warning)
     megabytes = sum(source.num_bytes for source in recipe.sources) / 1e6
     elapsed = terminal.duration(time.monotonic() - began)

@@ -37,6 +37,13 @@ _KINDS = {
     ".parquet": PARQUET,
     ".arrow": ARROW,
 }
+MARKDOWN_SUFFIXES = (".md", ".markdown")
+# Suffixes of files of text and of records, which a corpus is made of.
+CORPUS_SUFFIXES = (
+    ".txt",
+    *MARKDOWN_SUFFIXES,
+    *(suffix for suffix, kind in _KINDS.items() if kind in (JSONL, PARQUET, ARROW)),
+)
 _GZIP, _ZSTD = "gzip", "zstd"
 _COMPRESSIONS = {".gz": _GZIP, ".gzip": _GZIP, ".zst": _ZSTD, ".zstd": _ZSTD}
 _COMPRESSION_MARKS = {b"\x1f\x8b": _GZIP, b"\x28\xb5\x2f\xfd": _ZSTD}
@@ -112,8 +119,8 @@ def detect(path: Path) -> Format:
     if named_compression and compression != named_compression:
         found = compression or "not compressed"
         raise UserError(
-            f"{path} is named as {named_compression}, but is {found}; a name that says "
-            "what the file is is expected; rename it, or copy it again"
+            f"{path} is named as {named_compression}, but is {found}; the name must "
+            "match the content; rename it, or copy it again"
         )
     with open_binary(path) as file:
         head = file.read(_HEAD_BYTES)
@@ -123,8 +130,8 @@ def detect(path: Path) -> Format:
         named = found_kind or TEXT
     if found_kind and found_kind != named:
         raise UserError(
-            f"{path} is named as {named}, but holds {found_kind}; a name that says "
-            f"what the file holds is expected; rename it to "
+            f"{path} is named as {named}, but holds {found_kind}; the name must "
+            f"match the content; rename it to "
             f"{_renamed(path, found_kind)}"
         )
     if named in _BINARY_MARKS.values() and not found_kind:

@@ -3,20 +3,17 @@
 import csv
 import dataclasses
 import io
-import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from gpt1_jax.data import formats
+from gpt1_jax.data import columnar, formats
 from gpt1_jax.errors import UserError, suggestion
 from gpt1_jax.files import parse_json
 from gpt1_jax.terminal import counted
 
-# Rows of a parquet or Arrow file that are read at once; a row may be a book.
-_BATCH_ROWS = 256
 # Characters of a file's own column names that a message repeats.
 _MAX_NAMED = 500
 
@@ -77,8 +74,8 @@ def open_table(
     """
     if kind == formats.JSONL:
         return _object_table(path, _read_objects(path))
-    if kind in _COLUMNAR:
-        return _object_table(path, _read_columnar(path, kind))
+    if kind in columnar.KINDS:
+        return _object_table(path, columnar.read_rows(path, kind))
     if kind == formats.TSV:
         lines = _read_tsv(path)
     else:
@@ -113,13 +110,17 @@ def _object_table(path: Path, rows: Iterator[tuple[str, dict[str, Any]]]) -> Tab
     """Returns a table whose columns are the keys of its first row."""
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{path} is empty; a row is expected; add one")
+        raise _no_rows(path)
 
     def all_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         yield first
         yield from rows
 
     return Table(list(first[1]), str(path), all_rows(), are_objects=True)
+
+
+def _no_rows(path: Path) -> UserError:
+    return UserError(f"{path} is empty; a row is expected; add one")
 
 
 def _read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -171,79 +172,6 @@ def _read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-def _read_columnar(
-    path: Path, kind: str, columns: list[str] | None = None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a parquet or Arrow file, a few of them in memory at once.
-
-    Args: columns: those that are read; None: all.
-    """
-    # Importing pyarrow takes a third of a second, and few files need it.
-    import pyarrow
-
-    number = 0
-    try:
-        with formats.open_seekable(path) as file:
-            for row in itertools.chain.from_iterable(
-                map(_batch_rows, _COLUMNAR[kind](file, columns))
-            ):
-                yield f"{path}: row {number}", row
-                number += 1
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(
-            f"{path} is a damaged {kind} file ({error}); a whole file is expected; "
-            "copy it again"
-        ) from None
-
-
-def _batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a record batch, with names instead of numbers of classes."""
-    names = _class_names(batch.schema.metadata or {})
-    for start in range(0, batch.num_rows, _BATCH_ROWS):
-        for row in batch.slice(start, _BATCH_ROWS).to_pylist():
-            yield row | {c: names[c].get(row[c], row[c]) for c in names if c in row}
-
-
-def _parquet_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
-    import pyarrow.parquet
-
-    # The buffer's size makes pyarrow read a column by pages, not whole.
-    source = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-    return source.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
-
-
-def _arrow_batches(file: BinaryIO, columns: list[str] | None) -> Iterator[Any]:
-    import pyarrow.ipc
-
-    is_stream = not file.read(6).startswith(b"ARROW1")
-    file.seek(0)
-    if is_stream:
-        batches: Iterator[Any] = iter(pyarrow.ipc.open_stream(file))
-    else:
-        source = pyarrow.ipc.open_file(file)
-        batches = map(source.get_batch, range(source.num_record_batches))
-    return (batch.select(columns) if columns else batch for batch in batches)
-
-
-_COLUMNAR = {formats.PARQUET: _parquet_batches, formats.ARROW: _arrow_batches}
-
-
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[Any, str]]:
-    """Returns the name of each number of a class, by column.
-
-    Source: Hugging Face's datasets write their features into the metadata of parquet.
-    """
-    try:
-        features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        return {
-            column: dict(enumerate(feature["names"]))
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # other metadata: the numbers stay numbers
-
-
 def find_column(name: Column, columns: Sequence[Column]) -> Column | None:
     """Returns the column that `name` means: itself, else one that differs by case."""
     if name in columns:
@@ -259,47 +187,66 @@ def read_column(path: Path, kind: str, name: str) -> list[str]:
     Args:   name: the column's; "": `text`, or the only column.
     Raises: UserError naming the columns; a cell that is not a text.
     """
-    return [
-        checked_text(where, name, text)
-        for where, text in stream_column(path, kind, name, "--column")
-    ]
+    return list(stream_texts(path, kind, name, "--column"))
 
 
-def checked_text(where: str, column: Column, text: Any) -> str:
-    """Returns a cell's text; raises a UserError where it is none."""
-    if not isinstance(text, str):
-        raise UserError(
-            f"{where}: {text!r} in column {column or 'text'}; a text is expected; "
-            "correct or remove the row"
-        )
-    return text
-
-
-def stream_column(
-    path: Path, kind: str, name: str, flag: str
-) -> Iterator[tuple[str, Any]]:
-    """Yields the place and the value of each cell of a column, as they are read.
+def stream_texts(
+    path: Path, kind: str, name: str, flag: str, *, allows_null: bool = False
+) -> Iterator[str]:
+    """Yields the texts in a column of a table, as they are read.
 
     Args:   name: the column's; "": `text`, or the only column. flag: the option that
-            names the column, for the message.
-    Raises: UserError naming the columns where none has that name.
+            names the column, for the message. allows_null: a null is an empty text.
+    Raises: UserError naming the columns where none has that name, in the table or in a
+            row; a cell that is not a text.
     """
-    table = open_table(path, kind)
-    name = name or (str(table.columns[0]) if len(table.columns) == 1 else "text")
-    column = find_column(name, table.columns)
+    if kind in columnar.KINDS:
+        with columnar.open_file(path, kind) as file:
+            column = _text_column(path, name, file.schema.names, flag)
+        cells = columnar.read_cells(path, kind, str(column))
+    else:
+        table = open_table(path, kind)
+        column = _text_column(path, name, table.columns, flag)
+        cells = ((where, _cell(where, column, row)) for where, row in table.rows)
+    is_empty = True
+    for where, cell in cells:
+        is_empty = False
+        if cell is None and allows_null:
+            cell = ""
+        if not isinstance(cell, str):
+            raise UserError(
+                f"{where}: {cell!r} in column {column}; a text is expected; correct or "
+                "remove the row"
+            )
+        yield cell
+    if is_empty and kind in columnar.KINDS:
+        raise _no_rows(path)
+
+
+def _text_column(path: Path, name: str, columns: Sequence[Column], flag: str) -> Column:
+    """Returns the column of a table that `name` means, as stream_texts."""
+    name = name or (str(columns[0]) if len(columns) == 1 else "text")
+    column = find_column(name, columns)
     if column is None:
-        remedy = suggestion(
-            name, map(str, table.columns), f"choose one of them with {flag}"
-        )
+        remedy = suggestion(name, map(str, columns), f"choose one of them with {flag}")
         raise UserError(
-            f"{path} has no column {name!r}; its columns are {listed(table.columns)}; "
+            f"{path} has no column {name!r}; its columns are {listed(columns)}; "
             f"{remedy}"
         )
-    rows = table.rows
-    if kind in _COLUMNAR:
-        rows = _read_columnar(path, kind, [str(column)])
-    for where, row in rows:
-        yield where, row.get(column)
+    return column
+
+
+def _cell(where: str, column: Column, row: Mapping[Any, Any]) -> Any:
+    """Returns the cell of a row in a column; raises a UserError where it has none."""
+    if column in row:
+        return row[column]
+    found = find_column(column, list(row))
+    if found is None:
+        raise UserError(
+            f"{where} has no column {column!r}; its columns are {listed(list(row))}; "
+            "correct or remove the row"
+        )
+    return row[found]
 
 
 def read_texts(path: Path, column: str) -> list[str]:

@@ -59,9 +59,9 @@ def run(
     with multihost.first_before_others("the corpus was prepared"):
         store = starting_point.open_corpus(config, workdir)
     terminal.say(preparation.describe(store))
-    warning = preparation.split_warning(store)
-    if warning and config.data.corpus != STORYWORLD:
-        terminal.warn(warning)
+    if config.data.corpus != STORYWORLD:
+        for warning in preparation.warnings(store):
+            terminal.warn(warning)
     is_inherited = config.init.path != "none"
     if store.meta["vocab_size"] != config.data.vocab_size and not is_inherited:
         terminal.warn(

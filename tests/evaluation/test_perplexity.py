@@ -60,12 +60,13 @@ def test_held_out_loss_does_not_depend_on_the_batch_size(make_params):
     params = make_params(model)
     rng = np.random.default_rng(0)
     books = tuple(rng.integers(0, 23, length) for length in (31, 1, 2, 59))
+    documents = corpus.Documents(np.concatenate(books), np.array([0, 31, 32, 34, 93]))
     eval_step = jax.jit(
         perplexity.make_eval_step(losses.make_lm_loss(model, is_train=False))
     )
     found = {
         batch_size: perplexity.mean_metrics(
-            eval_step, params, corpus.eval_batches(books, 7, batch_size)
+            eval_step, params, corpus.eval_batches(documents, 7, batch_size)
         )["loss"]
         for batch_size in (1, 5)
     }

@@ -1,6 +1,6 @@
-"""What stands in a file beside its text: Project Gutenberg's licence, front matter.
+"""Cuts Project Gutenberg's licence and Markdown front matter from text.
 
-It cuts both from text that is read in pieces, and counts what it cuts.
+The text is read in pieces; what is cut is counted.
 """
 
 import collections
@@ -17,12 +17,20 @@ _START = re.compile(
     r"|\*END ?\*? ?THE SMALL PRINT)[^\n]*\n?",
     re.MULTILINE | re.IGNORECASE,
 )
-# The first line after the text.
+# The first line after the text. A line of the second form may also be part of a text.
 _END = re.compile(
     r"^(?:\*\*\* *END OF (?:THE|THIS) PROJECT GUTENBERG"
-    r"|End of (?:the |this )?Project Gutenberg(?:'s)? )",
+    r"|(?P<bare>End of (?:the |this )?Project Gutenberg(?:'s)? ))",
     re.MULTILINE | re.IGNORECASE,
 )
+# Words that follow the end of a text where its licence does.
+_TERMS = re.compile(
+    r"^\*\*\* *END OF (?:THE|THIS) PROJECT GUTENBERG|General Terms of Use"
+    r"|Project Gutenberg(?:-tm|\u2122)? Licen[cs]e",
+    re.MULTILINE | re.IGNORECASE,
+)
+# Characters of the longest licence before or after a text.
+_LICENCE_CHARS = 20_000
 # One of these is in every first and last line of a licence.
 _MENTIONS = ("project gutenberg", "the small print")
 # A YAML block at the very beginning, such as static site generators read.
@@ -30,12 +38,11 @@ _FRONT_MATTER = re.compile(
     r"\A\ufeff?---[ \t\r]*\n(?=[\w-]+[ \t]*:)"
     r"(?:.*\n){1,200}?(?:---|\.\.\.)[ \t\r]*(?:\n|\Z)"
 )
-_MARKDOWN = {".md", ".markdown"}
 
 
 def is_markdown(path: Path) -> bool:
     """Returns whether the name of a file says that it is Markdown."""
-    return formats.stem_suffix(path) in _MARKDOWN
+    return formats.stem_suffix(path) in formats.MARKDOWN_SUFFIXES
 
 
 def cut(
@@ -47,12 +54,15 @@ def cut(
 ) -> Iterator[tuple[str, bool]]:
     """Yields the pieces of a text without licences and front matter.
 
-    A file may hold several books of Project Gutenberg, each between its START and its
-    END. In the first piece, all before START is licence.
+    A file may hold several books of Project Gutenberg, each after its START and usually
+    before its END. The beginning of the text is licence up to the first START, if it is
+    no longer than one.
     Args: pieces: as of clean.read_pieces. counts: gets `licences`, `front matter` and
-          `characters`, which are cut. begins: the first piece begins the text.
+          `characters`, which are cut, and `read`, the number of all characters.
+          begins: the first piece begins the text.
     """
-    licences = _Licences(counts)
+    # The START of a text from its middle came before.
+    licences = _Licences(counts, is_in_book=not begins)
     for piece, ends_line in pieces:
         size = len(piece)
         if begins and is_markdown and (head := _FRONT_MATTER.match(piece)):
@@ -61,6 +71,7 @@ def cut(
         piece = licences.cut(piece, begins=begins)
         begins = False
         counts["characters"] += size - len(piece)
+        counts["read"] += size
         if piece or not size:
             yield piece, ends_line
 
@@ -68,10 +79,10 @@ def cut(
 class _Licences:
     """Cuts the licences of a text piece by piece."""
 
-    def __init__(self, counts: collections.Counter[str]):
+    def __init__(self, counts: collections.Counter[str], *, is_in_book: bool):
         self._counts = counts
         self._is_in_licence = False
-        self._is_in_book = False  # its START has been counted
+        self._is_in_book = is_in_book  # its START has been counted
 
     def cut(self, piece: str, *, begins: bool) -> str:
         """Returns a piece without licences; `begins`: it begins the text."""
@@ -79,38 +90,52 @@ class _Licences:
         if not (self._is_in_licence or any(words in lower for words in _MENTIONS)):
             return piece
         texts = []
-        place = self._after_head(piece) if begins else 0
-        while True:
-            if self._is_in_licence:
-                start = _START.search(piece, place)
-                if not start:
-                    break
-                place = start.end()
-                self._begin_book()
-            end = _END.search(piece, place)
-            if not end:
-                texts.append(piece[place:])
-                break
-            texts.append(piece[place : end.start()])
-            place = end.end()
-            if not self._is_in_book:
-                self._counts["licences"] += 1
-            self._is_in_licence, self._is_in_book = True, False
+        place = 0  # of what is neither cut nor in `texts`
+        may_be_head = begins  # what stands before the next START may be its licence
+        for mark in _marks(piece):
+            before = piece[place : mark.start()]
+            if mark.re is _START:
+                is_head = may_be_head and _is_head(before, begins=place == 0)
+                if not (self._is_in_licence or is_head):
+                    texts.append(before)
+                if not is_head or not self._is_in_book:
+                    self._counts["licences"] += 1
+                self._is_in_licence, self._is_in_book = False, True
+                may_be_head = True
+            elif self._is_in_licence or not self._is_end(mark):
+                continue
+            else:
+                texts.append(before)
+                if not self._is_in_book:
+                    self._counts["licences"] += 1
+                self._is_in_licence, self._is_in_book = True, False
+                may_be_head = False
+            place = mark.end()
+        if not self._is_in_licence:
+            texts.append(piece[place:])
         return "".join(texts)
 
-    def _after_head(self, piece: str) -> int:
-        """Returns the place after the licence that begins a text."""
-        end = _END.search(piece)
-        stop = end.start() if end else len(piece)
-        starts = [start.end() for start in _START.finditer(piece, 0, stop)]
-        if not starts:
-            return 0
-        self._begin_book()
-        return starts[-1]
+    def _is_end(self, mark: re.Match[str]) -> bool:
+        """Returns whether a match of _END ends a text, rather than being part of it."""
+        if self._is_in_book or not mark["bare"]:
+            return True
+        return bool(_TERMS.search(mark.string, mark.end(), mark.end() + _LICENCE_CHARS))
 
-    def _begin_book(self) -> None:
-        self._counts["licences"] += 1
-        self._is_in_licence, self._is_in_book = False, True
+
+def _marks(piece: str) -> list[re.Match[str]]:
+    """Returns the matches of _START and _END in a piece, in order."""
+    found = [*_START.finditer(piece), *_END.finditer(piece)]
+    return sorted(found, key=re.Match.start)
+
+
+def _is_head(before: str, *, begins: bool) -> bool:
+    """Returns whether the text before a START is the rest of the same licence.
+
+    Args: begins: `before` begins the text; else another START stands before it.
+    """
+    if len(before) >= _LICENCE_CHARS:
+        return False
+    return begins or not before.strip() or "project gutenberg" in before.lower()
 
 
 def cut_text(text: str, *, is_markdown: bool, begins: bool) -> str:

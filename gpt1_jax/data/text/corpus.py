@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,20 +44,38 @@ class LMBatch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Documents:
+    """The tokens of documents, of which there may be millions."""
+
+    tokens: np.ndarray
+    offsets: np.ndarray  # the place of each document in `tokens`, and the end
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        place = range(len(self))[number]
+        return self.tokens[self.offsets[place] : self.offsets[place + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
+
+
+@dataclasses.dataclass(frozen=True)
 class TokenStore:
     """An open token store; its arrays are memory-mapped."""
 
     directory: Path
     meta: dict
     train_tokens: np.ndarray
-    eval_books: tuple[np.ndarray, ...]  # the tokens of each held-out document
+    eval_books: Documents  # the held-out documents
     train_offsets: np.ndarray  # the place of each training document, and the end
 
     @property
     def fingerprint(self) -> str:
         """A sha256 of tokens, split and tokenizer, equal only for the same data."""
         facts = [self.meta[key] for key in ("tokens_sha256", "tokenizer_sha256")]
-        books = [pair for book in self.meta["books"] for pair in _sides(book)]
+        books = [pair for book in self.meta["books"] for pair in _splits_of(book)]
         if len(books) != sum(self.meta["documents"].values()):
             facts.append(self.meta["offsets_sha256"])
         return hashlib.sha256(json.dumps([facts, books]).encode()).hexdigest()
@@ -110,18 +127,15 @@ def open_store(directory: Path) -> TokenStore:
     _check_file(offsets_path, 8 * (num_documents + 1), meta["offsets_sha256"])
     tokens = np.memmap(path, dtype, mode="r")
     offsets = np.fromfile(offsets_path, "<u8").astype(np.int64)
-    held_out = tuple(
-        tokens[start:stop]
-        for start, stop in itertools.pairwise(offsets[num_train:].tolist())
-    )
     train_offsets = offsets[: num_train + 1]
-    return TokenStore(
-        directory, meta, tokens[: train_offsets[-1]], held_out, train_offsets
-    )
+    end = train_offsets[-1]
+    # A slice of an array takes a tenth of the time that one of a memmap takes.
+    held_out = Documents(np.asarray(tokens[end:]), offsets[num_train:] - end)
+    return TokenStore(directory, meta, tokens[:end], held_out, train_offsets)
 
 
-def _sides(book: dict[str, Any]) -> list[tuple[str, int]]:
-    """Returns the split and the tokens of an input file, for each side it is on."""
+def _splits_of(book: dict[str, Any]) -> list[tuple[str, int]]:
+    """Returns the split and the tokens of an input file, for each split it is in."""
     if "split" in book:
         return [(book["split"], book["tokens"])]
     return [(split, counts["tokens"]) for split, counts in book["splits"].items()]
@@ -131,7 +145,7 @@ def _check_meta(meta: dict[str, Any]) -> None:
     """Raises ValueError or KeyError for facts that contradict each other."""
     found = {"train": 0, "valid": 0}
     for book in meta["books"]:
-        for split, tokens in _sides(book):
+        for split, tokens in _splits_of(book):
             found[split] += tokens
     if found != meta["tokens"]:
         raise ValueError(f"its files have {found} tokens, not {meta['tokens']}")
@@ -222,18 +236,39 @@ def _epoch_order(
 def count_document_windows(offsets: np.ndarray, context_length: int) -> np.ndarray:
     """Returns the number of windows in the first 0, 1, ... documents.
 
-    The windows of a document start every `context_length` tokens, overlap by one token
-    and predict each of its tokens but the first once.
     Raises: UserError: no document has two tokens.
     """
-    windows = np.maximum(-(-(np.diff(offsets) - 1) // context_length), 0)
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(windows)])
+    before = _windows_before(offsets, context_length)
     if not before[-1]:
         raise UserError(
             "no training document has 2 tokens; one that has is needed for "
             "data.windows=document; add text, or use data.windows=contiguous"
         )
     return before
+
+
+def _windows_before(offsets: np.ndarray, context_length: int) -> np.ndarray:
+    """Returns the number of windows in the first 0, 1, ... documents.
+
+    The windows of a document start every `context_length` tokens, overlap by one token
+    and predict each of its tokens but the first once.
+    """
+    windows = np.maximum(-(-(np.diff(offsets) - 1) // context_length), 0)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(windows)])
+
+
+def _place_windows(
+    offsets: np.ndarray, before: np.ndarray, window_B: np.ndarray, context_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns starts_B and num_targets_B of the documents' windows with these numbers.
+
+    The last window of a document may be shorter than others.
+    Args: before: of _windows_before.
+    """
+    document_B = np.searchsorted(before, window_B, side="right") - 1
+    starts_B = offsets[document_B] + (window_B - before[document_B]) * context_length
+    left_B = offsets[document_B + 1] - 1 - starts_B
+    return starts_B, np.minimum(left_B, context_length)
 
 
 def document_windows(
@@ -259,10 +294,7 @@ def document_windows(
         _, order = _epoch_order(per_epoch, context_length, seed, int(epoch))
         here_B = place_B // per_epoch == epoch
         window_B[here_B] = order[place_B[here_B] % per_epoch]
-    document_B = np.searchsorted(before, window_B, side="right") - 1
-    starts_B = offsets[document_B] + (window_B - before[document_B]) * context_length
-    left_B = offsets[document_B + 1] - 1 - starts_B
-    return starts_B, np.minimum(left_B, context_length)
+    return _place_windows(offsets, before, window_B, context_length)
 
 
 def train_batch(
@@ -282,36 +314,29 @@ def train_batch(
     return LMBatch(np.where(is_real_BL, tokens_BL, 0), num_targets_B, row_B)
 
 
-def eval_batches(
-    books: tuple[np.ndarray, ...], length: int, batch_size: int
-) -> Iterator[LMBatch]:
+def eval_batches(books: Documents, length: int, batch_size: int) -> Iterator[LMBatch]:
     """Yields LMBatches that predict every token but each book's first exactly once.
 
     Windows start every `length` tokens of a book, overlap by one token and never cross
     into another book; the last window of a book may be shorter. Rows whose num_targets
     is 0 fill up the last batch.
     """
-    places = [
-        (number, start)
-        for number, book in enumerate(books)
-        for start in range(0, len(book) - 1, length)
-    ]
-    for first in range(0, len(places), batch_size):
-        tokens_BL = np.zeros((batch_size, length + 1), np.int32)
-        num_targets_B = np.zeros(batch_size, np.int32)
-        for row, (number, start) in enumerate(places[first : first + batch_size]):
-            window = books[number][start : start + length + 1]
-            tokens_BL[row, : len(window)] = window
-            num_targets_B[row] = len(window) - 1
-        yield LMBatch(tokens_BL, num_targets_B, np.arange(batch_size, dtype=np.uint32))
+    before = _windows_before(books.offsets, length)
+    for first in range(0, int(before[-1]), batch_size):
+        window_B = np.arange(first, min(first + batch_size, before[-1]))
+        places = _place_windows(books.offsets, before, window_B, length)
+        fill = (0, batch_size - len(window_B))
+        starts_B, num_targets_B = (np.pad(of_window, fill) for of_window in places)
+        batch = train_batch(
+            books.tokens, starts_B, length, slice(None), num_targets_B=num_targets_B
+        )
+        batch.tokens_BL[len(window_B) :] = 0
+        yield batch
 
 
-def num_eval_batches(
-    books: tuple[np.ndarray, ...], length: int, batch_size: int
-) -> int:
+def num_eval_batches(books: Documents, length: int, batch_size: int) -> int:
     """Returns the number of batches that `eval_batches` yields."""
-    windows = sum(-(-(len(book) - 1) // length) for book in books)
-    return -(-windows // batch_size)
+    return -(-int(_windows_before(books.offsets, length)[-1]) // batch_size)
 
 
 def unigram_perplexity(store: TokenStore) -> float:
@@ -321,12 +346,19 @@ def unigram_perplexity(store: TokenStore) -> float:
     `eval_batches`: all tokens but each book's first.
     """
     vocab_size = store.meta["vocab_size"]
-    counts_V = np.ones(vocab_size)
-    for start in range(0, len(store.train_tokens), 1 << 24):
-        block = store.train_tokens[start : start + (1 << 24)]
-        counts_V += np.bincount(block, minlength=vocab_size)
+    counts_V = 1 + _count_tokens(store.train_tokens, vocab_size)
     logp_V = np.log(counts_V / counts_V.sum())
-    seen_V = np.zeros(vocab_size)
-    for book in store.eval_books:
-        seen_V += np.bincount(book[1:], minlength=vocab_size)
+    books = store.eval_books
+    first_tokens = books.tokens[books.offsets[:-1]]
+    seen_V = _count_tokens(books.tokens, vocab_size)
+    seen_V -= _count_tokens(first_tokens, vocab_size)
     return float(np.exp(-(seen_V @ logp_V) / max(seen_V.sum(), 1)))
+
+
+def _count_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Returns how often each entry of the vocabulary is in `tokens`."""
+    counts_V = np.zeros(vocab_size)
+    for start in range(0, len(tokens), 1 << 24):
+        block = tokens[start : start + (1 << 24)]
+        counts_V += np.bincount(block, minlength=vocab_size)
+    return counts_V

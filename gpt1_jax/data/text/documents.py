@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -20,8 +20,8 @@ from gpt1_jax.errors import UserError
 
 FILE, LINE, BLANK_LINE, RECORD = "file", "line", "blank_line", "record"
 _COLUMN_FLAG = "--text_column (config.data.text_column)"
-# The documents of a file are checked and encoded in runs of about this size.
-_RUN_BYTES = 4 << 20
+# The documents of a file are checked and encoded in chunks of about this size.
+_CHUNK_BYTES = 4 << 20
 _BUFFER_BYTES = 1 << 20
 
 Pieces = Iterator[tuple[str, bool]]
@@ -36,7 +36,7 @@ class Document(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How the documents of a file are read."""
 
     kind: str  # of formats
@@ -45,7 +45,7 @@ class Reading:
     strips_boilerplate: bool  # licences and front matter are cut
 
 
-class Run(NamedTuple):
+class Chunk(NamedTuple):
     """Consecutive documents of a file."""
 
     first: int
@@ -59,36 +59,38 @@ class Source:
     """A file of a corpus, as it was when it was scanned."""
 
     path: Path
-    reading: Reading
-    runs: tuple[Run, ...]
+    options: ReadOptions
+    chunks: tuple[Chunk, ...]
     split: str = "train"  # train | valid | "" (each document has its own)
+    # what boilerplate.cut counted; nothing for a file that is a document
+    cut: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_bytes(self) -> int:
         """The size of the documents, in bytes of UTF-8."""
-        return sum(run.size for run in self.runs)
+        return sum(chunk.size for chunk in self.chunks)
 
     @property
     def num_documents(self) -> int:
         """The number of documents, with empty ones."""
-        return sum(run.number for run in self.runs)
+        return sum(chunk.number for chunk in self.chunks)
 
     @property
     def sha256(self) -> str:
         """The hash of the content; of a file that is one document, of its bytes."""
-        if len(self.runs) == 1:
-            return self.runs[0].sha256
-        joined = "".join(run.sha256 for run in self.runs)
+        if len(self.chunks) == 1:
+            return self.chunks[0].sha256
+        joined = "".join(chunk.sha256 for chunk in self.chunks)
         return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def hash64(digest: bytes) -> int:
-    """Returns the first 64 bits of a document's hash, which decide about its side."""
+    """Returns the first 64 bits of a document's hash, which decide its split."""
     return int.from_bytes(digest[:8], "big")
 
 
 def read(
-    path: Path, reading: Reading, counts: collections.Counter[str] | None = None
+    path: Path, options: ReadOptions, counts: collections.Counter[str] | None = None
 ) -> Iterator[Document]:
     """Yields the documents of a file; each is to be read before the next.
 
@@ -98,21 +100,20 @@ def read(
     counts = collections.Counter() if counts is None else counts
 
     def text_of(pieces: Pieces) -> Pieces:
-        if not reading.strips_boilerplate:
+        if not options.strips_boilerplate:
             return pieces
         return boilerplate.cut(
             pieces, counts, is_markdown=boilerplate.is_markdown(path)
         )
 
-    if reading.unit == FILE:
+    if options.unit == FILE:
         digest = hashlib.sha256()
         yield Document(text_of(_file_pieces(path, digest)), digest)
-    elif reading.unit == RECORD:
-        cells = tables.stream_column(path, reading.kind, reading.column, _COLUMN_FLAG)
-        for where, cell in cells:
-            # A missing text is an empty document.
-            text = "" if cell is None else cell
-            text = tables.checked_text(where, reading.column, text)
+    elif options.unit == RECORD:
+        column = options.column
+        for text in tables.stream_texts(
+            path, options.kind, column, _COLUMN_FLAG, allows_null=True
+        ):
             pieces, digest = _in_memory(text)
             yield Document(text_of(pieces), digest)
     else:
@@ -121,7 +122,7 @@ def read(
             for piece, _ in text_of(_line_pieces(path))
             for line in piece.split("\n")
         )
-        texts = lines if reading.unit == LINE else _blocks(lines)
+        texts = lines if options.unit == LINE else _blocks(lines)
         yield from (Document(*_in_memory(text)) for text in texts)
 
 
@@ -182,27 +183,28 @@ def _blocks(lines: Iterator[str]) -> Iterator[str]:
         yield "\n".join(block)
 
 
-def scan(path: Path, reading: Reading) -> tuple[Source, np.ndarray]:
+def scan(path: Path, options: ReadOptions) -> tuple[Source, np.ndarray]:
     """Reads a file once.
 
     Returns: the file as a source; hash64 of each document that is not blank.
     Raises:  UserError naming what cannot be read.
     """
-    if reading.unit == FILE:
+    if options.unit == FILE:
         sha256, size, is_blank = clean.scan(path)
         of_text = [] if is_blank else [hash64(bytes.fromhex(sha256))]
-        source = Source(path, reading, (Run(0, 1, size, sha256),))
+        source = Source(path, options, (Chunk(0, 1, size, sha256),))
         return source, np.array(of_text, np.uint64)
-    runs: list[Run] = []
+    chunks: list[Chunk] = []
     hashes = np.empty(1024, np.uint64)
     num_hashes = count = size = 0
     digests = hashlib.sha256()
 
-    def close_run() -> None:
-        first = runs[-1].first + runs[-1].number if runs else 0
-        runs.append(Run(first, count, size, digests.hexdigest()))
+    def close_chunk() -> None:
+        first = chunks[-1].first + chunks[-1].number if chunks else 0
+        chunks.append(Chunk(first, count, size, digests.hexdigest()))
 
-    for document in read(path, reading):
+    cut: collections.Counter[str] = collections.Counter()
+    for document in read(path, options, cut):
         is_blank = True
         for piece, _ in document.pieces:
             size += (
@@ -217,12 +219,13 @@ def scan(path: Path, reading: Reading) -> tuple[Source, np.ndarray]:
                 hashes = np.concatenate([hashes, np.empty_like(hashes)])
             hashes[num_hashes] = hash64(digest)
             num_hashes += 1
-        if size >= _RUN_BYTES:
-            close_run()
+        if size >= _CHUNK_BYTES:
+            close_chunk()
             count, size, digests = 0, 0, hashlib.sha256()
-    if count or not runs:
-        close_run()
-    return Source(path, reading, tuple(runs)), hashes[:num_hashes].copy()
+    if count or not chunks:
+        close_chunk()
+    source = Source(path, options, tuple(chunks), cut=cut)
+    return source, hashes[:num_hashes].copy()
 
 
 def check_readable(path: Path, kind: str, unit: str) -> None:

@@ -1,7 +1,7 @@
-"""The encoding of documents into parts: files of tokens, one for each group of runs.
+"""The encoding of documents into parts: files of tokens, one for each group of chunks.
 
-A run is a part of a file, or all of it. Groups are encoded in any order, by one thread,
-local processes or a Dask cluster; the parts do not depend on it. A part that is
+A chunk is a part of a file, or all of it. Groups are encoded in any order, by one
+thread, local processes or a Dask cluster; the parts do not depend on it. A part that is
 complete is not encoded again.
 """
 
@@ -21,13 +21,13 @@ import numpy as np
 
 from gpt1_jax import terminal
 from gpt1_jax.data.text import clean, documents, executors, store_parts, tokenizers
-from gpt1_jax.data.text.documents import Document, Run, Source
+from gpt1_jax.data.text.documents import Chunk, Document, Source
 from gpt1_jax.data.text.splitting import Rule, Split
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import naming, write_atomically, write_bytes_atomically
 
 _GROUP_BYTES = 4 << 20
-# A file is read again for each group of its runs, so it has no more groups than this.
+# A file is read again for each group of its chunks, so it has no more groups than this.
 _MAX_GROUPS_OF_FILE = 8
 # Below this, starting processes takes longer than the work.
 _WORTH_PROCESSES_BYTES = 8 << 20
@@ -35,10 +35,10 @@ _WORTH_PROCESSES_BYTES = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Runs of a file's documents, to be encoded by any process that sees the file."""
+    """Chunks of a file's documents, to be encoded by any process that sees the file."""
 
     number: int  # the file's place among the sources
-    source: Source  # its runs are those to encode
+    source: Source  # its chunks are those to encode
     rule: Rule
 
 
@@ -85,20 +85,25 @@ def encode(
             f"encoded {left / 1e6:,.1f} MB in {terminal.duration(seconds)}, "
             f"{left / 1e6 / seconds:.2f} MB/s"
         )
-    counts = [
-        {side: dict.fromkeys(store_parts.COUNTS, 0) for side in store_parts.SPLITS}
-        for _ in split.sources
-    ]
+    counts = [_zero_counts() for _ in split.sources]
     cut: collections.Counter[str] = collections.Counter()
+    for source in split.sources:
+        cut.update(source.cut)
     for number in groups:
         facts = json.loads(
             store_parts.part_path(parts, number).with_suffix(".json").read_text()
         )
         cut.update(facts["cut"])
-        for source, sides in facts["sources"]:
-            for side, name in itertools.product(store_parts.SPLITS, store_parts.COUNTS):
-                counts[source][side][name] += sides[side][name]
+        for place, found in facts["sources"]:
+            for of_split, name in itertools.product(
+                store_parts.SPLITS, store_parts.COUNTS
+            ):
+                counts[place][of_split][name] += found[of_split][name]
     return counts, cut
+
+
+def _zero_counts() -> dict[str, dict[str, int]]:
+    return {split: dict.fromkeys(store_parts.COUNTS, 0) for split in store_parts.SPLITS}
 
 
 def _num_bytes(groups: Iterable[Group]) -> int:
@@ -142,26 +147,26 @@ def _with_absolute_path(work: Work) -> Work:
 
 
 def make_groups(split: Split) -> list[Group]:
-    """Returns groups of consecutive runs, of at most _GROUP_BYTES or of one run.
+    """Returns groups of consecutive chunks, of at most _GROUP_BYTES or of one chunk.
 
-    The runs of a large file are in at most about _MAX_GROUPS_OF_FILE groups.
+    The chunks of a large file are in at most about _MAX_GROUPS_OF_FILE groups.
     """
     groups: list[Group] = []
     size = 0
     for number, source in enumerate(split.sources):
         limit = max(_GROUP_BYTES, source.num_bytes // _MAX_GROUPS_OF_FILE)
-        for run in source.runs:
-            if not groups or size + run.size > limit:
+        for chunk in source.chunks:
+            if not groups or size + chunk.size > limit:
                 groups.append([])
                 size = 0
-            size += run.size
+            size += chunk.size
             group = groups[-1]
             if group and group[-1].number == number:
-                runs = (*group[-1].source.runs, run)
+                chunks = (*group[-1].source.chunks, chunk)
                 group.pop()
             else:
-                runs = (run,)
-            part = dataclasses.replace(source, runs=runs)
+                chunks = (chunk,)
+            part = dataclasses.replace(source, chunks=chunks)
             group.append(Work(number, part, split.rule))
     return groups
 
@@ -185,13 +190,13 @@ class SourceChanged(UserError):
 def check_unchanged(sources: Iterable[Source]) -> None:
     """Raises SourceChanged if a file has other documents than when it was scanned."""
     for source in sources:
-        found, _ = documents.scan(source.path, source.reading)
+        found, _ = documents.scan(source.path, source.options)
         if found.sha256 != source.sha256:
             raise SourceChanged(source.path)
 
 
 def encode_group(group: Group, tokenizer_dir: Path, dtype: str, part: Path) -> None:
-    """Writes the tokens and lengths of some documents, by side, and their counts.
+    """Writes the tokens and lengths of some documents, by split, and their counts.
 
     It depends on its arguments alone, so any process on any machine that sees the files
     may run it. The counts (.json) are written last: they mark the part as complete.
@@ -202,15 +207,15 @@ def encode_group(group: Group, tokenizer_dir: Path, dtype: str, part: Path) -> N
     cut: collections.Counter[str] = collections.Counter()
     # Processes on two machines of a cluster may have the same process number.
     mark = uuid.uuid4().hex
-    paths = [store_parts.tokens_path(part, side) for side in store_parts.SPLITS]
+    paths = [store_parts.tokens_path(part, split) for split in store_parts.SPLITS]
     unfinished = [path.with_name(f"{path.name}.{mark}") for path in paths]
     try:
         with naming(part), contextlib.ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in unfinished]
             outputs = [store_parts.Output(file, dtype) for file in files]
-            sides = dict(zip(store_parts.SPLITS, outputs, strict=True))
+            splits = dict(zip(store_parts.SPLITS, outputs, strict=True))
             counts = [
-                (work.number, _encode_runs(work, tokenizer, sides, cut))
+                (work.number, _encode_chunks(work, tokenizer, splits, cut))
                 for work in group
             ]
         for path, written, output in zip(paths, unfinished, outputs, strict=True):
@@ -224,27 +229,30 @@ def encode_group(group: Group, tokenizer_dir: Path, dtype: str, part: Path) -> N
     write_atomically(part.with_suffix(".json"), json.dumps(facts))
 
 
-def _encode_runs(
+def _encode_chunks(
     work: Work,
     tokenizer: tokenizers.Tokenizer,
     outputs: dict[str, store_parts.Output],
     cut: collections.Counter[str],
 ) -> dict[str, dict[str, int]]:
-    """Writes the documents of runs; returns the counts of each side.
+    """Writes the documents of chunks; returns the counts of each split.
 
     Raises: SourceChanged: the documents that were read have other hashes.
     """
     source = work.source
-    sides = {side: dict.fromkeys(store_parts.COUNTS, 0) for side in store_parts.SPLITS}
-    found = documents.read(source.path, source.reading, cut)
-    found = itertools.islice(found, source.runs[0].first, None)
-    for run in source.runs:
+    splits = _zero_counts()
+    # What is cut from other files was counted when they were scanned, as several groups
+    # may read the same part of one.
+    is_document = source.options.unit == documents.FILE
+    found = documents.read(source.path, source.options, cut if is_document else None)
+    found = itertools.islice(found, source.chunks[0].first, None)
+    for chunk in source.chunks:
         digests: list[bytes] = []
-        for document in itertools.islice(found, run.number):
-            side = _side_of(document, work, run)
-            counts = sides[side]
+        for document in itertools.islice(found, chunk.number):
+            split = _split_of(document, work, chunk)
+            counts = splits[split]
             try:
-                length = outputs[side].write(
+                length = outputs[split].write(
                     _encode_pieces(_counted(document.pieces, counts), tokenizer)
                 )
             except UnicodeDecodeError:  # it was UTF-8 when it was scanned
@@ -253,22 +261,22 @@ def _encode_runs(
             counts["documents"] += 1
             counts["empty"] += not length
             digests.append(document.digest.digest())
-        if _sha256_of(digests, source) != run.sha256:
+        if _sha256_of(digests, source) != chunk.sha256:
             raise SourceChanged(source.path)
-    return sides
+    return splits
 
 
-def _side_of(document: Document, work: Work, run: Run) -> str:
-    if work.source.reading.unit == documents.FILE:
-        digest = bytes.fromhex(run.sha256)  # known before the file has been read
+def _split_of(document: Document, work: Work, chunk: Chunk) -> str:
+    if work.source.options.unit == documents.FILE:
+        digest = bytes.fromhex(chunk.sha256)  # known before the file has been read
     else:
         digest = document.digest.digest()
     return work.rule.split_of(work.source, documents.hash64(digest))
 
 
 def _sha256_of(digests: list[bytes], source: Source) -> str:
-    """Returns what Run.sha256 is for documents with these hashes."""
-    if source.reading.unit == documents.FILE:
+    """Returns what Chunk.sha256 is for documents with these hashes."""
+    if source.options.unit == documents.FILE:
         return b"".join(digests).hex()
     return hashlib.sha256(b"".join(digests)).hexdigest()
 

@@ -181,8 +181,8 @@ def _assemble(
 
     def totals(name: str) -> dict[str, int]:
         return {
-            side: sum(sides[side][name] for sides in counts)
-            for side in store_parts.SPLITS
+            split: sum(splits[split][name] for splits in counts)
+            for split in store_parts.SPLITS
         }
 
     meta = {
@@ -192,7 +192,7 @@ def _assemble(
         "tokens": totals("tokens"),
         "words": totals("words"),
         # Documents with tokens, whose offsets are in a file of their own.
-        "documents": {side: len(of_side) for side, of_side in lengths.items()},
+        "documents": {split: len(of_split) for split, of_split in lengths.items()},
         "empty_documents": sum(totals("empty").values()),
         "cut": dict(cut),
         # Training windows cut the joined documents: each seam lies in one window an
@@ -202,8 +202,8 @@ def _assemble(
         "offsets_sha256": hashlib.sha256(offsets).hexdigest(),
         "tokenizer_sha256": tokenizer.fingerprint,
         "books": [
-            _file_entry(source, sides)
-            for source, sides in zip(recipe.sources, counts, strict=True)
+            _file_entry(source, splits)
+            for source, splits in zip(recipe.sources, counts, strict=True)
         ],
     }
     tokenizer.save(store / corpus.TOKENIZER_DIR)
@@ -226,8 +226,8 @@ def _hold_out_tail(
         "valid": np.array([held_out], np.uint64),
     }
     divided = []
-    for sides in counts:
-        train, valid = dict(sides["train"]), dict(sides["valid"])
+    for splits in counts:
+        train, valid = dict(splits["train"]), dict(splits["valid"])
         if train["tokens"]:
             valid["tokens"], valid["documents"] = held_out, 1
             valid["words"] = round(train["words"] * held_out / total)
@@ -238,7 +238,7 @@ def _hold_out_tail(
 
 
 def _file_entry(
-    source: documents.Source, sides: dict[str, dict[str, int]]
+    source: documents.Source, splits: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
     """Returns what meta.json says about an input file."""
     names = ("tokens", "words", "documents")
@@ -247,15 +247,15 @@ def _file_entry(
         "sha256": source.sha256,
         "bytes": source.num_bytes,
     }
-    used = [side for side in store_parts.SPLITS if sides[side]["documents"]]
+    used = [split for split in store_parts.SPLITS if splits[split]["documents"]]
     if len(used) == 1:
         entry["split"] = used[0]
     else:
         entry["splits"] = {
-            side: {name: sides[side][name] for name in names}
-            for side in store_parts.SPLITS
+            split: {name: splits[split][name] for name in names}
+            for split in store_parts.SPLITS
         }
-    totals = {name: sum(sides[s][name] for s in store_parts.SPLITS) for name in names}
+    totals = {name: sum(splits[s][name] for s in store_parts.SPLITS) for name in names}
     # The end of a document that is cut in two is no document of its own.
     totals["documents"] = min(totals["documents"], source.num_documents)
     return entry | totals
@@ -279,11 +279,11 @@ def describe(store: corpus.TokenStore) -> str:
     if empty := meta["empty_documents"]:
         notes.append(terminal.counted(empty, f"empty {noun}"))
     if characters := cut.get("characters"):
+        licences = terminal.counted(cut.get("licences", 0), "licence")
+        front_matters = terminal.counted(cut.get("front matter", 0), "front matter")
         notes.append(
-            f"cut: {terminal.counted(cut.get('licences', 0), 'licence')} of Project "
-            f"Gutenberg and the front matter of "
-            f"{terminal.counted(cut.get('front matter', 0), 'Markdown file')}, "
-            f"{characters:,} characters"
+            f"cut: {licences} of Project Gutenberg and {front_matters}, "
+            f"{characters:,} characters ({_cut_share(store):.1%})"
         )
     return "; ".join(notes)
 
@@ -293,14 +293,39 @@ def _held_out_share(store: corpus.TokenStore) -> float:
     return tokens["valid"] / (tokens["train"] + tokens["valid"])
 
 
-def split_warning(store: corpus.TokenStore) -> str:
+def _cut_share(store: corpus.TokenStore) -> float:
+    """Returns the share of the characters that are cut as boilerplate."""
+    cut = store.meta["cut"]
+    # Stores of earlier versions do not have the number of all characters.
+    return cut["characters"] / cut["read"] if cut.get("read") else 0.0
+
+
+def warnings(store: corpus.TokenStore) -> list[str]:
+    """Returns warnings about an unusual share of held-out text or of cut text."""
+    found = (_split_warning(store), _cut_warning(store))
+    return [warning for warning in found if warning]
+
+
+def _cut_warning(store: corpus.TokenStore) -> str:
+    """Returns a warning about an unusual share of text that is cut, or ""."""
+    share = _cut_share(store)
+    if share <= _LARGEST_SHARE:
+        return ""
+    return (
+        f"{share:.1%} of the characters are cut as licences and front matter; at most "
+        f"{_LARGEST_SHARE:.0%} is usual; if text is missing, use "
+        "data.strip_gutenberg=False"
+    )
+
+
+def _split_warning(store: corpus.TokenStore) -> str:
     """Returns a warning about an unusual share of held-out text, or ""."""
     tokens = store.meta["tokens"]
     share = _held_out_share(store)
     if share <= _LARGEST_SHARE and tokens["valid"] >= _FEWEST_TOKENS:
         return ""
     return (
-        f"{tokens['valid']:,} tokens are held out, {share:.1%} of the corpus; from "
-        f"{_FEWEST_TOKENS:,} tokens to {_LARGEST_SHARE:.0%} is usual; choose other "
-        "text by data.eval_corpus, or change data.holdout_fraction"
+        f"{tokens['valid']:,} tokens are held out, {share:.1%} of the corpus; at least "
+        f"{_FEWEST_TOKENS:,} tokens and at most {_LARGEST_SHARE:.0%} is usual; choose "
+        "other text by data.eval_corpus, or change data.holdout_fraction"
     )

@@ -17,7 +17,7 @@ from gpt1_jax.data.text.splitting import Split
 from gpt1_jax.errors import UserError
 
 # Increased whenever the store of the same books changes.
-_RULES_VERSION = 3
+_RULES_VERSION = 4
 # The prefix of a corpus that TFDS has prepared.
 _TFDS = "tfds:"
 
@@ -65,7 +65,7 @@ class Recipe:
 
 def _cutting(source: Source) -> tuple[bool, bool]:
     """Returns what decides which boilerplate is cut from a source's text."""
-    cuts = source.reading.strips_boilerplate
+    cuts = source.options.strips_boilerplate
     return cuts, cuts and boilerplate.is_markdown(source.path)
 
 
@@ -83,8 +83,7 @@ def make_recipe(config: DataConfig) -> Recipe:
         pattern, *held_out = map(_text_files_in, directories.values())
         eval_pattern = eval_pattern or "".join(held_out)
     else:
-        pattern, held_out_split = sources.dataset_splits(pattern)
-        eval_pattern = eval_pattern or held_out_split
+        pattern, eval_pattern = sources.dataset_splits(pattern, eval_pattern)
     tokenizer = tokenizer_source(config)
     _check_case(config, tokenizer)
     split = splitting.find(config, pattern, eval_pattern)
@@ -93,12 +92,13 @@ def make_recipe(config: DataConfig) -> Recipe:
 
 def _check_case(config: DataConfig, tokenizer: str) -> None:
     """Raises a UserError where case is to be kept by a tokenizer that drops it."""
-    is_trained = tokenizer == DataConfig.tokenizer
+    is_trained = tokenizer in tokenizers.TRAINED
     if config.lowercase or is_trained or tokenizers.load(Path(tokenizer)).is_cased:
         return
+    trained = " or ".join(tokenizers.TRAINED)
     raise UserError(
         f"data.lowercase=False, but the tokenizer {tokenizer} has lower-case entries "
-        "only; one trained with lowercase=False, or sentencepiece, is expected; name "
+        f"only; one trained with lowercase=False, or {trained}, is expected; name "
         "another data.tokenizer, or drop lowercase"
     )
 

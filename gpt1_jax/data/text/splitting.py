@@ -1,7 +1,9 @@
-"""The two sides of a corpus: documents to train on, and held-out ones."""
+"""The split of a corpus into training and held-out documents."""
 
 import concurrent.futures
 import dataclasses
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,15 @@ from gpt1_jax import terminal
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import formats, shuffle
 from gpt1_jax.data.text import boilerplate, documents, sources
-from gpt1_jax.data.text.documents import FILE, Reading, Source
+from gpt1_jax.data.text.documents import FILE, ReadOptions, Source
 from gpt1_jax.errors import UserError
 
-# Of a corpus of one document, this share of its tokens, its end, is held out.
+# If there is one document, this share of its tokens, the last ones, is held out.
 TAIL_SHARE = 0.05
 # The tokenizer of such a corpus is trained on its beginning only.
 _TAIL_SAMPLE_SHARE = 0.9
+# Files that are scanned at once: each has some books in memory.
+_SCAN_THREADS = min(8, os.cpu_count() or 1)
 _SAMPLE_BYTES = 50_000_000
 _SAMPLE_BLOCK_BYTES = 1 << 18
 
@@ -34,13 +38,13 @@ class Rule:
         return hash64 / 2**64 < self.fraction or hash64 == self.always
 
     def split_of(self, source: Source, hash64: int) -> str:
-        """Returns the side of a document of `source`."""
+        """Returns the split of a document of `source`."""
         return source.split or ("valid" if self.is_held_out(hash64) else "train")
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The files of a corpus and the side of each document."""
+    """The files of a corpus and the split of each document."""
 
     sources: tuple[Source, ...]  # those of training documents only come first
     rule: Rule
@@ -51,11 +55,11 @@ def find(config: DataConfig, pattern: str, eval_pattern: str) -> Split:
     """Returns the files of a corpus with their split.
 
     Without `eval_pattern`, a document is held out if the hash of its bytes, read as a
-    fraction, is below `holdout_fraction`. So copies of a document stay on one side, and
-    a growing corpus keeps its split. The document with text that has the lowest hash is
-    always held out. Of a single document, the end is held out.
-    Raises: UserError, NotFound: a side has no documents with text; a file is on both
-            sides; a file cannot be read.
+    fraction, is below `holdout_fraction`. So copies of a document stay in one split,
+    and a growing corpus keeps its split. The document with text that has the lowest
+    hash is always held out. If there is one document, its last 5 % is held out.
+    Raises: UserError, NotFound: a split has no documents with text; a file is in both
+            splits; a file cannot be read.
     """
     found, hashes = _scan(config, pattern)
     if eval_pattern:
@@ -80,7 +84,7 @@ def find(config: DataConfig, pattern: str, eval_pattern: str) -> Split:
         )
     train, mixed, valid = [], [], []
     for source in found:
-        if source.reading.unit != FILE:
+        if source.options.unit != FILE:
             mixed.append(dataclasses.replace(source, split=""))
         elif rule.is_held_out(documents.hash64(bytes.fromhex(source.sha256))):
             valid.append(dataclasses.replace(source, split="valid"))
@@ -94,14 +98,14 @@ def _check_apart(
     eval_pattern: str,
     scans: tuple[list[np.ndarray], list[Source], list[np.ndarray]],
 ) -> None:
-    """Refuses files that are on both sides; warns of other documents that are."""
+    """Refuses files that are in both splits; warns of other documents that are."""
     trained, held_out, hashes = scans
     train = np.unique(np.concatenate(trained))
     both = [int(np.isin(of_file, train).sum()) for of_file in hashes]
     if not any(both):
         return
     names = [source.path for source, count in zip(held_out, both, strict=True) if count]
-    if held_out[0].reading.unit == FILE:
+    if held_out[0].options.unit == FILE:
         raise UserError(
             f"{pattern!r} also has {len(names):,} of the "
             f"{terminal.counted(len(held_out), 'book')} of {eval_pattern!r}, such as "
@@ -120,10 +124,10 @@ def _check_apart(
 def _scan(config: DataConfig, pattern: str) -> tuple[list[Source], list[np.ndarray]]:
     """Returns the files of a pattern and the hashes of each file's documents."""
     files = sources.find(pattern)
-    readings = [_reading(config, path, kind) for path, kind in files]
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    options = [_read_options(config, path, kind) for path, kind in files]
+    with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
         paths = [path for path, _ in files]
-        scans = list(pool.map(documents.scan, paths, readings))
+        scans = list(pool.map(documents.scan, paths, options))
     if not any(len(hashes) for _, hashes in scans):
         raise UserError(
             f"{pattern!r}: no text in {terminal.counted(len(files), 'file')}; books "
@@ -132,39 +136,60 @@ def _scan(config: DataConfig, pattern: str) -> tuple[list[Source], list[np.ndarr
     return [source for source, _ in scans], [hashes for _, hashes in scans]
 
 
-def _reading(config: DataConfig, path: Path, kind: str) -> Reading:
+def _read_options(config: DataConfig, path: Path, kind: str) -> ReadOptions:
     unit = config.documents
     if unit == "auto":
         unit = documents.RECORD if kind in formats.TABLES else FILE
     documents.check_readable(path, kind, unit)
-    return Reading(kind, unit, config.text_column, config.strip_gutenberg)
+    return ReadOptions(kind, unit, config.text_column, config.strip_gutenberg)
 
 
 def sample(split: Split) -> Iterator[str]:
-    """Yields about _SAMPLE_BYTES of the training documents at most.
+    """Yields about _SAMPLE_BYTES of the training documents at most, in blocks.
 
-    Blocks of files, and other documents, are chosen by hash.
+    Of a document whose end is held out, only the beginning is used.
     """
     train = [source for source in split.sources if source.split != "valid"]
-    if train and train[0].reading.unit == FILE:
-        share = _TAIL_SAMPLE_SHARE if split.holds_out_tail else 1.0
+    share = _TAIL_SAMPLE_SHARE if split.holds_out_tail else 1.0
+    if train and train[0].options.unit == FILE:
         yield from _sample_files(train, share)
         return
-    total = sum(source.num_bytes for source in train)
-    left = int(total * _TAIL_SAMPLE_SHARE) if split.holds_out_tail else total
-    wanted = min(1.0, _SAMPLE_BYTES / max(total, 1))
+    usable = int(sum(source.num_bytes for source in train) * share)
+    left = _SAMPLE_BYTES
+    for block, hash64 in _blocks_of_documents(split.rule, train, usable):
+        if block and hash64 / 2**64 < _SAMPLE_BYTES / usable:
+            # A block may begin or end within a character.
+            yield block[:left].decode(errors="ignore")
+            left -= len(block)
+            if left <= 0:
+                return
+
+
+def _blocks_of_documents(
+    rule: Rule, train: list[Source], usable: int
+) -> Iterator[tuple[bytes, int]]:
+    """Yields the blocks of the training documents of tables, lines and paragraphs.
+
+    Args:   usable: the number of bytes after which it stops.
+    Yields: the block; a hash of it, which its document's hash and its place decide.
+    """
     for source in train:
-        for document in documents.read(source.path, source.reading):
-            hash64 = documents.hash64(document.digest.digest())
-            is_train = split.rule.split_of(source, hash64) == "train"
-            # The low bits are independent of the high ones, which split.
-            if not is_train or (hash64 & 0xFFFFFFFF) / 2**32 >= wanted:
+        for document in documents.read(source.path, source.options):
+            digest = document.digest.digest()
+            if rule.split_of(source, documents.hash64(digest)) != "train":
                 continue
-            for piece, _ in document.pieces:
-                yield piece[:left]
-                left -= len(piece)
-                if left <= 0:
-                    return
+            for number, block in enumerate(_blocks_in(document)):
+                place = hashlib.sha256(digest + number.to_bytes(8))
+                yield block[:usable], documents.hash64(place.digest())
+                usable = max(usable - len(block), 0)
+
+
+def _blocks_in(document: documents.Document) -> Iterator[bytes]:
+    """Yields a document's text, in UTF-8, in blocks of _SAMPLE_BLOCK_BYTES at most."""
+    for piece, _ in document.pieces:
+        raw = piece.encode(errors="replace")
+        for start in range(0, len(raw), _SAMPLE_BLOCK_BYTES):
+            yield raw[start : start + _SAMPLE_BLOCK_BYTES]
 
 
 def _sample_files(files: list[Source], share: float) -> Iterator[str]:
@@ -203,7 +228,7 @@ def _blocks_of(source: Source, places: list[tuple[int, int]]) -> Iterator[str]:
             # A block may begin or end within a character. A byte-order mark is not
             # text.
             text = raw.decode("utf-8", errors="ignore").removeprefix("\ufeff")
-            if source.reading.strips_boilerplate:
+            if source.options.strips_boilerplate:
                 text = boilerplate.cut_text(
                     text,
                     is_markdown=boilerplate.is_markdown(source.path),

@@ -1,4 +1,4 @@
-"""Parts of a store: files of tokens and of the documents' lengths, by side.
+"""Parts of a store: files of tokens and of the documents' lengths, by split.
 
 A part is NUMBER.SIDE.tokens, NUMBER.SIDE.lengths (uint64) and NUMBER.json, which is
 written last. Numbers are in the order of the corpus.
@@ -29,14 +29,14 @@ def part_path(parts: Path, number: int) -> Path:
     return parts / f"{number:06d}"
 
 
-def tokens_path(part: Path, side: str) -> Path:
-    """Returns the path of a part's tokens on one side."""
-    return part.with_suffix(f".{side}.tokens")
+def tokens_path(part: Path, split: str) -> Path:
+    """Returns the path of a part's tokens in one split."""
+    return part.with_suffix(f".{split}.tokens")
 
 
-def lengths_path(part: Path, side: str) -> Path:
-    """Returns the path of the lengths of a part's documents on one side."""
-    return part.with_suffix(f".{side}.lengths")
+def lengths_path(part: Path, split: str) -> Path:
+    """Returns the path of the lengths of a part's documents in one split."""
+    return part.with_suffix(f".{split}.lengths")
 
 
 def is_complete(parts: Path, number: int, dtype: str) -> bool:
@@ -45,12 +45,12 @@ def is_complete(parts: Path, number: int, dtype: str) -> bool:
     facts = part.with_suffix(".json")
     if not facts.is_file():
         return False
-    sources = [sides for _, sides in json.loads(facts.read_text())["sources"]]
-    for side in SPLITS:
-        counts = [sides[side] for sides in sources]
+    sources = [splits for _, splits in json.loads(facts.read_text())["sources"]]
+    for split in SPLITS:
+        counts = [splits[split] for splits in sources]
         num_tokens = sum(of_file["tokens"] for of_file in counts)
         num_lengths = sum(of_file["documents"] - of_file["empty"] for of_file in counts)
-        tokens, lengths = tokens_path(part, side), lengths_path(part, side)
+        tokens, lengths = tokens_path(part, split), lengths_path(part, split)
         if not (tokens.is_file() and lengths.is_file()):
             return False
         if tokens.stat().st_size != num_tokens * np.dtype(dtype).itemsize:
@@ -61,7 +61,7 @@ def is_complete(parts: Path, number: int, dtype: str) -> bool:
 
 
 class Output:
-    """The tokens of one side, written as they come, and the documents' lengths."""
+    """The tokens of one split, written as they come, and the documents' lengths."""
 
     def __init__(self, file: BinaryIO, dtype: str):
         self._file, self._dtype = file, dtype
@@ -81,20 +81,20 @@ class Output:
 def join(parts: Path, tokens: Path) -> tuple[str, dict[str, np.ndarray]]:
     """Writes the tokens of all parts to a file, training documents first.
 
-    Returns: their sha256; the lengths of each side's documents, in tokens.
+    Returns: their sha256; the lengths of each split's documents, in tokens.
     """
     digest = hashlib.sha256()
     names = sorted(path.with_suffix("") for path in parts.glob("*.json"))
     with naming(tokens), tokens.open("wb") as out:
-        for part in [tokens_path(name, side) for side in SPLITS for name in names]:
+        for part in [tokens_path(name, split) for split in SPLITS for name in names]:
             with part.open("rb") as file:
                 while block := file.read(1 << 24):
                     digest.update(block)
                     out.write(block)
     lengths = {
-        side: np.concatenate(
-            [np.fromfile(lengths_path(name, side), np.uint64) for name in names]
+        split: np.concatenate(
+            [np.fromfile(lengths_path(name, split), np.uint64) for name in names]
         )
-        for side in SPLITS
+        for split in SPLITS
     }
     return digest.hexdigest(), lengths

@@ -18,6 +18,7 @@ def cut(*texts, is_markdown=False, begins=True):
     found = list(
         boilerplate.cut(pieces, counts, is_markdown=is_markdown, begins=begins)
     )
+    assert counts.pop("read") == sum(map(len, texts))
     return "".join(text for text, _ in found), +counts
 
 
@@ -44,6 +45,30 @@ def test_licences_between_books_of_one_file_are_cut():
     found, counts = cut(one + one + one)
     assert found == TEXT * 3
     assert counts["licences"] == 3
+
+
+BOOK = "A line of the book.\n" * 1100  # longer than a licence
+
+
+@pytest.mark.parametrize("gap", [TEXT, BOOK + "Project Gutenberg has it.\n"])
+def test_a_book_without_its_end_is_kept(gap):
+    found, counts = cut(LICENCE + START + gap + START + TEXT + END + TAIL)
+    assert found == gap + TEXT
+    assert counts["licences"] == 2
+    # Between two START lines of one licence there may be more of it.
+    found, counts = cut(SMALL_PRINT + "\n" + LICENCE + START + TEXT + END)
+    assert (found, counts["licences"]) == (TEXT, 1)
+
+
+def test_a_text_before_a_licence_is_kept():
+    assert cut(BOOK + START + TEXT + END + TAIL)[0] == BOOK + TEXT
+
+
+def test_a_line_like_that_of_an_end_is_kept():
+    content = TEXT + "End of Project Gutenberg files look like this line.\n" + TEXT
+    assert cut(content) == (content, {})
+    assert cut(TEXT + "End of Project Gutenberg's A Book\n" + TAIL)[0] == TEXT
+    assert cut(START + TEXT + "End of Project Gutenberg's A Book\n")[0] == TEXT
 
 
 def test_licence_may_span_pieces():

@@ -191,10 +191,11 @@ def test_document_windows_need_a_document_of_two_tokens():
 
 def books_of(*lengths):
     """Returns books whose tokens encode their book and their place in it."""
-    return tuple(
+    books = [
         (1000 * (number + 1) + np.arange(length)).astype(np.uint16)
         for number, length in enumerate(lengths)
-    )
+    ]
+    return corpus.Documents(np.concatenate(books), np.cumsum([0, *lengths]))
 
 
 @pytest.mark.parametrize("lengths", [(1, 2, 3), (29,), (8, 7, 15, 1, 0, 16), (14, 14)])
@@ -293,6 +294,11 @@ def test_store_is_split_as_written(tmp_path, dtype):
     assert [book.tolist() for book in store.eval_books] == [[4, 2, 2, 0], [3], [1, 3]]
     assert store.train_tokens.dtype == dtype
     assert isinstance(store.train_tokens, np.memmap)
+    # Slices of a memmap take ten times the time and memory.
+    assert type(store.eval_books[2]) is np.ndarray
+    assert store.eval_books[-1].tolist() == [1, 3]
+    with pytest.raises(IndexError):
+        store.eval_books[3]
 
 
 def test_unigram_perplexity_counts_train_and_scores_held_out(store_dir):

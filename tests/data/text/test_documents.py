@@ -2,6 +2,7 @@ import collections
 import gzip
 import hashlib
 import json
+import tracemalloc
 
 import pyarrow
 import pyarrow.ipc
@@ -9,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from gpt1_jax.config import DataConfig
+from gpt1_jax.data import tables
 from gpt1_jax.data.text import documents as documents_lib
-from gpt1_jax.data.text import preparation, splitting
+from gpt1_jax.data.text import preparation, splitting, tokenizers
 from tests.processes import run_module
 
 TEXTS = [
@@ -91,9 +93,9 @@ def prepare(tmp_path, tokenizer_dir, corpus, **changes):
 def read(path, kind="text", unit="file", *, strips_boilerplate=True, column=""):
     """Returns the texts of a file's documents, their hashes, and what was cut."""
     counts = collections.Counter()
-    reading = documents_lib.Reading(kind, unit, column, strips_boilerplate)
+    options = documents_lib.ReadOptions(kind, unit, column, strips_boilerplate)
     texts, hashes = [], []
-    for document in documents_lib.read(path, reading, counts):
+    for document in documents_lib.read(path, options, counts):
         texts.append("\n".join(piece for piece, _ in document.pieces))
         hashes.append(document.digest.hexdigest())
     return texts, hashes, +counts
@@ -126,9 +128,10 @@ def test_every_format_has_the_tokens_of_the_text_files(
         assert book["splits"]["valid"]["tokens"] == store.meta["tokens"]["valid"]
 
 
-def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir):
+def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir, capsys):
     saved = tmp_path / "saved"
-    for split, texts in (("train", TRAIN_ON), ("validation", TEXTS)):
+    texts_of = {"train": TRAIN_ON, "validation": TEXTS, "test": TEXTS}
+    for split, texts in texts_of.items():
         part = saved / split
         part.mkdir(parents=True)
         names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
@@ -137,9 +140,15 @@ def test_a_saved_data_set_is_read_with_its_splits(tmp_path, tokenizer_dir):
         listed = [{"filename": name} for name in names]
         (part / "state.json").write_text(json.dumps({"_data_files": listed}))
         (part / "dataset_info.json").write_text("{}")
-    splits = {"splits": ["train", "validation"]}
+    splits = {"splits": ["unsupervised", "train", "test", "validation"]}
     (saved / "dataset_dict.json").write_text(json.dumps(splits))
     store = prepare(tmp_path, tokenizer_dir, saved)
+    shown = " ".join(capsys.readouterr().out.split())
+    expected = "splits: train, held out validation; not read: unsupervised, test"
+    assert expected in shown
+    prepare(tmp_path, tokenizer_dir, saved, eval_corpus=str(saved / "test"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "splits: train; not read: unsupervised, test, validation" in shown
     train = write_files(tmp_path / "train", TRAIN_ON)
     valid = write_files(tmp_path / "valid", TEXTS)
     expected = prepare(tmp_path, tokenizer_dir, train, eval_corpus=str(valid))
@@ -178,21 +187,21 @@ def test_documents_of_a_text_file(tmp_path, unit, expected):
     assert hashes == [hashlib.sha256(raw).hexdigest() for raw in sources]
 
 
-def test_large_files_are_scanned_and_encoded_in_runs(
+def test_large_files_are_scanned_and_encoded_in_chunks(
     tmp_path, tokenizer_dir, monkeypatch
 ):
     path = tmp_path / "a.jsonl"
     write_jsonl(path, TEXTS + TRAIN_ON)
     whole = prepare(tmp_path, tokenizer_dir, path)
-    monkeypatch.setattr(documents_lib, "_RUN_BYTES", 100)
+    monkeypatch.setattr(documents_lib, "_CHUNK_BYTES", 100)
     config = DataConfig(corpus=str(path))
     (source,) = splitting.find(config, str(path), "").sources
-    assert len(source.runs) > 3
+    assert len(source.chunks) > 3
     assert source.num_documents == 25
     monkeypatch.setattr("gpt1_jax.data.text.encoding._GROUP_BYTES", 100)
-    in_runs = prepare(tmp_path / "again", tokenizer_dir, path)
-    assert in_runs.meta["tokens_sha256"] == whole.meta["tokens_sha256"]
-    assert in_runs.meta["tokens"] == whole.meta["tokens"]
+    in_chunks = prepare(tmp_path / "again", tokenizer_dir, path)
+    assert in_chunks.meta["tokens_sha256"] == whole.meta["tokens_sha256"]
+    assert in_chunks.meta["tokens"] == whole.meta["tokens"]
 
 
 def test_the_end_of_a_single_document_is_held_out(tmp_path, tokenizer_dir, tokenizer):
@@ -240,6 +249,24 @@ def test_held_out_documents_are_those_of_low_hash(tmp_path, tokenizer_dir, token
             b'{"text": 3}\n',
             {},
             r"line 1: 3 in column text; a text is expect",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"body": "b", "n": 1}\n',
+            {},
+            r"a.jsonl: line 2 has no column 'text'; its columns are body, n; correct",
+        ),
+        (
+            "a.csv",
+            b"n,text\n1,a\n2\n",
+            {},
+            r"a.csv: line 3 has no column 'text'; its columns are n; correct or",
+        ),
+        (
+            "a.jsonl",
+            b'{"Body": 3}\n',
+            {"text_column": "body"},
+            r"line 1: 3 in column Body; a text is expected",
         ),
         ("a.jsonl", b'{"text": null}\n', {}, r"no text in 1 file;"),
         ("a.jsonl", b"", {}, r"a.jsonl is empty; a row is expected"),
@@ -303,6 +330,36 @@ def test_prepare_has_the_flags_of_the_corpus(tmp_path, tokenizer_dir):
     assert meta["documents"]["valid"] > 1
 
 
+def test_only_a_null_is_an_empty_document(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": null}\n{"Text": "a"}\n{"text": ""}\n')
+    assert read(path, "JSON Lines", "record")[0] == ["", "a", ""]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "Arrow"])
+def test_records_of_the_size_of_books_are_read_one_at_a_time(tmp_path, kind):
+    path = tmp_path / "books"
+    table = pyarrow.table({"n": list(range(32)), "text": ["a book " * 150_000] * 32})
+    if kind == "parquet":
+        pyarrow.parquet.write_table(
+            table, path, use_dictionary=False, write_batch_size=1
+        )
+    else:
+        with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+    del table
+    before = pyarrow.total_allocated_bytes()
+    tracemalloc.start()
+    most = 0
+    for text in tables.stream_texts(path, kind, "text", ""):
+        assert len(text) == 1_050_000
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 12e6
+    assert peak < 6e6
+
+
 def test_another_column_can_be_named(tmp_path, tokenizer_dir):
     path = tmp_path / "a.jsonl"
     rows = [{"body": text, "n": 1} for text in TRAIN_ON]
@@ -315,14 +372,14 @@ def test_a_directory_stands_for_the_data_below_it(tmp_path, tokenizer_dir, capsy
     corpus = tmp_path / "corpus"
     (corpus / "data" / ".hidden").mkdir(parents=True)
     write_jsonl(corpus / "data" / "b.jsonl", TRAIN_ON[:10])
-    write_jsonl(corpus / "a.jsonl.old.jsonl", TRAIN_ON[10:])
+    write_jsonl(corpus / "a.jsonl.old.json", TRAIN_ON[10:])
     write_jsonl(corpus / "data" / ".hidden" / "c.jsonl", TEXTS)
-    for name in ("README.md", "notes.csv", "a.jsonl~"):
+    for name in ("README.md", "notes.csv", "a.jsonl~", "dataset_infos.json"):
         (corpus / name).write_text("no data")
     store = prepare(tmp_path, tokenizer_dir, corpus)
     assert sum(store.meta["documents"].values()) == 20
     shown = " ".join(capsys.readouterr().out.split())
-    assert "left out 2 files, as a directory stands for its .txt" in shown
+    assert "left out 3 files, as a directory stands for its .txt .md .m" in shown
 
 
 def test_held_out_lines_that_are_trained_on_are_counted(
@@ -342,11 +399,12 @@ def test_held_out_lines_that_are_trained_on_are_counted(
     assert "(50.0%)" in shown
 
 
-def test_case_is_kept_by_cased_tokenizers_only(tmp_path, tokenizer_dir):
+@pytest.mark.parametrize("kind", tokenizers.TRAINED)
+def test_case_is_kept_by_cased_tokenizers_only(tmp_path, tokenizer_dir, kind):
     given = write_files(tmp_path / "given", [f"{t} The END" * 9 for t in TRAIN_ON])
     with pytest.raises(ValueError, match=r"lowercase=False, but the tokenizer .* has "):
         prepare(tmp_path, tokenizer_dir, given, lowercase=False)
-    settings = {"tokenizer": "sentencepiece", "vocab_size": 300}
+    settings = {"tokenizer": kind, "vocab_size": 320}
     cased = prepare(tmp_path, "", given, lowercase=False, **settings)
     text = cased.tokenizer.decode(cased.train_tokens.tolist())
     assert "The END" in text

@@ -35,21 +35,21 @@ def test_text_in_pieces_has_the_tokens_of_the_whole(tokenizer, content, piece_ch
     np.testing.assert_array_equal(np.concatenate([[], *found]), expected)
 
 
-def make_split(*sizes_of_runs):
-    reading = documents_lib.Reading("text", "line", "", True)
+def make_split(*sizes_of_chunks):
+    options = documents_lib.ReadOptions("text", "line", "", True)
     sources = tuple(
         documents_lib.Source(
             Path(str(number)),
-            reading,
-            tuple(documents_lib.Run(i, 1, size, "") for i, size in enumerate(sizes)),
+            options,
+            tuple(documents_lib.Chunk(i, 1, size, "") for i, size in enumerate(sizes)),
         )
-        for number, sizes in enumerate(sizes_of_runs)
+        for number, sizes in enumerate(sizes_of_chunks)
     )
     return splitting.Split(sources, splitting.Rule())
 
 
 def sizes_of(groups):
-    return [[run.size for work in g for run in work.source.runs] for g in groups]
+    return [[chunk.size for work in g for chunk in work.source.chunks] for g in groups]
 
 
 def test_groups_are_consecutive_and_bounded(monkeypatch):
@@ -66,7 +66,7 @@ def test_a_large_file_is_encoded_in_a_few_groups(monkeypatch):
     assert len(groups) == 10
     (first, second), *_ = groups
     assert (first.number, second.number) == (0, 1)
-    assert len(second.source.runs) == 11
+    assert len(second.source.chunks) == 11
 
 
 def test_part_whose_tokens_are_not_all_there_is_not_done(tmp_path):

@@ -487,10 +487,51 @@ def test_a_killed_worker_is_one_line():
     [(900_000, 100_000, ""), (100_000, 100_000, "50.0%"), (900_000, 9_000, "1.0%")],
 )
 def test_an_unusual_held_out_share_is_said(train, valid, share):
-    meta = {"tokens": {"train": train, "valid": valid}}
-    store = corpus.TokenStore(None, meta, None, (), None)
-    assert (share in preparation.split_warning(store)) if share else True
-    assert bool(preparation.split_warning(store)) == bool(share)
+    warnings = warnings_of(tokens={"train": train, "valid": valid})
+    assert len(warnings) == bool(share)
+    expected = f"{share} of the corpus; at least 50,000 tokens and at most 20% is usual"
+    assert all(expected in warning for warning in warnings)
+
+
+def warnings_of(tokens, cut=None):
+    meta = {"tokens": tokens, "cut": cut or {}}
+    return preparation.warnings(corpus.TokenStore(None, meta, None, (), None))
+
+
+@pytest.mark.parametrize(
+    ("cut", "share"),
+    [
+        ({"characters": 21, "read": 100}, "21.0%"),
+        ({"characters": 20, "read": 100}, ""),
+        ({"characters": 20}, ""),
+    ],
+)
+def test_an_unusual_share_of_cut_text_is_said(cut, share):
+    warnings = warnings_of({"train": 900_000, "valid": 100_000}, cut)
+    assert len(warnings) == bool(share)
+    expected = f"{share} of the characters are cut as licences and front matter; at mo"
+    assert all(expected in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("documents", ["file", "line", "blank_line"])
+def test_what_is_cut_is_counted_once(tmp_path, tokenizer_dir, monkeypatch, documents):
+    """A file of several groups of documents is read several times."""
+    monkeypatch.setattr("gpt1_jax.data.text.documents._CHUNK_BYTES", 100)
+    monkeypatch.setattr(encoding, "_GROUP_BYTES", 100)
+    head = "*** START OF THE PROJECT GUTENBERG EBOOK A BOOK ***\n"
+    text = "".join(f"The boat number {n} sank.\n\n" for n in range(40))
+    tail = "*** END OF THE PROJECT GUTENBERG EBOOK A BOOK ***\nIt is free."
+    pattern = write(tmp_path / "books", {"a.txt": head + text + tail})
+    recipe = make_recipe(pattern, tokenizer_dir, documents=documents)
+    store = preparation.prepare(recipe, tmp_path / "store")
+    assert store.meta["cut"] == {
+        "licences": 1,
+        "characters": len(head + tail),
+        "read": len(head + text + tail),
+    }
+    shown = preparation.describe(store)
+    assert "cut: 1 licence of Project Gutenberg and 0 front matters, 113 ch" in shown
+    assert "113 characters (9.9%)" in shown
 
 
 def test_a_prepared_store_is_used_where_nothing_can_be_written(

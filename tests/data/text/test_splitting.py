@@ -58,6 +58,24 @@ def test_pattern_without_files_is_refused(tmp_path):
         find(tmp_path / "nowhere/*.txt")
 
 
+def test_directories_that_a_glob_matches_are_said(tmp_path, capsys):
+    for name in ("some", "more"):
+        write(
+            tmp_path / name, {"a.txt": f"the book {name}", "b.txt": f"another {name}"}
+        )
+    message = r"'.*/\*' matches directories only, such as .*more; a glob of"
+    with pytest.raises(FileNotFoundError, match=message):
+        find(tmp_path / "*")
+    write(tmp_path, {"c.txt": "a book"})
+    find(tmp_path / "**")
+    assert "directories" not in capsys.readouterr().out
+    assert len(find(tmp_path / "**" / "*")) == 5
+    find(f"{tmp_path}/[!m]*")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "also matches directories, whose files are not read, such as" in shown
+    assert "/some; name one directory" in shown
+
+
 def test_book_in_another_encoding_is_refused(tmp_path):
     pattern = write(tmp_path, {"a.txt": "a", "b.txt": "b"})
     (tmp_path / "c.txt").write_bytes(b"caf\xe9")
@@ -137,7 +155,7 @@ def test_holding_out_all_books_is_refused(tmp_path):
         find(write(tmp_path, books), holdout_fraction=0.5)
 
 
-def test_copies_stay_on_one_side(tmp_path):
+def test_copies_stay_in_one_split(tmp_path):
     books = {f"{n}.txt": f"book {n}" for n in range(30)}
     copies = {f"copy_of_{name}": content for name, content in books.items()}
     found = find(write(tmp_path, books | copies), holdout_fraction=0.3)
@@ -188,6 +206,43 @@ def test_sample_takes_books_until_its_size_is_reached(tmp_path, monkeypatch):
     assert 5 <= len(sampled) <= 6
     assert not any("\ufeff" in block or "\ufffd" in block for block in sampled)
     assert sampled == sample(pattern)
+
+
+def sample_lines(tmp_path, lines):
+    """Returns the sample of a corpus whose documents are lines."""
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    config = DataConfig(documents="line", holdout_fraction=0.0)
+    return list(splitting.sample(splitting.find(config, f"{tmp_path}/lines.txt", "")))
+
+
+@pytest.mark.parametrize(("num_lines", "length"), [(3, 4000), (3000, 4)])
+def test_sample_takes_blocks_of_documents_of_any_size(
+    tmp_path, monkeypatch, num_lines, length
+):
+    monkeypatch.setattr(splitting, "_SAMPLE_BLOCK_BYTES", 10)
+    monkeypatch.setattr(splitting, "_SAMPLE_BYTES", 1000)
+    lines = [f"{n:04}" * (length // 4) for n in range(num_lines)]
+    sampled = sample_lines(tmp_path, lines)
+    assert 600 < len("".join(sampled)) <= 1000
+    assert max(map(len, sampled)) <= 10
+    numbers = [text[i : i + 4] for text in sampled for i in range(0, len(text) - 3, 4)]
+    assert len(set(numbers)) > min(num_lines, 100) * 0.6
+    assert sampled == sample_lines(tmp_path, lines)
+
+
+def test_small_corpora_of_lines_are_sampled_whole(tmp_path):
+    lines = [f"line {n}" for n in range(50)]
+    held_out = min(lines, key=lambda n: hashlib.sha256(n.encode()).hexdigest())
+    assert sample_lines(tmp_path, lines) == [line for line in lines if line != held_out]
+
+
+@pytest.mark.parametrize("documents", ["file", "line"])
+def test_the_held_out_end_of_a_document_is_not_sampled(tmp_path, documents):
+    path = tmp_path / "a.txt"
+    path.write_text("да" * 450 + "нет!" * 25)  # 1800 and 175 bytes
+    split = splitting.find(DataConfig(documents=documents), str(path), "")
+    (found,) = splitting.sample(split)
+    assert found == path.read_text()[: int(1975 * 0.9) // 2]
 
 
 def test_training_books_of_a_small_corpus_are_sampled_whole(story_books):
