@@ -176,8 +176,9 @@ def _export(given: Path, output: Path) -> None:
 def _export_one(given: Path, part: Path) -> str:
     """Writes the files of one checkpoint; returns their description."""
     found = model_store.restore(given, needs_tokenizer=False)
-    params = weights.flatten(found.params)
-    exported = _with_head(Weights(params, found.config.model), found)
+    exported = Weights(weights.flatten(found.params), found.config.model)
+    if "head/bias" in exported.params:
+        exported = _with_head(exported, found, model_store.workdir_of(given))
     if _TO.value == "openai":
         _write_openai(exported, found, part)
     else:
@@ -185,16 +186,16 @@ def _export_one(given: Path, part: Path) -> str:
     return _describe(exported)
 
 
-def _with_head(exported: Weights, found: model_store.Restored) -> Weights:
+def _with_head(
+    exported: Weights, found: model_store.Restored, workdir: Path
+) -> Weights:
     """Returns the weights with the head if the format has a place for it."""
-    if "head/bias" not in exported.params:
-        return exported
-    task = registry.named(found.config.task.name) if found.config.task.name else None
     if _TO.value == "huggingface":
-        if task is None:
+        if not found.config.task.name:
             return dataclasses.replace(
                 exported, head=found.origin.get("head") or "choice"
             )
+        task = registry.load(found.config.task.name, workdir)
         if task.kind == "choice":
             return dataclasses.replace(exported, head="choice")
         if task.kind in ("single", "pair") and (folded := weights.fold_bias(exported)):

@@ -10,7 +10,8 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import convert
-from gpt1_jax.config import ModelConfig
+from gpt1_jax.config import ModelConfig, RunConfig, TaskConfig
+from gpt1_jax.data.tasks import Task, registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.inference import classifier
 from gpt1_jax.interop import huggingface, openai, tokenizer_json, weights
@@ -268,6 +269,33 @@ def test_regression_head_is_not_exported_as_multiple_choice(
     out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
     assert "the task's head is left out" in " ".join(capsys.readouterr().out.split())
     assert "head/kernel" not in huggingface.read(out).params
+
+
+def test_the_row_of_an_own_task_is_read_from_the_workdir(run, tmp_path):
+    """The process that converts has not registered the task."""
+    found = random_weights(bpe().vocab_size + 3)
+    head = {
+        "head/kernel": np.eye(64, 2, dtype=np.float32),
+        "head/bias": np.zeros(2, np.float32),
+    }
+    whole = weights.Weights({**found.params, **head}, MODEL)
+    config = RunConfig(model=MODEL, task=TaskConfig(name="tone"))
+    model_store.create(tmp_path / "tuned", config, whole.tree, bpe(), {})
+    task = Task(
+        name="tone",
+        kind="single",
+        classes=("calm", "loud"),
+        metrics=("accuracy",),
+        train="",
+        dev={},
+        test={},
+    )
+    registry.save(task, tmp_path / "tuned")
+    out = run(tmp_path / "tuned", tmp_path / "openai", to="openai")
+    assert openai.read(out)[0].num_rows == bpe().vocab_size
+    out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
+    fields = json.loads((out / "config.json").read_text())
+    assert fields["id2label"] == {"0": "calm", "1": "loud"}
 
 
 @needs_spacy
