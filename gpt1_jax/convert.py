@@ -112,12 +112,15 @@ def _import(given: Path, output: Path) -> None:
         )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
-        tokenizer = tokenizer_json.load(given)
+        tokenizer = tokenizers.load(given)
         model_store.check_vocabulary(tokenizer, found.num_rows, str(given))
-    vocab_size = tokenizer.vocab_size if tokenizer else found.num_rows
-    is_released = isinstance(tokenizer, openai_bpe.OpenAITokenizer)
-    name = "openai" if is_released else DataConfig.tokenizer
-    data = DataConfig(tokenizer=name, vocab_size=vocab_size)
+    data = DataConfig(vocab_size=found.num_rows)
+    if tokenizer:
+        data = DataConfig(
+            tokenizer=tokenizer.kind,
+            vocab_size=tokenizer.vocab_size,
+            lowercase=not tokenizer.is_cased,
+        )
     config = RunConfig(model=found.model, data=data)
     model_store.create(output, config, found.tree, tokenizer, origin)
     terminal.say(f"{output}: a workdir to fine-tune, score and generate from")

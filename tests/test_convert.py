@@ -12,7 +12,7 @@ import gpt1_jax
 from gpt1_jax import convert
 from gpt1_jax.config import ModelConfig, RunConfig, TaskConfig
 from gpt1_jax.data.tasks import Task, registry
-from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.data.text import openai_bpe, tokenizer_training, tokenizers
 from gpt1_jax.inference import classifier
 from gpt1_jax.interop import huggingface, openai, tokenizer_json, weights
 from gpt1_jax.jobs import finetune, pretrain
@@ -184,6 +184,26 @@ def test_trained_tokenizer_is_exported_and_imported(pretrained_workdir, tmp_path
     made = run(out, tmp_path / "made", from_="huggingface")
     fingerprint = tokenizers.load(pretrained_workdir / "tokenizer").fingerprint
     assert model_store.restore(made).tokenizer.fingerprint == fingerprint
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowercase"), [("sentencepiece", True), ("bpe", True), ("bpe", False)]
+)
+def test_the_kind_of_an_imported_tokenizer_is_recorded(kind, lowercase, tmp_path, run):
+    ours = tokenizer_training.train(
+        ["the quick brown fox jumps over the lazy dog " * 50],
+        315,
+        kind,
+        lowercase=lowercase,
+    )
+    huggingface.write(random_weights(315), tmp_path / "hf")
+    if lowercase:
+        tokenizer_json.write(ours, tmp_path / "hf", context_length=64)
+    else:
+        ours.save(tmp_path / "hf")
+    made = run(tmp_path / "hf", tmp_path / "made", from_="huggingface")
+    data = model_store.read_config(made).data
+    assert (data.tokenizer, data.vocab_size, data.lowercase) == (kind, 315, lowercase)
 
 
 def test_identity_depends_on_the_weights(release, workdir, tmp_path, run):

@@ -29,7 +29,7 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
                 f"{config.init.path} has {source[path]}; the architecture comes from "
                 "there; drop the override"
             )
-    for name in ("tokenizer", "vocab_size"):
+    for name in ("tokenizer", "vocab_size", "lowercase"):
         if f"data.{name}" in overridden:
             raise UserError(
                 f"config.data.{name} is set, but the tokenizer comes from "

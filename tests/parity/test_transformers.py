@@ -174,7 +174,7 @@ def test_auto_classes_give_our_ids_logits_and_greedy_text(exported, tmp_path):
     # transformers 5 leaves out line breaks, as they are named eos.
     assert found["generated_text"].split() == expected.split()
     tokenizer.save_pretrained(tmp_path)
-    again = tokenizer_json.load(tmp_path)
+    again = tokenizers.load(tmp_path)
     assert again.fingerprint == ours.tokenizer.fingerprint
 
 

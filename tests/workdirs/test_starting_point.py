@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from gpt1_jax.config import ModelConfig, RunConfig, TaskConfig
 from gpt1_jax.workdirs import starting_point
 from gpt1_jax.workdirs import workdir as workdir_lib
@@ -24,3 +26,14 @@ def test_only_an_evaluation_inherits_the_task(tmp_path):
         "finetune": "",
     }
     assert {config.model.width for config in inherited.values()} == {96}
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "vocab_size", "lowercase"])
+def test_settings_of_the_tokenizer_are_not_overridden(name, tmp_path):
+    workdir_lib.write_config(tmp_path, RunConfig())
+    config = RunConfig(job="finetune")
+    init = dataclasses.replace(config.init, path=str(tmp_path))
+    config = dataclasses.replace(config, init=init)
+    message = rf"config.data.{name} is set, but the tokenizer comes from .*; drop the"
+    with pytest.raises(ValueError, match=message):
+        starting_point.check_overrides(config, [f"data.{name}"])
