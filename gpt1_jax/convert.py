@@ -239,6 +239,7 @@ def _write_huggingface(
     exported: Weights, found: model_store.Restored, directory: Path
 ) -> None:
     tokenizer = found.tokenizer
+    has_specials = bool(found.config.task.name and exported.head)
     huggingface.write(
         exported,
         directory,
@@ -250,7 +251,7 @@ def _write_huggingface(
             tokenizer,
             directory,
             context_length=exported.model.context_length,
-            has_specials=bool(found.config.task.name and exported.head),
+            has_specials=has_specials,
         )
     model_card.write(
         exported,
@@ -258,6 +259,7 @@ def _write_huggingface(
         tokenizer=tokenizer,
         result=found.result,
         step=found.step,
+        has_specials=bool(tokenizer and has_specials),
     )
 
 
