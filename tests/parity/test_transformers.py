@@ -208,7 +208,8 @@ def test_the_code_of_the_card_scores_the_answers_as_we_do(
     names: dict = {}
     for code in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
         exec(code, names)
-    example = Example((names["contexts"][0],), tuple(names["answers"]), 0)
+    context, answers = names["contexts"][0], tuple(names["answers"])
+    example = Example(answers, None, context=context)
     (ours,) = gpt1_jax.load_classifier(tmp_path / "tuned").predict([example])
     mask = names["batch"].attention_mask
     assert mask[0].sum() != mask[1].sum()
