@@ -22,9 +22,8 @@ _CLASSES = (
 )
 _CHOICE = """The two texts of a choice are the context and one answer. The head reads \
 the tokens at `mc_token_ids`; without them transformers reads the last position, which \
-may be padding:
-
-```python
+may be padding."""
+_CHOICE_CODE = """```python
 contexts, answers = ["the boat"] * 2, ["sails away", "is a river bird"]
 batch = tokenizer(contexts, answers, padding=True, return_tensors="pt")
 last = batch.attention_mask.sum(-1) - 1
@@ -49,16 +48,15 @@ def write(
           has_specials: the tokenizer adds the special tokens of fine-tuning.
     """
     model, name = found.model, _AUTO_CLASSES[found.head]
+    classes = f"AutoTokenizer, {name}" if tokenizer else name
     parts = [
         "---\nlibrary_name: transformers\n---\n# GPT-1, trained with gpt1_jax",
         f"{model.num_layers} layers, width {model.width}, {model.num_heads} heads, "
         f"context of {model.context_length} tokens, {found.num_rows:,} rows of tokens; "
         f"checkpoint of step {step:,}.",
-        "```python\n"
-        f"from transformers import AutoTokenizer, {name}\n\n"
-        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
-        f'model = {name}.from_pretrained("FOLDER")\n'
-        "```",
+        f"```python\nfrom transformers import {classes}\n\n"
+        + ('tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n' * bool(tokenizer))
+        + f'model = {name}.from_pretrained("FOLDER")\n```',
         *_results(result),
         *_about_head(found, has_specials),
         *_about_tokenizer(tokenizer),
@@ -88,11 +86,13 @@ def _about_head(found: Weights, has_specials: bool) -> list[str]:
         layout = layout.replace("$", "")
     else:
         layout = (
-            "The tokenizer adds no special tokens; the input must have those of the "
-            "head's training."
+            "No special tokens are added by themselves; the input must have those of "
+            "the head's training."
         )
-    about = _CHOICE if found.head == "choice" else _CLASSES
-    return [f"## Head\n\n{layout} {about}"]
+    if found.head == "classes":
+        return [f"## Head\n\n{layout} {_CLASSES}"]
+    code = [_CHOICE_CODE] if has_specials else []
+    return [f"## Head\n\n{layout} {_CHOICE}", *code]
 
 
 def _about_tokenizer(tokenizer: Tokenizer | None) -> list[str]:

@@ -17,7 +17,7 @@ def bpe():
 
 
 def card(directory, tokenizer, head="", **options) -> str:
-    """Returns the text of a card, its lines joined."""
+    """Returns the text of a card."""
     params = {"embed/token": np.zeros((5, 2), np.float32)}
     found = Weights(params, ModelConfig(), head)
     model_card.write(
@@ -32,7 +32,7 @@ def test_both_heads_name_the_layout_of_their_input(bpe, tmp_path):
         assert "one text as `_start_ A _classify_`" in told
         assert "two as `_start_ A _delimiter_ B _classify_`" in told
         told = card(tmp_path, bpe, head)
-        assert "adds no special tokens; the input must have those of" in told
+        assert "No special tokens are added by themselves; the input must" in told
     assert "_start_" not in card(tmp_path, bpe)
 
 
@@ -42,6 +42,13 @@ def test_only_multiple_choice_names_the_position_that_it_reads(bpe, tmp_path):
         for head in ("", "choice", "classes")
     }
     assert calls == {"": False, "choice": True, "classes": False}
+
+
+def test_a_folder_without_a_tokenizer_loads_none(bpe, tmp_path):
+    assert "import AutoTokenizer, AutoModelForCausalLM" in card(tmp_path, bpe)
+    assert "AutoTokenizer" not in card(tmp_path, None)
+    assert "batch = tokenizer(" not in card(tmp_path, None, "choice")
+    assert "reads the tokens at `mc_token_ids`" in card(tmp_path, None, "choice")
 
 
 def test_the_share_of_equal_lines_is_that_of_the_tokenizer(bpe, tmp_path):
