@@ -107,8 +107,8 @@ def _about_tokenizer(tokenizer: Tokenizer | None) -> list[str]:
         "## Tokenizer\n\nText is cleaned and lower-cased. The token of a line break is "
         "named bos, eos and pad; it is not added by itself, so begin a text with it "
         "where it begins a document. With `skip_special_tokens=True` transformers "
-        f"omits line breaks from decoded text. On {share} % of the lines of novels the "
-        "ids are those of gpt1_jax. This tokenizer.json omits these cleaning rules of "
-        "gpt1_jax:",
+        f"omits line breaks from decoded text. On at least {share} % of the lines of "
+        "novels the ids are those of gpt1_jax. This tokenizer.json omits these "
+        "cleaning rules of gpt1_jax:",
         rows,
     ]
