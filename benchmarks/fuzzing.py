@@ -16,7 +16,7 @@ from gpt1_jax import config as config_lib
 from gpt1_jax import score, storyworld
 from gpt1_jax.config import DataConfig, ModelConfig, RunConfig
 from gpt1_jax.data.tasks import inputs, loading, registry
-from gpt1_jax.data.text import preparation, recipes, tokenizers
+from gpt1_jax.data.text import preparation, recipes, tokenizer_training, tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.interop import huggingface, openai, weights
 from gpt1_jax.workdirs import metrics_log
@@ -72,7 +72,7 @@ class Corpus:
         ]
         text = " ".join(f"the boat of {n} sank near the old pier ." for n in range(90))
         self.tokenizer_dir = directory / "tokenizer"
-        tokenizers.train([text], 300).save(self.tokenizer_dir)
+        tokenizer_training.train([text], 300).save(self.tokenizer_dir)
         self.released_dir = directory / "openai"
         self._write_weights()
 

@@ -28,7 +28,13 @@ from benchmarks import side_by_side
 from gpt1_jax import terminal
 from gpt1_jax.cli import app
 from gpt1_jax.config import STORYWORLD, DataConfig
-from gpt1_jax.data.text import clean, documents, preparation, recipes, tokenizers
+from gpt1_jax.data.text import (
+    clean,
+    documents,
+    preparation,
+    recipes,
+    tokenizer_training,
+)
 
 _FLAGS = flags.FlagValues()
 _COMPARISON = side_by_side.define(
@@ -99,7 +105,7 @@ def _make_shared(shared: Path) -> int:
         cleaned = shared / _CLEANED / f"{number:06d}.txt"
         cleaned.write_text("\n".join(pieces).lower(), encoding="utf-8")
     lines = (line for words in _cleaned(shared) for line in words.splitlines())
-    tokenizers.train(lines, _VOCAB_SIZE.value).save(shared / _OURS)
+    tokenizer_training.train(lines, _VOCAB_SIZE.value).save(shared / _OURS)
     model = hf_tokenizers.Tokenizer(
         hf_tokenizers.models.BPE(unk_token="<unk>", end_of_word_suffix="</w>")
     )

@@ -112,12 +112,15 @@ def _import(given: Path, output: Path) -> None:
         )
     tokenizer = None
     if tokenizers.is_tokenizer(given):
-        tokenizer = tokenizer_json.load(given)
+        tokenizer = tokenizers.load(given)
         model_store.check_vocabulary(tokenizer, found.num_rows, str(given))
-    vocab_size = tokenizer.vocab_size if tokenizer else found.num_rows
-    is_released = isinstance(tokenizer, openai_bpe.OpenAITokenizer)
-    name = "openai" if is_released else DataConfig.tokenizer
-    data = DataConfig(tokenizer=name, vocab_size=vocab_size)
+    data = DataConfig(vocab_size=found.num_rows)
+    if tokenizer:
+        data = DataConfig(
+            tokenizer=tokenizer.kind,
+            vocab_size=tokenizer.vocab_size,
+            lowercase=not tokenizer.is_cased,
+        )
     config = RunConfig(model=found.model, data=data)
     model_store.create(output, config, found.tree, tokenizer, origin)
     terminal.say(f"{output}: a workdir to fine-tune, score and generate from")
@@ -176,8 +179,9 @@ def _export(given: Path, output: Path) -> None:
 def _export_one(given: Path, part: Path) -> str:
     """Writes the files of one checkpoint; returns their description."""
     found = model_store.restore(given, needs_tokenizer=False)
-    params = weights.flatten(found.params)
-    exported = _with_head(Weights(params, found.config.model), found)
+    exported = Weights(weights.flatten(found.params), found.config.model)
+    if "head/bias" in exported.params:
+        exported = _with_head(exported, found, model_store.workdir_of(given))
     if _TO.value == "openai":
         _write_openai(exported, found, part)
     else:
@@ -185,16 +189,16 @@ def _export_one(given: Path, part: Path) -> str:
     return _describe(exported)
 
 
-def _with_head(exported: Weights, found: model_store.Restored) -> Weights:
+def _with_head(
+    exported: Weights, found: model_store.Restored, workdir: Path
+) -> Weights:
     """Returns the weights with the head if the format has a place for it."""
-    if "head/bias" not in exported.params:
-        return exported
-    task = registry.named(found.config.task.name) if found.config.task.name else None
     if _TO.value == "huggingface":
-        if task is None:
+        if not found.config.task.name:
             return dataclasses.replace(
                 exported, head=found.origin.get("head") or "choice"
             )
+        task = registry.load(found.config.task.name, workdir)
         if task.kind == "choice":
             return dataclasses.replace(exported, head="choice")
         if task.kind in ("single", "pair") and (folded := weights.fold_bias(exported)):
@@ -235,6 +239,7 @@ def _write_huggingface(
     exported: Weights, found: model_store.Restored, directory: Path
 ) -> None:
     tokenizer = found.tokenizer
+    has_specials = bool(found.config.task.name and exported.head)
     huggingface.write(
         exported,
         directory,
@@ -246,7 +251,7 @@ def _write_huggingface(
             tokenizer,
             directory,
             context_length=exported.model.context_length,
-            has_specials=bool(found.config.task.name and exported.head),
+            has_specials=has_specials,
         )
     model_card.write(
         exported,
@@ -254,6 +259,7 @@ def _write_huggingface(
         tokenizer=tokenizer,
         result=found.result,
         step=found.step,
+        has_specials=bool(tokenizer and has_specials),
     )
 
 

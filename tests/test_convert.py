@@ -10,8 +10,9 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import convert
-from gpt1_jax.config import ModelConfig
-from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.config import ModelConfig, RunConfig, TaskConfig
+from gpt1_jax.data.tasks import Task, registry
+from gpt1_jax.data.text import openai_bpe, tokenizer_training, tokenizers
 from gpt1_jax.inference import classifier
 from gpt1_jax.interop import huggingface, openai, tokenizer_json, weights
 from gpt1_jax.jobs import finetune, pretrain
@@ -185,6 +186,26 @@ def test_trained_tokenizer_is_exported_and_imported(pretrained_workdir, tmp_path
     assert model_store.restore(made).tokenizer.fingerprint == fingerprint
 
 
+@pytest.mark.parametrize(
+    ("kind", "lowercase"), [("sentencepiece", True), ("bpe", True), ("bpe", False)]
+)
+def test_the_kind_of_an_imported_tokenizer_is_recorded(kind, lowercase, tmp_path, run):
+    ours = tokenizer_training.train(
+        ["the quick brown fox jumps over the lazy dog " * 50],
+        315,
+        kind,
+        lowercase=lowercase,
+    )
+    huggingface.write(random_weights(315), tmp_path / "hf")
+    if lowercase:
+        tokenizer_json.write(ours, tmp_path / "hf", context_length=64)
+    else:
+        ours.save(tmp_path / "hf")
+    made = run(tmp_path / "hf", tmp_path / "made", from_="huggingface")
+    data = model_store.read_config(made).data
+    assert (data.tokenizer, data.vocab_size, data.lowercase) == (kind, 315, lowercase)
+
+
 def test_identity_depends_on_the_weights(release, workdir, tmp_path, run):
     other = tmp_path / "other"
     shutil.copytree(release, other)
@@ -268,6 +289,33 @@ def test_regression_head_is_not_exported_as_multiple_choice(
     out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
     assert "the task's head is left out" in " ".join(capsys.readouterr().out.split())
     assert "head/kernel" not in huggingface.read(out).params
+
+
+def test_the_row_of_an_own_task_is_read_from_the_workdir(run, tmp_path):
+    """The process that converts has not registered the task."""
+    found = random_weights(bpe().vocab_size + 3)
+    head = {
+        "head/kernel": np.eye(64, 2, dtype=np.float32),
+        "head/bias": np.zeros(2, np.float32),
+    }
+    whole = weights.Weights({**found.params, **head}, MODEL)
+    config = RunConfig(model=MODEL, task=TaskConfig(name="tone"))
+    model_store.create(tmp_path / "tuned", config, whole.tree, bpe(), {})
+    task = Task(
+        name="tone",
+        kind="single",
+        classes=("calm", "loud"),
+        metrics=("accuracy",),
+        train="",
+        dev={},
+        test={},
+    )
+    registry.save(task, tmp_path / "tuned")
+    out = run(tmp_path / "tuned", tmp_path / "openai", to="openai")
+    assert openai.read(out)[0].num_rows == bpe().vocab_size
+    out = run(tmp_path / "tuned", tmp_path / "hf", to="huggingface")
+    fields = json.loads((out / "config.json").read_text())
+    assert fields["id2label"] == {"0": "calm", "1": "loud"}
 
 
 @needs_spacy

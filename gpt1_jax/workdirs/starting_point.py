@@ -33,7 +33,7 @@ def check_overrides(config: RunConfig, overridden: Collection[str]) -> None:
                 f"{config.init.path} has {source[path]}; the architecture comes from "
                 "there; drop the override"
             )
-    for path in ("data.tokenizer", "data.vocab_size"):
+    for path in ("data.tokenizer", "data.vocab_size", "data.lowercase"):
         if path in overridden and given[path] != source[path]:
             raise UserError(
                 f"config.{path}={given[path]}, but the tokenizer comes from "

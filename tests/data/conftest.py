@@ -3,7 +3,7 @@
 import pytest
 
 from gpt1_jax import storyworld
-from gpt1_jax.data.text import tokenizers
+from gpt1_jax.data.text import tokenizer_training
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def story_books(tmp_path_factory):
 def tokenizer(story_books):
     """A tokenizer of 400 pieces, which splits most words."""
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    return tokenizers.train(texts, 400)
+    return tokenizer_training.train(texts, 400)
 
 
 @pytest.fixture(scope="session")

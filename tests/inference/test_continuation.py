@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gpt1_jax.data.text import tokenizers
+from gpt1_jax.data.text import tokenizer_training
 from gpt1_jax.inference.continuation import Continuation, common_prefix_length
 
 TEXT = "The old boat. Café\n\n  naïve — x\nAnd the river.\n\U0001f600 rivers\n" * 30
@@ -10,7 +10,7 @@ TEXT = "The old boat. Café\n\n  naïve — x\nAnd the river.\n\U0001f600 rivers
 @pytest.mark.parametrize("kind", ["sentencepiece", "bpe"])
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_text_that_grows_over_lines_is_the_text_of_all_ids(kind, lowercase):
-    tokenizer = tokenizers.train([TEXT], 320, kind, lowercase=lowercase)
+    tokenizer = tokenizer_training.train([TEXT], 320, kind, lowercase=lowercase)
     random = np.random.default_rng(1)
     for _ in range(40):
         ids = random.integers(tokenizer.vocab_size, size=29)
@@ -29,7 +29,7 @@ def test_text_that_grows_over_lines_is_the_text_of_all_ids(kind, lowercase):
 
 
 def test_a_finished_line_is_decoded_once(monkeypatch):
-    tokenizer = tokenizers.train([TEXT], 320)
+    tokenizer = tokenizer_training.train([TEXT], 320)
     ids = tokenizer.encode(TEXT)
     continuation, decoded = Continuation(tokenizer, ids[:3]), []
     decode = tokenizer.decode

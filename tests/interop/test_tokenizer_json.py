@@ -8,7 +8,8 @@ import pytest
 import tokenizers as tokenizers_lib
 
 from gpt1_jax import storyworld
-from gpt1_jax.data.text import openai_bpe, tokenizers
+from gpt1_jax.config import DataConfig
+from gpt1_jax.data.text import openai_bpe, preparation, tokenizer_training, tokenizers
 from gpt1_jax.interop import tokenizer_json
 
 needs_spacy = pytest.mark.skipif(
@@ -43,7 +44,7 @@ def texts(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["sentencepiece", "bpe"])
 def ours(request, texts):
-    return tokenizers.train([*texts, "aaaa aaaaa " * 30], 500, request.param)
+    return tokenizer_training.train([*texts, "aaaa aaaaa " * 30], 500, request.param)
 
 
 def fast(tokenizer, directory, **options) -> tokenizers_lib.Tokenizer:
@@ -61,13 +62,25 @@ def test_ids_and_decoded_text_are_ours(ours, texts, tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["donâ€™t", "caf&eacute;", "\x93quoted\x94", "ｗｉｄｅ", "ǆ", "a▁b", "x" * 1500],
+    [
+        "donâ€™t",
+        "caf&eacute;",
+        "a &amp;amp; b",
+        "a <b> &amp; c",
+        "\x93quoted\x94",
+        "ｗｉｄｅ",
+        "ǆ",
+        "\u01c5",
+        "\u0149",
+        "a▁b",
+        "x" * 1500,
+    ],
 )
 def test_texts_that_need_more_than_rules_are_those_that_the_card_names(text, tmp_path):
     """They have other ids; a rule that is added makes this test fail."""
-    tokenizer = tokenizers.train(["the boat x é j " * 9], 280)
+    tokenizer = tokenizer_training.train(["the boat x é j " * 9], 280)
     assert fast(tokenizer, tmp_path).encode(text).ids != tokenizer.encode(text).tolist()
-    assert len(tokenizer_json.NOT_EXPRESSED) == 5
+    assert len(tokenizer_json.NOT_EXPRESSED) == 6
 
 
 def test_the_token_of_a_line_break_is_named_and_never_added(ours, tmp_path):
@@ -91,25 +104,76 @@ def test_special_tokens_stand_around_one_text_and_two(ours, tmp_path):
 
 def test_a_written_tokenizer_comes_back(ours, tmp_path):
     fast(ours, tmp_path, has_specials=True)
-    again = tokenizer_json.load(tmp_path)
+    assert tokenizers.is_tokenizer(tmp_path)
+    again = tokenizers.load(tmp_path)
     assert type(again) is type(ours)
     assert again.fingerprint == ours.fingerprint
 
 
+def change(directory, change_content):
+    """Changes the content of a tokenizer.json."""
+    path = directory / "tokenizer.json"
+    content = json.loads(path.read_text())
+    change_content(content)
+    path.write_text(json.dumps(content))
+
+
 def test_another_cleaning_is_refused(ours, tmp_path):
     fast(ours, tmp_path)
-    path = tmp_path / "tokenizer.json"
-    content = json.loads(path.read_text())
-    content["normalizer"]["normalizers"].pop()
-    path.write_text(json.dumps(content))
+    change(tmp_path, lambda content: content["normalizer"]["normalizers"].pop())
     with pytest.raises(ValueError, match=r"its normalizer is not this project's.*rest"):
-        tokenizer_json.load(tmp_path)
+        tokenizers.load(tmp_path)
+
+
+def test_only_a_saved_bpe_may_lack_a_cleaning(ours, tmp_path):
+    """A SentencePiece model without one is another project's, such as Llama's."""
+    fast(ours, tmp_path)
+    change(tmp_path, lambda content: content.update(normalizer=None))
+    if ours.kind == "bpe":
+        assert tokenizers.load(tmp_path).fingerprint == ours.fingerprint
+    else:
+        with pytest.raises(ValueError, match="its normalizer is not this project's"):
+            tokenizers.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"byte_fallback": False, "end_of_word_suffix": None},
+        {"end_of_word_suffix": None, "vocab": {"a": 0}},
+        {"vocab": {"a": 1}},
+        {"merges": [[1, 2]]},
+        {"merges": ["a"]},
+        # The token of unknown characters is the first of the released model only.
+        {"byte_fallback": False, "end_of_word_suffix": "</w>", "unk_token": "t"},
+    ],
+)
+def test_another_model_is_refused(changes, ours, tmp_path):
+    fast(ours, tmp_path)
+    change(tmp_path, lambda content: content["model"].update(changes))
+    with pytest.raises(ValueError, match=r"is not a tokenizer of GPT-1: .*; use the"):
+        tokenizers.load(tmp_path)
 
 
 def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match="is not a tokenizer of GPT-1"):
-        tokenizer_json.load(tmp_path)
+        tokenizers.load(tmp_path)
+
+
+def test_an_exported_folder_prepares_a_corpus(ours, tmp_path):
+    fast(ours, tmp_path / "exported")
+    (tmp_path / "one.txt").write_text("The boat, and the river.")
+    (tmp_path / "two.txt").write_text("A boat.")
+    config = DataConfig(
+        corpus=str(tmp_path / "one.txt"),
+        eval_corpus=str(tmp_path / "two.txt"),
+        tokenizer=str(tmp_path / "exported"),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    store = preparation.open_corpus(config)
+    expected = ours.encode("The boat, and the river.").tolist()
+    assert store.train_tokens.tolist() == expected
 
 
 @needs_spacy
@@ -133,11 +197,13 @@ def test_words_of_the_released_tokenizer_are_cut_as_spacy_cuts_them(text, tmp_pa
     ids = released.encode(text).tolist()
     assert theirs.encode(text).ids == ids
     assert theirs.decode(ids) == released.decode(ids)
-    assert tokenizer_json.load(tmp_path).fingerprint == released.fingerprint
+    assert tokenizers.load(tmp_path).fingerprint == released.fingerprint
 
 
 def test_a_tokenizer_that_keeps_case_is_refused(tmp_path):
-    cased = tokenizers.train(["The old Boat. " * 50], 284, "bpe", lowercase=False)
+    cased = tokenizer_training.train(
+        ["The old Boat. " * 50], 284, "bpe", lowercase=False
+    )
     with pytest.raises(ValueError, match=r"data.lowercase=False; .* lower-case; train"):
         tokenizer_json.write(cased, tmp_path, context_length=8)
     assert not list(tmp_path.iterdir())

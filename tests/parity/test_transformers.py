@@ -5,6 +5,7 @@ Needs the extra [parity]; without it these tests are skipped.
 
 import dataclasses
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import convert
-from gpt1_jax.data.tasks import registry
+from gpt1_jax.data.tasks import Example, registry
 from gpt1_jax.data.text import openai_bpe, tokenizers
 from gpt1_jax.inference import decode
 from gpt1_jax.interop import huggingface, tokenizer_json
@@ -174,7 +175,7 @@ def test_auto_classes_give_our_ids_logits_and_greedy_text(exported, tmp_path):
     # transformers 5 leaves out line breaks, as they are named eos.
     assert found["generated_text"].split() == expected.split()
     tokenizer.save_pretrained(tmp_path)
-    again = tokenizer_json.load(tmp_path)
+    again = tokenizers.load(tmp_path)
     assert again.fingerprint == ours.tokenizer.fingerprint
 
 
@@ -193,6 +194,27 @@ def test_classes_agree_with_their_pipeline(
         scores = {one["label"]: one["score"] for one in found}
         named = [scores[label] for label in SST2.classes]
         np.testing.assert_allclose(named, row.probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("exported", ["sentencepiece"], indirect=True)
+def test_the_code_of_the_card_scores_the_answers_as_we_do(
+    exported, make_tuning_config, run_command, tmp_path
+):
+    workdir, _ = exported
+    finetune.run(make_tuning_config("storycloze", workdir), tmp_path / "tuned")
+    folder = tmp_path / "hf"
+    run_command(convert, to="huggingface", input=tmp_path / "tuned", output=folder)
+    card = (folder / "README.md").read_text().replace("FOLDER", str(folder))
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
+        exec(code, names)
+    context, answers = names["contexts"][0], tuple(names["answers"])
+    example = Example(answers, None, context=context)
+    (ours,) = gpt1_jax.load_classifier(tmp_path / "tuned").predict([example])
+    mask = names["batch"].attention_mask
+    assert mask[0].sum() != mask[1].sum()
+    found = names["scores"].detach().numpy()
+    np.testing.assert_allclose(found, ours.probabilities, atol=1e-5)
 
 
 def test_the_released_kind_of_tokenizer_has_our_ids_and_comes_back(tmp_path):

@@ -41,6 +41,7 @@ def test_only_an_evaluation_inherits_the_task(tmp_path):
             r"vocab_size=500, but the tokenizer comes from",
         ),
         ("data.tokenizer", "x", r"tokenizer=x, but the tokenizer comes from .*; drop"),
+        ("data.lowercase", False, r"lowercase=False, but the tokenizer comes from"),
         ("model.width", 96, ""),
         ("data.vocab_size", 800, ""),
         ("data.tokenizer", "openai", ""),

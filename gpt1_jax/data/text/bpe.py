@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers as tokenizers_lib
 
@@ -24,6 +25,8 @@ CASED_MARK = "<cased>"
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
 # Share of the training text whose characters get entries, as with SentencePiece.
 CHARACTER_COVERAGE = 0.9999
+# A tokenizer keeps the ids of so many words in memory.
+MAX_CACHED_WORDS = 500_000
 _WORDS_PER_LINE = 1000
 
 
@@ -34,11 +37,14 @@ class BytePairEncoding:
     those of `</w>` follow, so that every word ends in its mark.
     """
 
-    def __init__(self, id_of: dict[str, int], merges: list[tuple[str, str]]):
+    def __init__(
+        self,
+        id_of: dict[str, int],
+        merges: list[tuple[str, str]],
+        origin: str = "this encoding",
+    ):
         self.id_of, self.merges = id_of, merges
-        self.model = tokenizers_lib.models.BPE(
-            id_of, merges, end_of_word_suffix=END_OF_WORD, byte_fallback=True
-        )
+        self.model = make_model(id_of, merges, origin, byte_fallback=True)
         self._bytes_of = {n: piece.encode() for piece, n in id_of.items()}
         self._bytes_of |= {id_of[p]: bytes([b]) for b, p in enumerate(BYTES)}
 
@@ -61,31 +67,33 @@ class BytePairEncoding:
         return "\n".join(strip(line, " ") for line in words.split("\n"))
 
     def save(self, directory: Path) -> None:
-        """Writes the file that `read` reads, in the format of `tokenizers`."""
+        """Writes a tokenizer.json, which `tokenizer_file` reads."""
         content = tokenizers_lib.Tokenizer(self.model).to_str(pretty=True)
         write_bytes_atomically(directory / FILE_NAME, content.encode())
 
 
-def read(path: Path) -> BytePairEncoding | None:
-    """Returns the encoding in a tokenizer.json; None if it holds another kind of model.
+def is_vocabulary(id_of: dict[str, int]) -> bool:
+    """Returns True if the ids are 0, 1, ..., in any order; there is at least one."""
+    are_whole = all(type(number) is int for number in id_of.values())
+    return are_whole and sorted(id_of.values()) == list(range(len(id_of) or 1))
 
-    Raises: UserError: it is one of this kind, and damaged.
+
+def make_model(
+    id_of: dict[str, int], merges: list[tuple[str, str]], origin: str, **options: Any
+) -> Any:
+    """Returns a model of `tokenizers` that marks the ends of words.
+
+    Args:   origin: the source of the merges, for messages. options: those of the model.
+    Raises: UserError: a merge has pieces that are not in the vocabulary.
     """
     try:
-        model = parse_json(path.read_text(encoding="utf-8"))["model"]
-        if (model["end_of_word_suffix"], model["byte_fallback"]) != (END_OF_WORD, True):
-            return None
-        merges = [
-            tuple(pair.split(" ") if isinstance(pair, str) else pair)
-            for pair in model["merges"]
-        ]
-        return BytePairEncoding(model["vocab"], merges)
-    except (ValueError, KeyError, TypeError):
-        return None
+        return tokenizers_lib.models.BPE(
+            id_of, merges, end_of_word_suffix=END_OF_WORD, **options
+        )
     except Exception as error:  # the library has no exception class of its own
         raise UserError(
-            f"{path}: its merges and vocabulary do not belong together: {error}; a "
-            "file that this project wrote is expected; restore it"
+            f"{origin}: its merges and vocabulary do not belong together: {error}; "
+            "files of one tokenizer are expected; restore them"
         ) from None
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers as tokenizers_lib
 
+from gpt1_jax.data.text import bpe
 from gpt1_jax.data.text import clean as text_rules
+from gpt1_jax.data.text.tokenizer_file import TokenizerFile
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import parse_json, write_bytes_atomically
 
@@ -24,12 +25,7 @@ FILE_NAMES = (
     ("vocab.json", "merges.txt"),
 )
 INSTALL = "pip install spacy"
-# Newer versions of transformers write one file with both.
-_ONE_FILE = "tokenizer.json"
-_END_OF_WORD = "</w>"
-_NEWLINE = f"\n{_END_OF_WORD}"
 _UNKNOWN_ID = 0
-_MAX_CACHED_WORDS = 500_000
 
 
 class OpenAITokenizer:
@@ -42,6 +38,7 @@ class OpenAITokenizer:
     Source: finetune-transformer-lm text_utils.py, `TextEncoder`.
     """
 
+    kind = "openai"
     # The versions of these packages affect the ids: spaCy splits some URLs differently.
     libraries: tuple[str, ...] = ("ftfy", "spacy", "tokenizers")
     is_cased = False
@@ -51,20 +48,11 @@ class OpenAITokenizer:
         id_of = _parse_vocabulary(vocabulary, origin)
         pairs = _parse_merges(merges, origin)
         self._piece_of = {number: piece for piece, number in id_of.items()}
-        try:
-            self.model = tokenizers_lib.models.BPE(
-                id_of,
-                pairs,
-                unk_token=self._piece_of[_UNKNOWN_ID],
-                end_of_word_suffix=_END_OF_WORD,
-            )
-        except Exception as error:  # the library has no exception class of its own
-            raise UserError(
-                f"{origin}: merges and vocabulary do not belong together: {error}; use "
-                "the released pair"
-            ) from None
+        self.model = bpe.make_model(
+            id_of, pairs, origin, unk_token=self._piece_of[_UNKNOWN_ID]
+        )
         self.vocab_size = len(id_of)
-        self.newline_id: int = id_of.get(_NEWLINE, _UNKNOWN_ID)
+        self.newline_id: int = id_of.get(bpe.NEWLINE, _UNKNOWN_ID)
         facts = [[self._piece_of[n] for n in range(self.vocab_size)], pairs]
         self.fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         self._words: _Words | None = None
@@ -77,7 +65,7 @@ class OpenAITokenizer:
         clean = text_rules.standardize(text)
         if not clean:
             return np.zeros(0, np.uint32)
-        if self._words is None or len(self._words) > _MAX_CACHED_WORDS:
+        if self._words is None or len(self._words) > bpe.MAX_CACHED_WORDS:
             self._words = _Words(self._ids_of_word)
         ids = map(self._words.__getitem__, self._words.cut(clean))
         return np.fromiter(itertools.chain.from_iterable(ids), np.uint32)
@@ -93,7 +81,7 @@ class OpenAITokenizer:
         pieces = "".join(self._piece_of.get(int(number), "") for number in ids)
         unknown = self._piece_of[_UNKNOWN_ID]
         pieces = pieces.replace(unknown, f"{unknown} ")
-        lines = pieces.replace(_END_OF_WORD, " ").split("\n")
+        lines = pieces.replace(bpe.END_OF_WORD, " ").split("\n")
         return "\n".join(line.strip(" ") for line in lines)
 
     def save(self, directory: Path) -> None:
@@ -138,12 +126,10 @@ def _parse_vocabulary(content: bytes, origin: str) -> dict[str, int]:
     """Returns the id of each piece; the ids must be 0, 1, ... in any order."""
     try:
         id_of = parse_json(content.decode("utf-8"))
-        is_whole = sorted(id_of.values()) == list(range(len(id_of))) and all(
-            type(number) is int for number in id_of.values()
-        )
+        is_whole = bpe.is_vocabulary(id_of)
     except (ValueError, AttributeError, TypeError):
-        is_whole, id_of = False, {}
-    if not is_whole or not id_of:
+        is_whole = False
+    if not is_whole:
         raise UserError(
             f"{origin}: the vocabulary is not a JSON object from pieces to the ids 0, "
             f"1, ...; {FILE_NAMES[0][0]} is expected; download it again"
@@ -167,7 +153,7 @@ def _parse_merges(content: bytes, origin: str) -> list[tuple[str, str]]:
 
 
 def find(directory: Path) -> tuple[Path, ...]:
-    """Returns the paths of vocabulary and merges, or of the file of both; (): none.
+    """Returns the paths of vocabulary and merges; (): there are none.
 
     Raises: NotFound: one of the pair is missing.
     """
@@ -182,33 +168,17 @@ def find(directory: Path) -> tuple[Path, ...]:
                 f"{existing[0]} exists, but {missing.name} does not; the tokenizer "
                 "needs both; add it"
             )
-    one = directory / _ONE_FILE
-    return (one,) if one.is_file() else ()
+    return ()
 
 
 def load(paths: tuple[Path, ...]) -> OpenAITokenizer:
     """Loads the tokenizer from the paths that `find` returned."""
-    contents = [path.read_bytes() for path in paths]
-    if len(contents) == 1:
-        contents = _split(contents[0], str(paths[0]))
-    vocabulary, merges = contents
+    vocabulary, merges = (path.read_bytes() for path in paths)
     return OpenAITokenizer(vocabulary, merges, str(paths[0].parent))
 
 
-def _split(content: bytes, origin: str) -> list[bytes]:
-    """Returns the contents of the pair of files that equal a tokenizer.json."""
-    try:
-        model = parse_json(content.decode("utf-8"))["model"]
-        merges = [
-            pair if isinstance(pair, str) else " ".join(pair)
-            for pair in model["merges"]
-        ]
-        if model["end_of_word_suffix"] == _END_OF_WORD:
-            lines = "\n".join(["#version: 0.2", *merges, ""])
-            return [json.dumps(model["vocab"]).encode(), lines.encode()]
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise UserError(
-        f"{origin} is not a tokenizer of GPT-1: byte pairs whose words end in "
-        f"{_END_OF_WORD} are expected; use {' and '.join(FILE_NAMES[0])}"
-    )
+def from_file(found: TokenizerFile) -> OpenAITokenizer:
+    """Returns the tokenizer of a tokenizer.json; newer transformers write no pair."""
+    merges = "\n".join(["#version: 0.2", *map(" ".join, found.merges), ""])
+    vocabulary = json.dumps(found.id_of).encode()
+    return OpenAITokenizer(vocabulary, merges.encode(), str(found.path))

@@ -24,6 +24,7 @@ from gpt1_jax.data.text import (
     recipes,
     splitting,
     store_parts,
+    tokenizer_training,
     tokenizers,
 )
 from gpt1_jax.data.text.recipes import Recipe
@@ -140,7 +141,7 @@ def _make_tokenizer(recipe: Recipe, partial: Path) -> tokenizers.Tokenizer:
         sources = [source for source in recipe.sources if source.split != "valid"]
         terminal.say(f"training a tokenizer of {recipe.vocab_size:,} pieces")
         began = time.monotonic()
-        tokenizer = tokenizers.train(
+        tokenizer = tokenizer_training.train(
             splitting.sample(recipe.split),
             recipe.vocab_size,
             recipe.tokenizer,

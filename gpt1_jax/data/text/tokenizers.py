@@ -4,12 +4,9 @@ A tokenizer is a directory of files, which `load` opens. It does not have the sp
 tokens of fine-tuning: their ids follow its vocabulary.
 """
 
-import dataclasses
 import hashlib
 import importlib.metadata
-import io
 import itertools
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +15,9 @@ import numpy as np
 import sentencepiece
 
 from gpt1_jax import files
-from gpt1_jax.data.text import bpe, openai_bpe
+from gpt1_jax.data.text import bpe, normalizer, openai_bpe, tokenizer_file
 from gpt1_jax.data.text import clean as text_rules
+from gpt1_jax.data.text.tokenizer_file import TokenizerFile
 from gpt1_jax.errors import NotFound, UserError
 from gpt1_jax.files import write_bytes_atomically
 
@@ -27,19 +25,18 @@ _MODEL_FILE = "sentencepiece.model"
 _NEWLINE_PIECE = "<0x0A>"
 _INDENT_PIECES = {" ": "<0x20>", "\t": "<0x09>"}
 # Longer words are cut: they are not words of any language.
-_MAX_WORD_CHARS = 1000
-_MAX_CACHED_WORDS = 500_000
-# SentencePiece drops longer sentences from its training data.
-_MAX_SENTENCE_BYTES = 4000
+MAX_WORD_CHARS = 1000
 
 
 class Tokenizer(Protocol):
     """Interface of all tokenizers.
 
+    kind: its name as a value of config.data.tokenizer.
     libraries: the packages whose versions affect its ids.
     is_cased: it keeps case, blank lines and indentation.
     """
 
+    kind: str
     libraries: tuple[str, ...]
     is_cased: bool
 
@@ -84,7 +81,7 @@ class _WordTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of `text`, with `newline_id` between lines."""
-        lines = _cleaned(text, is_cased=self.is_cased).split("\n")
+        lines = cleaned(text, is_cased=self.is_cased).split("\n")
         ids = itertools.chain.from_iterable(
             itertools.chain(
                 self._indent_of(line) if self.is_cased else (),
@@ -109,6 +106,7 @@ class SentencePieceTokenizer(_WordTokenizer):
     become their UTF-8 bytes.
     """
 
+    kind = "sentencepiece"
     libraries: tuple[str, ...] = ("ftfy", "sentencepiece")
 
     def __init__(self, model: bytes, origin: str = "these bytes"):
@@ -139,8 +137,8 @@ class SentencePieceTokenizer(_WordTokenizer):
 
     def _encode_word(self, word: str) -> list[int]:
         ids: list[int] = []
-        for start in range(0, len(word), _MAX_WORD_CHARS):
-            ids += self._processor.encode(word[start : start + _MAX_WORD_CHARS])
+        for start in range(0, len(word), MAX_WORD_CHARS):
+            ids += self._processor.encode(word[start : start + MAX_WORD_CHARS])
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -171,6 +169,7 @@ class SentencePieceTokenizer(_WordTokenizer):
 class BytePairTokenizer(_WordTokenizer):
     """Byte-pair encoding as in the paper: a token may end a word, by `</w>`."""
 
+    kind = "bpe"
     libraries: tuple[str, ...] = ("ftfy", "tokenizers")
 
     def __init__(self, encoding: bpe.BytePairEncoding):
@@ -189,24 +188,26 @@ class _WordCache(dict[str, list[int]]):
         self._encode_word = encode_word
 
     def __missing__(self, word: str) -> list[int]:
-        if len(self) >= _MAX_CACHED_WORDS:
+        if len(self) >= bpe.MAX_CACHED_WORDS:
             self.clear()
         self[word] = ids = self._encode_word(word)
         return ids
 
 
-def _cleaned(text: str, *, is_cased: bool) -> str:
+def cleaned(text: str, *, is_cased: bool) -> str:
     """Returns the text that is encoded, without SentencePiece's space mark."""
     if is_cased:
         text = text_rules.standardize_lines(text)
     else:
         text = text_rules.standardize(text).lower()
-    return text.replace("\u2581", "_")
+    return text.replace(normalizer.SPACE_MARK, "_")
 
 
 def is_tokenizer(directory: Path) -> bool:
     """Returns whether `directory` holds a tokenizer."""
-    return (directory / _MODEL_FILE).is_file() or bool(openai_bpe.find(directory))
+    names = (_MODEL_FILE, bpe.FILE_NAME)
+    has_file = any((directory / name).is_file() for name in names)
+    return has_file or bool(openai_bpe.find(directory))
 
 
 def load(directory: Path) -> Tokenizer:
@@ -218,16 +219,45 @@ def load(directory: Path) -> Tokenizer:
     model = directory / _MODEL_FILE
     if model.is_file():
         return SentencePieceTokenizer(model.read_bytes(), str(model))
-    one_file = directory / bpe.FILE_NAME
-    if one_file.is_file() and (encoding := bpe.read(one_file)):
-        return BytePairTokenizer(encoding)
     if released := openai_bpe.find(directory):
         return openai_bpe.load(released)
+    one_file = directory / bpe.FILE_NAME
+    if one_file.is_file():
+        return _from_file(tokenizer_file.read(one_file))
     pairs = " or ".join(" and ".join(names) for names in openai_bpe.FILE_NAMES)
     raise NotFound(
-        f"no tokenizer in {directory}; {_MODEL_FILE}, or the released {pairs}, is "
-        "expected there; add the files, or name the tokenizer/ of a workdir"
+        f"no tokenizer in {directory}; {_MODEL_FILE}, {bpe.FILE_NAME}, or the released "
+        f"{pairs}, is expected there; add the files, or name the tokenizer/ of a "
+        "workdir or an exported folder"
     )
+
+
+def _from_file(found: TokenizerFile) -> Tokenizer:
+    """Returns the tokenizer in a tokenizer.json.
+
+    Raises: UserError: its cleaning is another one, or it is damaged.
+    """
+    if not found.has_bytes:
+        return openai_bpe.from_file(found)
+    # BytePairTokenizer.save writes no normalizer.
+    is_saved = found.marks_ends and found.normalizer is None
+    if not is_saved and found.normalizer != normalizer.cleaning_json():
+        raise UserError(
+            f"{found.path}: its normalizer is not this project's, so that texts would "
+            "get other ids; a tokenizer that gpt1_jax.convert --to huggingface wrote "
+            "is expected; restore it"
+        )
+    origin = str(found.path)
+    if found.marks_ends:
+        return BytePairTokenizer(
+            bpe.BytePairEncoding(found.id_of, found.merges, origin)
+        )
+    model = tokenizer_file.sentencepiece_model(found.pieces)
+    return SentencePieceTokenizer(model, origin)
+
+
+# The kinds that are trained, by the value of config.data.tokenizer.
+TRAINED = {kind.kind: kind for kind in (SentencePieceTokenizer, BytePairTokenizer)}
 
 
 def library_version(name: str) -> str:
@@ -241,101 +271,3 @@ def library_version(name: str) -> str:
         raise UserError(
             f"the tokenizer needs {name}, which is not installed; {openai_bpe.INSTALL}"
         ) from None
-
-
-def train(
-    texts: Iterable[str],
-    vocab_size: int,
-    kind: str = "sentencepiece",
-    *,
-    lowercase: bool = True,
-) -> Tokenizer:
-    """Trains a byte-pair encoding of `vocab_size` entries on raw `texts`.
-
-    Args:   kind: one of TRAINED. lowercase: if False, the tokenizer is_cased.
-    Raises: UserError: `vocab_size` is too large or too small for the texts.
-    """
-    lines = (
-        line.strip()
-        for text in texts
-        for line in _cleaned(text, is_cased=not lowercase).split("\n")
-    )
-    return TRAINED[kind].train(lines, vocab_size, [] if lowercase else [bpe.CASED_MARK])
-
-
-def _train_bpe(
-    lines: Iterable[str], vocab_size: int, marks: list[str]
-) -> BytePairTokenizer:
-    words = itertools.chain.from_iterable(map(str.split, lines))
-    return BytePairTokenizer(bpe.train(words, vocab_size, marks))
-
-
-def _train_sentencepiece(
-    lines: Iterable[str], vocab_size: int, marks: list[str]
-) -> SentencePieceTokenizer:
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=itertools.chain.from_iterable(map(_cut, lines)),
-            model_writer=model,
-            model_type="bpe",
-            vocab_size=vocab_size,
-            byte_fallback=True,
-            character_coverage=bpe.CHARACTER_COVERAGE,
-            normalization_rule_name="identity",
-            bos_id=-1,
-            eos_id=-1,
-            control_symbols=marks,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise UserError(_training_failed(str(error), vocab_size)) from None
-    return SentencePieceTokenizer(model.getvalue())
-
-
-def _cut(line: str) -> list[str]:
-    """Splits `line` at spaces into sentences that SentencePiece does not drop."""
-    if len(line.encode()) <= _MAX_SENTENCE_BYTES:
-        return [line] if line else []
-    sentences: list[list[str]] = [[]]
-    size = 0
-    for word in line.split():
-        word = word[:_MAX_WORD_CHARS]
-        size += len(word.encode()) + 1
-        if size > _MAX_SENTENCE_BYTES:
-            sentences.append([])
-            size = len(word.encode()) + 1
-        sentences[-1].append(word)
-    return [" ".join(words) for words in sentences if words]
-
-
-def _training_failed(error: str, vocab_size: int) -> str:
-    """Returns the message for a failed training of SentencePiece."""
-    limit = re.search(r"value <= (\d+)", error)
-    least = re.search(r"required_chars\.size\(\)\D+(\d+)|than required\D*(\d+)", error)
-    if limit:
-        return (
-            f"vocab_size={vocab_size}; these books hold pieces for at most "
-            f"{limit[1]}; lower vocab_size or add more text"
-        )
-    if least or "smaller than required" in error or "meta_pieces" in error:
-        return (
-            f"vocab_size={vocab_size} is less than the characters and bytes of these "
-            "books; raise vocab_size"
-        )
-    return f"no tokenizer can be trained on these books ({error}); add more text"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Trained:
-    """A kind of tokenizer that is trained: its packages, and the training."""
-
-    libraries: tuple[str, ...]
-    train: Callable[[Iterable[str], int, list[str]], Tokenizer]
-
-
-# The values of config.data.tokenizer that train one.
-TRAINED = {
-    "sentencepiece": _Trained(SentencePieceTokenizer.libraries, _train_sentencepiece),
-    "bpe": _Trained(BytePairTokenizer.libraries, _train_bpe),
-}

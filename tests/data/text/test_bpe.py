@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from gpt1_jax.data.text import bpe, tokenizers
+from gpt1_jax.data.text import bpe, tokenizer_training, tokenizers
 from tests.data.text.test_tokenizers import normal
 
 WORDS = ["the", "boat", "and", "the", "river", ",", "the", "old", "naïve"] * 3
@@ -23,7 +23,7 @@ def texts(story_books):
 
 @pytest.fixture(scope="module")
 def trained(texts):
-    return tokenizers.train(texts, 500, "bpe")
+    return tokenizer_training.train(texts, 500, "bpe")
 
 
 def slow_pieces(encoding: bpe.BytePairEncoding, word: str) -> list[str]:
@@ -126,7 +126,7 @@ def test_saved_tokenizer_is_loaded_again(trained, tmp_path):
 
 
 def test_fingerprint_depends_on_entries_and_merges(trained, texts):
-    other = tokenizers.train(texts, 501, "bpe")
+    other = tokenizer_training.train(texts, 501, "bpe")
     assert other.fingerprint != trained.fingerprint
     encoding = trained.encoding
     fewer = bpe.BytePairEncoding(encoding.id_of, encoding.merges[:-1])

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import strategies
 
 from gpt1_jax.config import DataConfig
+from gpt1_jax.data.text import bpe, openai_bpe, preparation, tokenizers
 from gpt1_jax.data.text import clean as text_rules
-from gpt1_jax.data.text import openai_bpe, preparation, tokenizers
 from gpt1_jax.errors import UserError
 
 spacy = pytest.importorskip("spacy")  # the extra `openai`
@@ -218,7 +218,7 @@ def test_damaged_files_are_refused(which, content, message):
 
 
 def test_full_word_cache_changes_no_ids(tokenizer, slow, monkeypatch):
-    monkeypatch.setattr(openai_bpe, "_MAX_CACHED_WORDS", 2)
+    monkeypatch.setattr(bpe, "MAX_CACHED_WORDS", 2)
     own = openai_bpe.OpenAITokenizer(*small_files())
     for text in ("the president is here", "don't", "the president is here again"):
         assert own.encode(text).tolist() == slow.encode(text)

@@ -21,7 +21,7 @@ from gpt1_jax.data.text import (
     executors,
     preparation,
     recipes,
-    tokenizers,
+    tokenizer_training,
 )
 from gpt1_jax.errors import RunFailed
 
@@ -249,7 +249,7 @@ def test_stopped_preparation_is_continued(stories, tmp_path, monkeypatch, encode
     assert not (tmp_path / "broken").exists()
     monkeypatch.setattr(encoding, "encode_group", encode_group)
     # The tokenizer is not trained again either.
-    monkeypatch.setattr(tokenizers, "train", None)
+    monkeypatch.setattr(tokenizer_training, "train", None)
     preparation.prepare(recipe, tmp_path / "broken")
     done = [output.name for output in encoded]
     assert len(done) == len(set(done)) == num_groups
@@ -416,7 +416,7 @@ def test_a_book_that_changes_while_it_is_read_leaves_nothing_behind(
     book = next(book.path for book in recipe.sources if book.split == "train")
     intact = book.read_bytes()
     expected = contents(preparation.prepare(recipe, tmp_path / "expected").directory)
-    train = tokenizers.train
+    train = tokenizer_training.train
 
     def train_while_it_changes(*args, **kwargs):
         tokenizer = train(*args, **kwargs)
@@ -432,7 +432,7 @@ def test_a_book_that_changes_while_it_is_read_leaves_nothing_behind(
 
     encode_group = encoding.encode_group
     for module, name, changing in (
-        (tokenizers, "train", train_while_it_changes),
+        (tokenizer_training, "train", train_while_it_changes),
         (encoding, "encode_group", encode_after_a_change),
     ):
         with monkeypatch.context() as patch:

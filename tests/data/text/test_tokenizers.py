@@ -6,8 +6,8 @@ import pytest
 import sentencepiece
 from hypothesis import strategies as st
 
+from gpt1_jax.data.text import bpe, encoding, tokenizer_training, tokenizers
 from gpt1_jax.data.text import clean as text_rules
-from gpt1_jax.data.text import encoding, tokenizers
 
 LINES = [
     "The old boat, and the river.",
@@ -80,7 +80,7 @@ def test_full_word_cache_changes_no_ids(tokenizer, story_books, monkeypatch):
     text = (story_books / "book_0000.txt").read_text()[:20_000]
     expected = tokenizer.encode(text)
     fresh = tokenizers.SentencePieceTokenizer(tokenizer._model)
-    monkeypatch.setattr(tokenizers, "_MAX_CACHED_WORDS", 3)
+    monkeypatch.setattr(bpe, "MAX_CACHED_WORDS", 3)
     np.testing.assert_array_equal(fresh.encode(text), expected)
     assert 1 <= len(fresh._ids_of_word) <= 3
     assert len(tokenizer._ids_of_word) > 3
@@ -95,18 +95,18 @@ def test_very_long_word_is_cut_without_loss(tokenizer):
 
 def test_training_is_deterministic(story_books, tokenizer):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    assert tokenizers.train(texts, 400).fingerprint == tokenizer.fingerprint
-    assert tokenizers.train(texts[:3], 400).fingerprint != tokenizer.fingerprint
+    assert tokenizer_training.train(texts, 400).fingerprint == tokenizer.fingerprint
+    assert tokenizer_training.train(texts[:3], 400).fingerprint != tokenizer.fingerprint
 
 
 @pytest.mark.parametrize("vocab_size", [300, 401])
 def test_vocabulary_has_the_requested_size(story_books, vocab_size):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    assert tokenizers.train(texts, vocab_size).vocab_size == vocab_size
+    assert tokenizer_training.train(texts, vocab_size).vocab_size == vocab_size
 
 
 def test_merges_are_trained_on_cleaned_lower_case_text():
-    trained = tokenizers.train(["Zebra,ZEBRA “zebra” ZeBrA\n" * 50], 275)
+    trained = tokenizer_training.train(["Zebra,ZEBRA “zebra” ZeBrA\n" * 50], 275)
     processor = trained._processor
     pieces = {processor.id_to_piece(i) for i in range(trained.vocab_size)}
     assert "▁zebra" in pieces
@@ -117,7 +117,7 @@ def test_merges_are_trained_on_cleaned_lower_case_text():
 def test_long_lines_are_used_for_training():
     # SentencePiece silently skips sentences of more than 4192 bytes.
     line = "zebra " * 1000 + "é" * 5000
-    trained = tokenizers.train([line, "the giraffe"], 280)
+    trained = tokenizer_training.train([line, "the giraffe"], 280)
     assert len(trained.encode("zebra")) == 1
 
 
@@ -126,7 +126,7 @@ def test_long_lines_are_used_for_training():
     ["", "ab cd", "ab " * 3000, "é" * 5000 + " x", "x " + "漢" * 2500 + " y" * 3000],
 )
 def test_cut_keeps_words_below_the_limit(line):
-    sentences = tokenizers._cut(line.strip())
+    sentences = tokenizer_training._cut(line.strip())
     assert all(0 < len(s.encode()) <= 4000 for s in sentences)
     assert " ".join(sentences).split() == [word[:1000] for word in line.split()]
 
@@ -145,23 +145,23 @@ def test_saved_tokenizer_is_loaded_again(tokenizer, tmp_path):
 
 def test_too_large_vocabulary_names_the_largest():
     with pytest.raises(ValueError, match=r"vocab_size=5000; .* at most (\d+); lower"):
-        tokenizers.train(["the boat and the river"], 5000)
+        tokenizer_training.train(["the boat and the river"], 5000)
     with pytest.raises(ValueError, match=r"at most \d+") as error:
-        tokenizers.train(["the boat and the river"], 5000)
+        tokenizer_training.train(["the boat and the river"], 5000)
     most = int(str(error.value).split("at most ")[1].split(";")[0])
-    assert tokenizers.train(["the boat and the river"], most).vocab_size == most
+    assert tokenizer_training.train(["the boat and the river"], most).vocab_size == most
 
 
 def test_too_small_vocabulary_is_refused():
     letters = "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
     with pytest.raises(ValueError, match=r"vocab_size=300 is less than .*; raise"):
-        tokenizers.train([letters], 300)
+        tokenizer_training.train([letters], 300)
 
 
 @pytest.mark.parametrize("texts", [[], [""], [" \n\t\n"]])
 def test_training_without_text_is_refused(texts):
     with pytest.raises(ValueError, match=r"no tokenizer can be trained .*; add more"):
-        tokenizers.train(texts, 400)
+        tokenizer_training.train(texts, 400)
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "end", "text"])
@@ -210,7 +210,7 @@ CASED = "The Boat\n\n  if (x):\n\t\ty  = 1\n\n\nEnd\u2581 of é\n"
 @pytest.fixture(scope="module", params=["sentencepiece", "bpe"])
 def cased(story_books, request):
     texts = [path.read_text() for path in sorted(story_books.iterdir())]
-    return tokenizers.train(texts, 400, request.param, lowercase=False)
+    return tokenizer_training.train(texts, 400, request.param, lowercase=False)
 
 
 def test_cased_tokenizer_keeps_case_blank_lines_and_indentation(
