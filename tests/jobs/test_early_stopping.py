@@ -86,6 +86,22 @@ def test_a_run_that_was_killed_before_its_result_ends_at_the_same_step(
         jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 
 
+def test_the_best_step_stays_after_its_row_is_lost(ended, config, tmp_path, capsys):
+    workdir, result = ended
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    for name in ("result.json", "metrics.jsonl"):
+        (copy / name).unlink()
+    capsys.readouterr()
+    fields = {"train__early_stopping_patience": 3, "train__keeps_best": True}
+    fields["train__max_steps"] = result["steps"]
+    again = pretrain.run(config(**fields), copy)
+    assert again["metrics"] == result["metrics"]
+    assert losses(copy) == [result["metrics"]["last_eval/loss"]]
+    said = " ".join(capsys.readouterr().out.split())
+    best = result["metrics"]["best_step"]
+    assert f"no scores of step {best}, the best; it is evaluated again" in said
+
+
 def test_without_keeps_best_the_workdir_stands_for_the_last_step(config, tmp_path):
     result = pretrain.run(config(train__early_stopping_patience=2), tmp_path / "run")
     assert result["steps"] < 40
