@@ -20,10 +20,6 @@ from gpt1_jax.errors import UserError
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _OTHER_MODEL = "choose a smaller model, or a machine with more memory"
-_SMALLER_STEP = (
-    "lower config.train.batch_size, raise config.train.accumulation_steps, set "
-    f"config.train.remat=True, or {_OTHER_MODEL}"
-)
 _MORE_SHARDS = f"set config.mesh.fsdp=True on more devices, or {_OTHER_MODEL}"
 
 
@@ -40,7 +36,7 @@ def check_training(
         config, vocab_size=vocab_size, sequences=sequences, length=length
     )
     is_step_large = "activations" in parts
-    check(parts, "this run", _SMALLER_STEP if is_step_large else _MORE_SHARDS)
+    check(parts, "this run", _smaller_step() if is_step_large else _MORE_SHARDS)
 
 
 def training_parts(
@@ -73,6 +69,19 @@ def num_parameters(model: ModelConfig, vocab_size: int) -> int:
         return vocab_size * D + 4 * W * (D + W + 1) + (W + 1) * D
     block = (D + 1) * 3 * D + (D + 1) * D + (D + 1) * F + (F + 1) * D + 4 * D
     return (vocab_size + model.context_length) * D + model.num_layers * block
+
+
+def _smaller_step() -> str:
+    """Returns the remedies for a step that is too large.
+
+    XLA's programs for CPUs take as much memory with remat as without it.
+    """
+    is_cpu = jax.default_backend() == "cpu"
+    remat = "" if is_cpu else "set config.train.remat=True, "
+    return (
+        "lower config.train.batch_size, raise config.train.accumulation_steps, "
+        f"{remat}or {_OTHER_MODEL}"
+    )
 
 
 def _kept_per_token(model: ModelConfig, is_recomputed: bool) -> int:
@@ -113,7 +122,7 @@ def check_program(compiled: Any) -> None:
         "parameters, optimizer state and batch": arguments + results,
         "activations and gradients": found.temp_size_in_bytes,
     }
-    check(parts, "a training step", _SMALLER_STEP)
+    check(parts, "a training step", _smaller_step())
 
 
 def check_params(shapes: Any, what: str) -> None:
@@ -211,8 +220,18 @@ def _group_memory() -> list[int]:
             # Version 2 counts the groups below too; version 1 has a name for that.
             if name == ("anon" if (directory / "memory.max").exists() else "total_rss"):
                 used = int(count)
-        left.append(limit - used)
+        left.append(limit - used + _free_swap(directory))
     return left
+
+
+def _free_swap(directory: Path) -> int:
+    """Returns the swap that a control group of version 2 has left."""
+    free = _fields(_PROC / "meminfo").get("SwapFree", 0)
+    limit = _number(directory, "memory.swap.max")
+    if limit is None:  # no limit, unless the group does not account for swap
+        has_accounting = (directory / "memory.swap.max").exists()
+        return free if has_accounting else 0
+    return min(free, limit - (_number(directory, "memory.swap.current") or 0))
 
 
 def _memory_groups() -> list[Path]:

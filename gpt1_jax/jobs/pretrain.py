@@ -119,6 +119,12 @@ class _Pretraining:
                 f"config.train.epochs={train.epochs} of {per_epoch} windows fill no "
                 f"batch of {train.batch_size}; lower batch_size or set max_steps"
             )
+        memory.check_training(
+            config,
+            vocab_size=store.meta["vocab_size"],
+            sequences=train.batch_size,
+            length=length,
+        )
         self.mesh = mesh.make_mesh()
         self.model = backbone.make(
             mesh.resolve_dtype(config.model),

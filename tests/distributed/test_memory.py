@@ -59,7 +59,7 @@ def test_paper_sizes_that_fit_are_not_refused_and_others_name_need_and_limit(
     message = (
         r"this run needs at least 13.48 GB of memory \(parameters and optimizer state "
         r"1.40, activations 12.08\); the system has 8.59 GB for it; lower "
-        r"config.train.batch_size, .*accumulation_steps, .*remat=True"
+        r"config.train.batch_size, .*accumulation_steps, or choose a smaller"
     )
     with pytest.raises(ValueError, match=message):
         memory.check_training(config, **given)
@@ -120,6 +120,24 @@ def test_the_limit_of_a_container_counts_also_above_the_own_group(system):
     limit, has = memory.host_memory()
     assert limit == 2000000 - 1000 + (100 << 10)
     assert has == "the limit of its container leaves"
+
+
+@pytest.mark.parametrize(
+    ("swap", "free"),
+    [
+        ({}, 0),
+        ({"swap.max": "max\n", "swap.current": "10\n"}, 4096 << 10),
+        ({"swap.max": "700\n", "swap.current": "300\n"}, 400),
+        ({"swap.max": "0\n", "swap.current": "0\n"}, 0),
+    ],
+    ids=["none", "unlimited", "limited", "forbidden"],
+)
+def test_the_swap_of_a_container_counts(system, swap, free):
+    meminfo = "MemAvailable: 8388608 kB\nSwapFree: 4096 kB\n"
+    (system / "proc/meminfo").write_text(meminfo)
+    group = {"max": "2000000\n", "stat": "anon 1000\n"}
+    write_group(system / "cgroup/job", **group | swap)
+    assert memory.host_memory()[0] == 2000000 - 1000 + free + (100 << 10)
 
 
 def test_the_limit_of_an_old_container_counts(system):
