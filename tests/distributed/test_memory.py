@@ -161,6 +161,19 @@ def test_a_program_that_xla_cannot_place_is_refused_before_it_runs(monkeypatch):
         memory.check_program(compiled)
 
 
+def test_a_donated_state_is_counted_once(monkeypatch):
+    state = np.ones(1 << 18, np.float32)  # 1 MiB
+    limit = (3 << 19, "the system has")
+    monkeypatch.setattr(host_memory, "available", lambda: limit)
+
+    def add(x):
+        return x + 1
+
+    memory.check_program(jax.jit(add, donate_argnums=0).lower(state).compile())
+    with pytest.raises(ValueError, match=r"a training step needs"):
+        memory.check_program(jax.jit(add).lower(state).compile())
+
+
 def test_a_model_too_large_to_load_is_refused(monkeypatch):
     shapes = {"w": jax.ShapeDtypeStruct((1 << 20, 1 << 12), np.float32)}
     monkeypatch.setattr(host_memory, "available", lambda: (1 << 30, "the system has"))
