@@ -1,5 +1,6 @@
 """Data that is written to the cache when first needed: storyworld, TFDS's texts."""
 
+import contextlib
 import functools
 import itertools
 import json
@@ -15,7 +16,7 @@ from gpt1_jax.data.tasks import tfds
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import atomic_directory, exclusive, naming
 
-# Size and CRC of each file of a cached directory, as it was written.
+# Size, CRC, mtime_ns and inode of each file of a cached directory.
 _MANIFEST_FILE = ".manifest.json"
 # A TFDS text of at least this length is a book.
 _BOOK_CHARACTERS = 50_000
@@ -141,7 +142,10 @@ def _written(
     if _is_whole(directory):  # perhaps in a cache that others wrote
         return directory
     if directory.is_dir():
-        terminal.warn(f"{directory} is damaged or incomplete: it is written again")
+        terminal.warn(
+            f"{directory} has lost or changed files since it was written; "
+            "it is being written again"
+        )
     files.check_writable(directory.parent, CACHE_REMEDY)
     with exclusive(directory.with_name(f".{directory.name}.lock")):
         if not _is_whole(directory):
@@ -150,8 +154,7 @@ def _written(
                 shutil.rmtree(killed)
             with naming(directory), atomic_directory(directory) as part:
                 write(part)
-                text = json.dumps(files.sums(_contents(part)), indent=0)
-                files.write_atomically(part / _MANIFEST_FILE, text + "\n")
+                _write_manifest(part, _entries(_contents(part), {}))
                 shutil.rmtree(directory, ignore_errors=True)
     return directory
 
@@ -163,9 +166,52 @@ def _contents(directory: Path) -> dict[str, Path]:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Returns whether a cached directory has exactly the files that were written."""
+    """Returns whether a cached directory has exactly the files that were written.
+
+    Earlier versions wrote no manifest: a directory without one gets it.
+    """
+    manifest = directory / _MANIFEST_FILE
     try:
-        text = (directory / _MANIFEST_FILE).read_text(encoding="utf-8")
-        return files.parse_json(text) == files.sums(_contents(directory))
-    except (OSError, ValueError):
+        found = _contents(directory)
+        is_known = manifest.exists()
+        text = manifest.read_text(encoding="utf-8") if is_known else "{}"
+        written = files.parse_json(text)
+        now = _entries(found, written)
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
+    if not found or (is_known and _sums(now) != _sums(written)):
+        return False
+    if now != written:
+        with contextlib.suppress(OSError):  # others may own the cache
+            _write_manifest(directory, now)
+    return True
+
+
+def _entries(
+    found: dict[str, Path], written: dict[str, list[int]]
+) -> dict[str, list[int]]:
+    """Returns the manifest of `found`: size, CRC, mtime_ns and inode of each file.
+
+    Files whose other facts are as in `written` are not read again.
+    """
+    stats = {name: path.stat() for name, path in found.items()}
+    facts = {n: (s.st_size, s.st_mtime_ns, s.st_ino) for n, s in stats.items()}
+    entries = {
+        name: entry
+        for name, entry in written.items()
+        if (*entry[:1], *entry[2:]) == facts.get(name)
+    }
+    changed = {name: path for name, path in found.items() if name not in entries}
+    for name, sums in files.sums(changed).items():
+        entries[name] = [*sums, *facts[name][1:]]
+    return entries
+
+
+def _sums(manifest: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Returns size and CRC of each file of a manifest."""
+    return {name: entry[:2] for name, entry in manifest.items()}
+
+
+def _write_manifest(directory: Path, entries: dict[str, list[int]]) -> None:
+    text = json.dumps(entries, indent=0) + "\n"
+    files.write_atomically(directory / _MANIFEST_FILE, text)

@@ -6,24 +6,17 @@ need with an upper bound of the memory. What does not fit on an accelerator beyo
 ends in XLA's own error.
 """
 
-import os
-import resource
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from gpt1_jax.config import ModelConfig, RunConfig
+from gpt1_jax.distributed import host_memory
 from gpt1_jax.errors import UserError
 
-_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _OTHER_MODEL = "choose a smaller model, or a machine with more memory"
-_SMALLER_STEP = (
-    "lower config.train.batch_size, raise config.train.accumulation_steps, set "
-    f"config.train.remat=True, or {_OTHER_MODEL}"
-)
 _MORE_SHARDS = f"set config.mesh.fsdp=True on more devices, or {_OTHER_MODEL}"
 
 
@@ -40,7 +33,7 @@ def check_training(
         config, vocab_size=vocab_size, sequences=sequences, length=length
     )
     is_step_large = "activations" in parts
-    check(parts, "this run", _SMALLER_STEP if is_step_large else _MORE_SHARDS)
+    check(parts, "this run", _smaller_step() if is_step_large else _MORE_SHARDS)
 
 
 def training_parts(
@@ -73,6 +66,19 @@ def num_parameters(model: ModelConfig, vocab_size: int) -> int:
         return vocab_size * D + 4 * W * (D + W + 1) + (W + 1) * D
     block = (D + 1) * 3 * D + (D + 1) * D + (D + 1) * F + (F + 1) * D + 4 * D
     return (vocab_size + model.context_length) * D + model.num_layers * block
+
+
+def _smaller_step() -> str:
+    """Returns the remedies for a step that is too large.
+
+    XLA's programs for CPUs take as much memory with remat as without it.
+    """
+    is_cpu = jax.default_backend() == "cpu"
+    remat = "" if is_cpu else "set config.train.remat=True, "
+    return (
+        "lower config.train.batch_size, raise config.train.accumulation_steps, "
+        f"{remat}or {_OTHER_MODEL}"
+    )
 
 
 def _kept_per_token(model: ModelConfig, is_recomputed: bool) -> int:
@@ -113,7 +119,7 @@ def check_program(compiled: Any) -> None:
         "parameters, optimizer state and batch": arguments + results,
         "activations and gradients": found.temp_size_in_bytes,
     }
-    check(parts, "a training step", _SMALLER_STEP)
+    check(parts, "a training step", _smaller_step())
 
 
 def check_params(shapes: Any, what: str) -> None:
@@ -147,7 +153,7 @@ def check_host(parts: Mapping[str, int], what: str, remedy: str = _OTHER_MODEL) 
 
     Raises: UserError naming the need, the memory that there is, and `remedy`.
     """
-    _compare(parts, what, host_memory(), remedy)
+    _compare(parts, what, host_memory.available(), remedy)
 
 
 def _compare(
@@ -161,81 +167,3 @@ def _compare(
         f"{what} needs at least {sum(parts.values()) / 1e9:,.2f} GB of memory ({shown})"
         f"; {has} {limit / 1e9:,.2f} GB for it; {remedy}"
     )
-
-
-def host_memory() -> tuple[int, str]:
-    """Returns the bytes that this process can use, and what sets that limit.
-
-    It is the least of three: the system's free memory, that of each control group which
-    a container or a scheduler has set, and `ulimit -v`. The memory that the process has
-    already counts as usable, because it is reused.
-    """
-    own = _fields(_PROC / "self/status").get("RssAnon", 0)
-    system = _fields(_PROC / "meminfo")
-    if "MemAvailable" in system:
-        free = system["MemAvailable"] + system.get("SwapFree", 0) + own
-    else:  # not Linux
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = [(free, "the system has")]
-    found += [(n + own, "the limit of its container leaves") for n in _group_memory()]
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        virtual = _fields(_PROC / "self/status").get("VmSize", 0)
-        found.append((soft - virtual + own, "ulimit -v leaves"))
-    return min(found)
-
-
-def _fields(path: Path) -> dict[str, int]:
-    """Returns the fields of a file such as /proc/meminfo that are in kB, in bytes."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    words = [line.split() for line in lines if line.endswith(" kB")]
-    return {name.removesuffix(":"): int(count) << 10 for name, count, _ in words}
-
-
-def _group_memory() -> list[int]:
-    """Returns what each control group of this process and those above it have left.
-
-    Of what a group uses, only memory of processes counts; its files can be dropped.
-    """
-    left = []
-    for directory in _memory_groups():
-        limit = _number(directory, "memory.max", "memory.limit_in_bytes")
-        if limit is None:
-            continue
-        used = 0
-        for line in _text(directory / "memory.stat").splitlines():
-            name, _, count = line.partition(" ")
-            # Version 2 counts the groups below too; version 1 has a name for that.
-            if name == ("anon" if (directory / "memory.max").exists() else "total_rss"):
-                used = int(count)
-        left.append(limit - used)
-    return left
-
-
-def _memory_groups() -> list[Path]:
-    """Returns the directories of the control groups that limit memory."""
-    found: list[Path] = []
-    for line in _text(_PROC / "self/cgroup").splitlines():
-        _, controllers, name = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = _CGROUPS / "memory" if controllers else _CGROUPS
-        own = root / name.lstrip("/")
-        found += [own, *(path for path in own.parents if path.is_relative_to(root))]
-    return found
-
-
-def _number(directory: Path, *names: str) -> int | None:
-    """Returns the number in the first of these files that has one."""
-    texts = (_text(directory / name).strip() for name in names)
-    return next((int(text) for text in texts if text.isdigit()), None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -4,6 +4,7 @@ The step with the best dev score is kept beside the last, as in the released cod
 """
 
 import dataclasses
+import functools
 import shlex
 import time
 from pathlib import Path
@@ -276,8 +277,9 @@ class _FineTuning:
             params = run.checkpoints.restore_params(best, like.params)
             self._write_predictions(workdir, params)
             training_scores = self._training_scores(params)
-        rows = metrics_log.read(workdir / workdir_lib.METRICS_FILE)
-        return metrics_log.best_and_last(rows, best) | training_scores
+            evaluate = functools.partial(job.evaluate, params)
+            scores = metrics_log.best_and_last(run.log.rows, best, evaluate)
+        return scores | training_scores
 
     def _job(
         self,

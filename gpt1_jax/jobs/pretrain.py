@@ -119,6 +119,12 @@ class _Pretraining:
                 f"config.train.epochs={train.epochs} of {per_epoch} windows fill no "
                 f"batch of {train.batch_size}; lower batch_size or set max_steps"
             )
+        memory.check_training(
+            config,
+            vocab_size=store.meta["vocab_size"],
+            sequences=train.batch_size,
+            length=length,
+        )
         self.mesh = mesh.make_mesh()
         self.model = backbone.make(
             mesh.resolve_dtype(config.model),
@@ -155,18 +161,20 @@ class _Pretraining:
         ) as run:
             if multihost.is_first():
                 workdir_lib.begin(workdir, self.config, self.store.tokenizer)
-            end = loop.fit(run.state, self._job(like, run), cfg, run.log)
+            job = self._job(like, run)
+            end = loop.fit(run.state, job, cfg, run.log)
             step, params = int(end.step), end.params
             best = run.checkpoints.best_step() if cfg.keeps_best else None
             if best is not None:
                 params = run.checkpoints.restore_params(best, like.params)
             shown = self._show_samples(params, step if best is None else best)
             run.log.write_text(step, "samples", shown)
-        rows = metrics_log.read(workdir / workdir_lib.METRICS_FILE)
+            rows = run.log.rows
+            scores = metrics_log.scores(rows[-1])
+            if best is not None:
+                evaluate = functools.partial(job.evaluate, params)
+                scores = metrics_log.best_and_last(rows, best, evaluate)
         unigram = corpus.unigram_perplexity(self.store)
-        scores = metrics_log.scores(rows[-1])
-        if best is not None:
-            scores = metrics_log.best_and_last(rows, best)
         scores |= metrics_log.first_scores(rows)
         return scores | {"eval/unigram_perplexity": unigram}
 

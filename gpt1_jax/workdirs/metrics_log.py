@@ -8,7 +8,7 @@ seed), also across a resume.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,6 @@ class MetricsLog:
         self.earlier_rows = tuple(self._rows)
         last = self._rows[-1] if self._rows else {}
         self.last_row = last if last.get("step") == resumed_step else {}
-        self._num_rows = len(self._rows)
         if self._is_writer:
             _rewrite(self._path, self._rows)
             _rewrite(self._skipped_path, self._skipped)
@@ -65,10 +64,10 @@ class MetricsLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the row of `step` with one write and one flush."""
-        self._num_rows += 1
+        self._rows.append({"step": step, **values})
         if self._is_writer:
             with naming(self._path):
-                self._file.write(json.dumps({"step": step, **values}) + "\n")
+                self._file.write(json.dumps(self._rows[-1]) + "\n")
                 self._file.flush()
             self._events.add_scalars(values, step)
             self._tracker.add_scalars(values, step)
@@ -83,7 +82,12 @@ class MetricsLog:
     @property
     def num_rows(self) -> int:
         """The number of rows in metrics.jsonl."""
-        return self._num_rows
+        return len(self._rows)
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, float]]:
+        """The rows of metrics.jsonl, in order, on every process."""
+        return tuple(self._rows)
 
     def replace_last(self, row: dict[str, float]) -> None:
         """Writes the row of the resumed step again, before any other row.
@@ -92,9 +96,8 @@ class MetricsLog:
         """
         if not self.last_row:
             self._rows.append(row)
-            self._num_rows += 1
+        self._rows[-1] = row
         if self._is_writer:
-            self._rows[-1] = row
             self._file.close()
             _rewrite(self._path, self._rows)
             self._file = self._path.open("a", encoding="utf-8")
@@ -151,11 +154,24 @@ def scores(row: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name.startswith("eval/")}
 
 
-def best_and_last(rows: list[dict[str, float]], best: int) -> dict[str, float]:
-    """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`."""
-    by_step = {int(row["step"]): row for row in rows}
+def best_and_last(
+    rows: Sequence[Mapping[str, float]],
+    best: int,
+    evaluate: Callable[[], Mapping[str, float]],
+) -> dict[str, float]:
+    """Returns `eval/` of the best step, `last_eval/` of the last, and `best_step`.
+
+    Args: evaluate: returns `eval/` of the best step; called only if its row was lost.
+    """
+    of_best = next((scores(row) for row in rows if row["step"] == best), {})
+    if not of_best:
+        terminal.say(
+            f"{workdir_lib.METRICS_FILE} has no scores of step {best}, the best; "
+            "it is evaluated again"
+        )
+        of_best = scores(evaluate())
     last = {f"last_{name}": value for name, value in scores(rows[-1]).items()}
-    return scores(by_step[best]) | last | {"best_step": best}
+    return of_best | last | {"best_step": best}
 
 
 def first_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

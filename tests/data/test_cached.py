@@ -1,9 +1,11 @@
 """Data sets of texts that are written to the cache as files, and the cache itself."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from gpt1_jax import files
 from gpt1_jax.config import DataConfig
 from gpt1_jax.data import cached
 from gpt1_jax.data.tasks import tfds
@@ -101,8 +103,54 @@ def test_damaged_storyworld_is_written_again(tmp_path, capsys, damage):
     damage(directory)
     assert cached.storyworld_books(config) == directory
     said = " ".join(capsys.readouterr().out.split())
-    assert f"warning: {directory} is damaged or incomplete: it is written again" in said
+    assert f"warning: {directory} has lost or changed files since it was wr" in said
+    assert "it is being written again" in said
     assert {p.name: p.read_bytes() for p in directory.glob("*.txt")} == books
+
+
+def test_a_directory_of_an_earlier_version_is_accepted_and_gets_a_manifest(
+    tmp_path, capsys, monkeypatch
+):
+    config = DataConfig(cache_dir=str(tmp_path), storyworld_megabytes=0.07)
+    directory = cached.storyworld_books(config)
+    manifest = directory / ".manifest.json"
+    text = manifest.read_text()
+    manifest.unlink()
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_atomically", refuse)
+        assert cached.storyworld_books(config) == directory
+        assert not manifest.exists()
+    assert cached.storyworld_books(config) == directory
+    assert json.loads(manifest.read_text()) == json.loads(text)
+    sums_only = {name: entry[:2] for name, entry in json.loads(text).items()}
+    manifest.write_text(json.dumps(sums_only))
+    assert cached.storyworld_books(config) == directory
+    assert json.loads(manifest.read_text()) == json.loads(text)
+    assert not capsys.readouterr().out
+
+
+def refuse(path, text):
+    raise PermissionError(path)
+
+
+def test_only_files_that_changed_are_read_again(tmp_path, monkeypatch):
+    config = DataConfig(cache_dir=str(tmp_path), storyworld_megabytes=0.07)
+    directory = cached.storyworld_books(config)
+    read = []
+    sums = files.sums
+
+    def counted(paths):
+        read.extend(paths)
+        return sums(paths)
+
+    monkeypatch.setattr(files, "sums", counted)
+    cached.storyworld_books(config)
+    assert not read
+    (directory / "book_0001.txt").touch()
+    for _ in range(2):
+        cached.storyworld_books(config)
+        assert read == ["book_0001.txt"]
 
 
 def test_damaged_tasks_are_written_again(tmp_path, capsys):
@@ -111,7 +159,7 @@ def test_damaged_tasks_are_written_again(tmp_path, capsys):
     before = (directory / "RTE/train.tsv").read_bytes()
     (directory / "RTE/train.tsv").write_bytes(before[:-200])
     assert (cached.storyworld_tasks(config) / "RTE/train.tsv").read_bytes() == before
-    assert "is written again" in " ".join(capsys.readouterr().out.split())
+    assert "is being written again" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_a_home_the_message_names_a_field_and_a_variable(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpt1_jax.config import MeshConfig, ModelConfig, RunConfig
-from gpt1_jax.distributed import memory
+from gpt1_jax.distributed import host_memory, memory
 from gpt1_jax.models import backbone
 from gpt1_jax.training import optim
 from gpt1_jax.training import step as step_lib
@@ -53,13 +53,13 @@ def test_paper_sizes_that_fit_are_not_refused_and_others_name_need_and_limit(
 ):
     config = RunConfig()
     given = {"vocab_size": 40478, "sequences": 64, "length": 512}
-    monkeypatch.setattr(memory, "host_memory", lambda: (64 << 30, "the system has"))
+    monkeypatch.setattr(host_memory, "available", lambda: (64 << 30, "the system has"))
     memory.check_training(config, **given)
-    monkeypatch.setattr(memory, "host_memory", lambda: (8 << 30, "the system has"))
+    monkeypatch.setattr(host_memory, "available", lambda: (8 << 30, "the system has"))
     message = (
         r"this run needs at least 13.48 GB of memory \(parameters and optimizer state "
         r"1.40, activations 12.08\); the system has 8.59 GB for it; lower "
-        r"config.train.batch_size, .*accumulation_steps, .*remat=True"
+        r"config.train.batch_size, .*accumulation_steps, or choose a smaller"
     )
     with pytest.raises(ValueError, match=message):
         memory.check_training(config, **given)
@@ -68,7 +68,7 @@ def test_paper_sizes_that_fit_are_not_refused_and_others_name_need_and_limit(
 
 
 def test_parameters_that_do_not_fit_are_not_blamed_on_the_batch(monkeypatch):
-    monkeypatch.setattr(memory, "host_memory", lambda: (1 << 30, "the system has"))
+    monkeypatch.setattr(host_memory, "available", lambda: (1 << 30, "the system has"))
     with pytest.raises(ValueError, match=r"gradients .*fsdp=True") as error:
         memory.check_training(RunConfig(), vocab_size=40478, sequences=1, length=2)
     assert "batch_size" not in str(error.value)
@@ -96,8 +96,8 @@ def system(tmp_path, monkeypatch):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(host_memory, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(host_memory, "_CGROUPS", tmp_path / "cgroup")
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: unlimited)
     return tmp_path
@@ -110,42 +110,73 @@ def write_group(directory, **files: str) -> None:
 
 
 def test_memory_is_what_the_system_has_free_and_the_process_has(system):
-    assert memory.host_memory() == ((8388608 + 100) << 10, "the system has")
+    assert host_memory.available() == ((8388608 + 100) << 10, "the system has")
 
 
 def test_the_limit_of_a_container_counts_also_above_the_own_group(system):
     stat = "anon 1000\nfile 500000\n"
     write_group(system / "cgroup/job", max="2000000\n", stat=stat)
     write_group(system / "cgroup/job/step", max="max\n", stat=stat)
-    limit, has = memory.host_memory()
+    limit, has = host_memory.available()
     assert limit == 2000000 - 1000 + (100 << 10)
     assert has == "the limit of its container leaves"
+
+
+@pytest.mark.parametrize(
+    ("swap", "free"),
+    [
+        ({}, 0),
+        ({"swap.max": "max\n", "swap.current": "10\n"}, 4096 << 10),
+        ({"swap.max": "700\n", "swap.current": "300\n"}, 400),
+        ({"swap.max": "0\n", "swap.current": "0\n"}, 0),
+    ],
+    ids=["none", "unlimited", "limited", "forbidden"],
+)
+def test_the_swap_of_a_container_counts(system, swap, free):
+    meminfo = "MemAvailable: 8388608 kB\nSwapFree: 4096 kB\n"
+    (system / "proc/meminfo").write_text(meminfo)
+    group = {"max": "2000000\n", "stat": "anon 1000\n"}
+    write_group(system / "cgroup/job", **group | swap)
+    assert host_memory.available()[0] == 2000000 - 1000 + free + (100 << 10)
 
 
 def test_the_limit_of_an_old_container_counts(system):
     (system / "proc/self/cgroup").write_text("4:memory:/elsewhere\n0::/\n")
     stat = "rss 7\ntotal_rss 1000\n"
     write_group(system / "cgroup/memory", limit_in_bytes="3000000\n", stat=stat)
-    assert memory.host_memory()[0] == 3000000 - 1000 + (100 << 10)
+    assert host_memory.available()[0] == 3000000 - 1000 + (100 << 10)
 
 
 def test_ulimit_counts(system, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, 1 << 20))
     expected = (1 << 20) - (300 << 10) + (100 << 10)
-    assert memory.host_memory() == (expected, "ulimit -v leaves")
+    assert host_memory.available() == (expected, "ulimit -v leaves")
 
 
 def test_a_program_that_xla_cannot_place_is_refused_before_it_runs(monkeypatch):
     compiled = jax.jit(lambda x: x @ x).lower(np.ones((64, 64), np.float32)).compile()
     memory.check_program(compiled)
-    monkeypatch.setattr(memory, "host_memory", lambda: (1000, "the system has"))
+    monkeypatch.setattr(host_memory, "available", lambda: (1000, "the system has"))
     with pytest.raises(ValueError, match=r"a training step needs at least 0.00 GB"):
         memory.check_program(compiled)
 
 
+def test_a_donated_state_is_counted_once(monkeypatch):
+    state = np.ones(1 << 18, np.float32)  # 1 MiB
+    limit = (3 << 19, "the system has")
+    monkeypatch.setattr(host_memory, "available", lambda: limit)
+
+    def add(x):
+        return x + 1
+
+    memory.check_program(jax.jit(add, donate_argnums=0).lower(state).compile())
+    with pytest.raises(ValueError, match=r"a training step needs"):
+        memory.check_program(jax.jit(add).lower(state).compile())
+
+
 def test_a_model_too_large_to_load_is_refused(monkeypatch):
     shapes = {"w": jax.ShapeDtypeStruct((1 << 20, 1 << 12), np.float32)}
-    monkeypatch.setattr(memory, "host_memory", lambda: (1 << 30, "the system has"))
+    monkeypatch.setattr(host_memory, "available", lambda: (1 << 30, "the system has"))
     message = r"runs/x: the model needs at least 17.18 GB .*parameters 17.18.*smaller"
     with pytest.raises(ValueError, match=message):
         memory.check_params(shapes, "runs/x: the model")

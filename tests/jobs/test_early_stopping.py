@@ -10,6 +10,7 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax.jobs import pretrain
+from gpt1_jax.training import loop
 from gpt1_jax.workdirs import metrics_log
 
 
@@ -84,6 +85,25 @@ def test_a_run_that_was_killed_before_its_result_ends_at_the_same_step(
         assert losses(copy) == losses(workdir)
         ours, theirs = gpt1_jax.load(copy), gpt1_jax.load(workdir)
         jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+
+
+def test_the_best_step_stays_after_its_row_is_lost(
+    ended, config, tmp_path, capsys, monkeypatch
+):
+    workdir, result = ended
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    for name in ("result.json", "metrics.jsonl"):
+        (copy / name).unlink()
+    capsys.readouterr()
+    fields = {"train__early_stopping_patience": 3, "train__keeps_best": True}
+    # The patience counts the rows that are left; without this the run would go on.
+    monkeypatch.setattr(loop._Reporter, "has_stopped_improving", lambda self: True)
+    again = pretrain.run(config(**fields), copy)
+    assert again["metrics"] == result["metrics"]
+    assert losses(copy) == [result["metrics"]["last_eval/loss"]]
+    said = " ".join(capsys.readouterr().out.split())
+    best = result["metrics"]["best_step"]
+    assert f"no scores of step {best}, the best; it is evaluated again" in said
 
 
 def test_without_keeps_best_the_workdir_stands_for_the_last_step(config, tmp_path):

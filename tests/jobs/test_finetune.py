@@ -20,7 +20,7 @@ from gpt1_jax.evaluation import predictions
 from gpt1_jax.inference import classifier, task_logits
 from gpt1_jax.interop import glue_submission
 from gpt1_jax.jobs import evaluate, finetune
-from gpt1_jax.workdirs import model_store
+from gpt1_jax.workdirs import checkpoint, metrics_log, model_store
 from tests.processes import Command
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +100,22 @@ def test_scores_of_the_dev_file_follow_from_the_predictions(tune):
     right = sum(row.label == row.prediction for row in rows)
     assert result["metrics"]["eval/accuracy"] == right / len(rows)
     assert result["metrics"]["best_step"] == 2
+
+
+def test_lost_scores_of_the_best_step_are_computed_again(tune, tmp_path, monkeypatch):
+    workdir, _ = tune("rte", train__eval_every_steps=1)
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    for name in ("result.json", "metrics.jsonl"):
+        (copy / name).unlink()
+    monkeypatch.setattr(checkpoint.Checkpoints, "best_step", lambda self: 1)
+    again = finetune.run(model_store.read_config(workdir), copy)
+    first, last = metrics_log.read(workdir / "metrics.jsonl")
+    assert first["eval/accuracy"] != last["eval/accuracy"]
+    for name, value in metrics_log.scores(first).items():
+        assert again["metrics"][name] == value
+    for name, value in metrics_log.scores(last).items():
+        assert again["metrics"][f"last_{name}"] == value
+    assert again["metrics"]["best_step"] == 1
 
 
 @pytest.fixture(scope="module")

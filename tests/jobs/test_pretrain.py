@@ -12,6 +12,8 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import config as config_lib
+from gpt1_jax.distributed import host_memory, memory
+from gpt1_jax.jobs import pretrain
 from gpt1_jax.workdirs import workdir as workdir_lib
 from tests.event_files import tags_in, texts_in
 from tests.jobs.runs import (
@@ -273,3 +275,16 @@ def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(cache_dir, tmp
     assert model.step == 8
     for leaf in jax.tree.leaves(model.params):
         assert np.isfinite(leaf).all()
+
+
+def test_memory_is_checked_with_the_vocabulary_of_the_corpus(
+    make_config, tmp_path, monkeypatch
+):
+    config = make_config(train__batch_size=1)
+    given = {"sequences": 1, "length": config.model.context_length}
+    checked = config_lib.checked(config)
+    parts = memory.training_parts(checked, vocab_size=0, **given)
+    limit = jax.local_device_count() * sum(parts.values())
+    monkeypatch.setattr(host_memory, "available", lambda: (limit, "the system has"))
+    with pytest.raises(ValueError, match=r"this run needs at least .* of memory \(par"):
+        pretrain.run(config, tmp_path / "run")

@@ -6,6 +6,7 @@ import os
 import pytest
 from tensorboardX.proto.event_pb2 import SessionLog
 
+from gpt1_jax.distributed import multihost
 from gpt1_jax.workdirs import metrics_log
 from gpt1_jax.workdirs.metrics_log import MetricsLog
 from tests.event_files import events_in
@@ -125,3 +126,14 @@ def test_rows_are_synced_with_the_name_of_their_file(tmp_path, monkeypatch):
         log.sync()
     path = tmp_path / "metrics.jsonl"
     assert synced[:2] == [path.stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_a_second_process_writes_nothing_and_has_no_tracker(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(metrics_log, "Tracker", lambda *given: made.append(given))
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    with metrics_log.MetricsLog(tmp_path, -1) as log:
+        log.write(1, {"train/loss": 2.0})
+        assert log.rows == ({"step": 1, "train/loss": 2.0},)
+    assert not made
+    assert not list(tmp_path.iterdir())

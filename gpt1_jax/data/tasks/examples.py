@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpt1_jax.data.tables import Column
-from gpt1_jax.errors import UserError
+from gpt1_jax.errors import UserError, suggestion
 
 LOWEST_SCORE, HIGHEST_SCORE = 0.0, 5.0  # of STS-B
 _NUMBER = re.compile(r"-?\d+(\.0)?")
@@ -64,12 +64,18 @@ class Labels:
         """
         if name in self.classes:
             return self.classes[name]
+        given = f"{where}: label {name!r}"
         remedy = "correct it, or choose the task that has such labels"
         if self.classes:
             allowed = f"one of {', '.join(self.classes)} is expected"
-            if _NUMBER.fullmatch(name):
-                allowed += f" in column {self.column}, as data sets number classes "
-                allowed += "in different orders"
+            are_names = not all(map(_NUMBER.fullmatch, self.classes))
+            if are_names and not _NUMBER.fullmatch(name):
+                folded = {known.casefold(): known for known in self.classes}
+                near = folded.get(name.casefold(), name)
+                remedy = suggestion(near, self.classes, remedy)
+            elif are_names:
+                given += " is a number, and data sets number their classes differently"
+                allowed += f" in column {self.column}"
                 remedy = (
                     "write the names, or save the data set as parquet with Hugging "
                     "Face's datasets, which keeps them"
@@ -82,7 +88,7 @@ class Labels:
                 score = float("nan")
             if LOWEST_SCORE <= score <= HIGHEST_SCORE:
                 return score
-        raise UserError(f"{where}: label {name!r}; {allowed}; {remedy}")
+        raise UserError(f"{given}; {allowed}; {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

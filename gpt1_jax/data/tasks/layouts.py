@@ -76,7 +76,7 @@ def exports(
     *,
     unlabelled: tuple[str, ...] = ("test", "test_matched", "test_mismatched"),
 ) -> Files:
-    """What users save of Hugging Face's data set: csv, JSON Lines or parquet.
+    """Files that users export from Hugging Face's data set: csv, jsonl or parquet.
 
     Classes are read by name: a parquet file has their names, other files must have them
     in place of numbers. The numbers 0 and 1 are read for the tasks whose official files

@@ -18,7 +18,9 @@ from gpt1_jax.errors import UserError
 _WRAPPERS = ("", "glue/", "glue_data/", "glue_data/glue/")
 _COMPRESSED = ("", ".gz", ".zst")
 _BRACES = re.compile(r"{([^{}]*)}")
-_SHARD = re.compile(r".*-\d+-of-(\d+)\..*")
+_SHARD = re.compile(r".*-(\d+)-of-(\d+)\..*")
+# Hugging Face's converted data sets number the shards in the folder of a split.
+_NUMBERED = re.compile(r"\d{4}\..*")
 
 
 def find(root: Path, pattern: str) -> list[Path]:
@@ -37,14 +39,24 @@ def find(root: Path, pattern: str) -> list[Path]:
             places = [root]
             for part in folders:
                 places = [path for place in places for path in _matches(place, part)]
-            for ending in _COMPRESSED:
-                found = sorted(
-                    path for place in places for path in _matches(place, name + ending)
-                )
-                if found:
-                    _check_shards(found)
-                    return found
+            if found := _in_any_compression(places, name):
+                _check_shards(found)
+                return found
     return []
+
+
+def _in_any_compression(places: list[Path], name: str) -> list[Path]:
+    """Returns the entries with `name`, compressed or not, in the order of their names.
+
+    An entry that is there in several forms counts in the first of _COMPRESSED.
+    """
+    found: dict[Path, str] = {}
+    for ending in _COMPRESSED:
+        known = set(found.values())
+        paths = [path for place in places for path in _matches(place, name + ending)]
+        stems = {p: str(p).casefold().removesuffix(ending) for p in paths}
+        found |= {path: stem for path, stem in stems.items() if stem not in known}
+    return sorted(found)
 
 
 def _alternatives(pattern: str) -> Iterator[str]:
@@ -75,14 +87,34 @@ def _matches(place: Path, name: str) -> list[Path]:
 
 def are_shards(found: list[Path]) -> bool:
     """Returns whether the names of files count them as the shards of one data set."""
-    return all(_SHARD.fullmatch(path.name) for path in found)
+    return all(_SHARD.fullmatch(path.name) for path in found) or _are_numbered(found)
+
+
+def _are_numbered(found: list[Path]) -> bool:
+    """Returns whether files are 0000, 0001 ..., alone in the folder of a split."""
+    is_one_folder = len({path.parent for path in found}) == 1
+    return is_one_folder and all(_NUMBERED.fullmatch(path.name) for path in found)
 
 
 def _check_shards(found: list[Path]) -> None:
     """Raises a UserError if shards are missing that the names of the others count."""
-    match = _SHARD.fullmatch(found[0].name)
-    if match and len(found) != int(match[1]):
+    matches = [match for path in found if (match := _SHARD.fullmatch(path.name))]
+    if matches:
+        numbers, totals = ({int(match[k]) for match in matches} for k in (1, 2))
+        if len(totals) > 1:
+            names = ", ".join(path.name for path in found)
+            raise UserError(
+                f"{found[0].parent} has shards of several data sets: {names}; those of "
+                "one are expected; move the others away"
+            )
+        total = totals.pop()
+    elif _are_numbered(found):
+        numbers = {int(path.name.split(".")[0]) for path in found}
+        total = max(numbers) + 1
+    else:
+        return
+    if len(numbers) != total or len(found) != total:
         raise UserError(
-            f"{found[0].parent} has {len(found)} of the {int(match[1])} shards of "
-            f"{found[0].name}; all are expected; copy the others"
+            f"{found[0].parent} has {len(numbers)} of the {total} shards of "
+            f"{found[0].name}; all are expected, each once; copy the others"
         )

@@ -212,6 +212,30 @@ def test_shards_are_one_data_set_and_a_missing_one_is_refused(tmp_path):
         load("rte", "train", tmp_path)
 
 
+def write_rte_shards(folder, *names: str) -> None:
+    for number, name in enumerate(names):
+        rows = [{"sentence1": str(number), "sentence2": "b", "label": number % 2}]
+        write_parquet(folder / name, rows, ("entailment", "not_entailment"))
+
+
+def test_numbered_files_in_the_folder_of_a_split_are_its_shards(tmp_path):
+    write_rte_shards(tmp_path / "rte/train", "0000.parquet", "0001.parquet")
+    assert labelled("rte", "train", tmp_path)[0] == [("0", "b", 0), ("1", "b", 1)]
+    (tmp_path / "rte/train/0000.parquet").unlink()
+    with pytest.raises(ValueError, match=r"has 1 of the 2 shards of 0001.parquet; all"):
+        load("rte", "train", tmp_path)
+
+
+def test_shards_of_different_totals_or_numbers_are_refused(tmp_path):
+    names = "train-00000-of-00002.parquet", "train-00001-of-00003.parquet"
+    write_rte_shards(tmp_path / "rte", *names)
+    with pytest.raises(ValueError, match=r"rte has shards of several data sets: train"):
+        load("rte", "train", tmp_path)
+    (tmp_path / "rte" / names[1]).rename(tmp_path / "rte/train-0-of-2.parquet")
+    with pytest.raises(ValueError, match=r"rte has 1 of the 2 shards of .*, each once"):
+        load("rte", "train", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content"),
     [
@@ -230,18 +254,25 @@ def test_shards_are_one_data_set_and_a_missing_one_is_refused(tmp_path):
 def test_numbers_that_do_not_say_their_class_are_refused(tmp_path, name, file, content):
     write(tmp_path, content, file)
     message = (
-        r"label '\d'; one of entailment, .* is expected in column label, as data sets "
-        "number classes in different orders; write the names, or save the data set as "
-        "parquet with Hugging Face's datasets, which keeps them"
+        r"label '\d' is a number, and data sets number their classes differently; "
+        r"one of entailment, .* is expected in column label; write "
+        "the names, or save the data set as parquet with Hugging Face's datasets"
     )
     with pytest.raises(ValueError, match=message):
         load(name, "train", tmp_path)
 
 
+def test_a_label_in_another_case_gets_a_suggestion(tmp_path):
+    write(tmp_path, "sentence1,sentence2,label\na,b,Not_Entailment\n", "rte/train.csv")
+    message = r"label 'Not_Entailment'; one of .*; did you mean not_entailment\?"
+    with pytest.raises(ValueError, match=message):
+        load("rte", "train", tmp_path)
+
+
 def test_parquet_numbers_without_names_are_refused(tmp_path):
     rows = [{"sentence1": "a", "sentence2": "b", "label": 1}]
     write_parquet(tmp_path / "rte/train.parquet", rows)
-    with pytest.raises(ValueError, match=r"train.parquet: row 0: label '1'; one of"):
+    with pytest.raises(ValueError, match=r"train.parquet: row 0: label '1' is a num"):
         load("rte", "train", tmp_path)
 
 

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -97,6 +98,19 @@ def test_race_gives_a_choice_for_each_question_in_order(tmp_path):
     assert [example.label for example in examples[:2]] == [3, 1]
     examples, _ = read(read_race, tmp_path, levels=("high",))
     assert [example.context for example in examples] == ["Article\nhigh1"] * 2
+
+
+def test_race_reads_articles_in_every_compression_once(tmp_path):
+    article = '{"article": "%s", "questions": ["q"], "options": [["a", "b", "c", "d"]]'
+    article += ', "answers": ["A"]}'
+    folder = tmp_path / "high"
+    folder.mkdir()
+    (folder / "1.txt").write_text(article % "first")
+    for name, text in (("1", "first"), ("2", "second")):
+        content = gzip.compress((article % text).encode())
+        (folder / f"{name}.txt.gz").write_bytes(content)
+    examples, _ = read(read_race, tmp_path, levels=("high",))
+    assert [example.context for example in examples] == ["first", "second"]
 
 
 def test_race_level_without_articles_is_refused(tmp_path):
