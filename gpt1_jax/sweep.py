@@ -4,7 +4,7 @@ r"""Runs every combination of some fields' values, each in a workdir of its own.
         --config.init.path=runs/pretrain --axis seed=0,1,2 --axis task.lm_coef=0.0,0.5
 
 The same command continues a sweep; finished runs are not repeated. If a combination
-fails, the others still run. --only 1/8 runs the first of eight shares, for a job
+fails, the others still run; on several hosts the sweep ends. --only 1/8 runs the first of eight shares, for a job
 scheduler. The end is a table with medians over seeds, and sweep.csv. Each workdir keeps
 its labels in labels.json, from which a report names its groups.
 """
@@ -22,7 +22,7 @@ from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment, grid
 from gpt1_jax.cli.grid import Cell, Outcome
 from gpt1_jax.distributed import multihost, runtime
-from gpt1_jax.errors import Preempted, RunFailed, UserError
+from gpt1_jax.errors import Preempted, RunFailed, UserError, text_of
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 _CSV_FILE = "sweep.csv"
@@ -128,7 +128,7 @@ def _run_cell(
             raise  # this sweep has other settings: the table of that one stays
         if not multihost.is_alone():
             raise  # it has ended the other processes
-        failure = " ".join(f"{error or type(error)}".split())
+        failure = " ".join(text_of(error).split())
         terminal.warn(f"{cell.directory} failed: {failure}")
         if not isinstance(error, UserError | RunFailed):
             path = root / f"{cell.directory}.traceback"

@@ -147,11 +147,12 @@ def _tell(others: peers.Peers, error: BaseException) -> None:
     if _is_of_devices(error):
         time.sleep(_NEWS_SECONDS)
     _connected.exit_code = errors.exit_code(error)
-    message = f"{error or type(error).__name__}"
+    message = errors.text_of(error)
     if isinstance(error, KeyboardInterrupt):
         message = "interrupted; the same command resumes where this one stopped"
     elif not isinstance(error, UserError | errors.RunFailed | OSError):
-        message = f"{type(error).__name__}: {message.splitlines()[0]}"
+        name, *lines = type(error).__name__, *str(error).splitlines()
+        message = ": ".join([name, *lines[:1]])
     others.fail(message, _connected.exit_code)
 
 

@@ -22,8 +22,15 @@ from gpt1_jax.errors import RunFailed, UserError
 
 _GREETING_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
-# A host that has lost its power or its network is noticed after 10 + 4 x 5 seconds.
-_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+# A host that has lost its power or its network is noticed after 30 seconds: by probes of
+# an idle connection (10 + 4 x 5 s), which the system sends only while no data waits for
+# an acknowledgement, or by the limit for such data (in milliseconds).
+_LIMITS = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 30_000,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +65,14 @@ class Place:
 
 def _end_process(message: str, code: int) -> NoReturn:
     """Ends this process although its main thread may wait for the devices."""
-    if code == errors.PREEMPTED:
-        terminal.say(message)
-    else:
-        terminal.error(message)
-    terminal.flush()
-    os._exit(code)
+    try:
+        if code == errors.PREEMPTED:
+            terminal.say(message)
+        else:
+            terminal.error(message)
+        terminal.flush()
+    finally:  # also if nobody reads standard error any more
+        os._exit(code)
 
 
 class _Connection:
@@ -72,7 +81,7 @@ class _Connection:
     def __init__(self, link: socket.socket):
         link.settimeout(None)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE.items():
+        for name, value in _LIMITS.items():
             if hasattr(socket, name):  # not all systems have all of them
                 link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._link, self._file = link, link.makefile("rb")

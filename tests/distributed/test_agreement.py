@@ -101,6 +101,8 @@ def test_a_workdir_that_is_not_shared_is_a_mistake(connect, monkeypatch, tmp_pat
         (OSError(28, "full"), "[Errno 28] full", errors.FAILED),
         (KeyError("x\ny"), "KeyError: 'x\\ny'", errors.FAILED),
         (jax.errors.JaxRuntimeError("a\nb"), "JaxRuntimeError: a", errors.FAILED),
+        (MemoryError(), "MemoryError", errors.FAILED),
+        (AssertionError(), "AssertionError", errors.FAILED),
         (KeyboardInterrupt(), "interrupted; the same command", errors.PREEMPTED),
     ],
     ids=lambda value: type(value).__name__,

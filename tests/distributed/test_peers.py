@@ -137,6 +137,23 @@ def test_a_killed_process_ends_the_other_at_once_with_one_line(killed):
     assert "ended without a message, as if killed or out of memory" in errors
 
 
+CLOSED = """
+import os, sys
+from gpt1_jax.distributed import peers
+read, write = os.pipe()
+os.close(read)
+os.dup2(write, 2)
+sys.stdout = sys.stderr
+peers._end_process("gone", int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [1, 75])
+def test_a_process_ends_although_nobody_reads_its_message(code):
+    command = [sys.executable, "-c", CLOSED, str(code)]
+    assert subprocess.run(command, check=False, timeout=20).returncode == code
+
+
 def test_a_process_that_never_comes_is_named():
     place = places(3)
     first, second = meet([place[0], place[2]], seconds=1)
