@@ -89,7 +89,10 @@ def test_a_workdir_that_is_not_shared_is_a_mistake(connect, monkeypatch, tmp_pat
     multihost._check_shared(fake, tmp_path / "shared")  # as the first process
     assert not list((tmp_path / "shared").iterdir())
     monkeypatch.setattr(multihost, "is_first", lambda: False)
-    with pytest.raises(UserError, match=r"--workdir .*own on process 0 is not .*share"):
+    message = (
+        r"--workdir .*own on process 0 is not the directory .* does not appear; one"
+    )
+    with pytest.raises(UserError, match=message):
         multihost._check_shared(fake, tmp_path / "own")
 
 
