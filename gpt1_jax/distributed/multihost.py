@@ -92,7 +92,7 @@ def _connect_devices(cfg: MeshConfig, place: rendezvous.Place) -> None:
 
     Raises: UserError: it can't be started.
     """
-    native_errors.subdue()
+    native_errors.subdue(peers.end_process)
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:

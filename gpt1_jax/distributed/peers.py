@@ -19,7 +19,7 @@ from gpt1_jax.distributed.rendezvous import Connection, Place
 from gpt1_jax.errors import RunFailed
 
 
-def _end_process(message: str, code: int) -> NoReturn:
+def end_process(message: str, code: int) -> NoReturn:
     """Ends this process although its main thread may wait for the devices."""
     try:
         if code == errors.PREEMPTED:
@@ -48,7 +48,7 @@ class Peers:
         place: Place,
         *,
         seconds: float,
-        end: Callable[[str, int], None] = _end_process,
+        end: Callable[[str, int], None] = end_process,
     ):
         self.place, self._end = place, end
         self._ending = threading.Lock()

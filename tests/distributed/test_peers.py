@@ -145,7 +145,7 @@ read, write = os.pipe()
 os.close(read)
 os.dup2(write, 2)
 sys.stdout = sys.stderr
-peers._end_process("gone", int(sys.argv[1]))
+peers.end_process("gone", int(sys.argv[1]))
 """
 
 
@@ -321,8 +321,8 @@ def test_an_address_without_host_or_port_is_refused(address):
 
 ABORT = """
 import ctypes, os, sys, threading, time
-from gpt1_jax.distributed import native_errors
-native_errors.subdue()
+from gpt1_jax.distributed import native_errors, peers
+native_errors.subdue(peers.end_process)
 lines = ["kept\\n", "E1128 10:38:33.2 7464 coordination_service.cc:1549] gone\\n",
          "gone too\\n", "W1128 10:38:33.2 7464 other.cc:1] kept too\\n"]
 os.write(2, "".join(lines).encode())
@@ -331,6 +331,38 @@ time.sleep(1)
 print("said", file=sys.stderr)
 os._exit(3)
 """
+
+
+FATAL = """
+import ctypes, os
+from gpt1_jax.distributed import native_errors, peers
+native_errors._NEWS_SECONDS = 0.5
+native_errors.subdue(peers.end_process)
+os.write(2, b"F1128 10:38:33.2 7464 client.h:80] a task died\\n")
+ctypes.CDLL(None).abort()
+"""
+
+
+def test_an_abort_that_no_message_explains_says_what_the_runtime_logged():
+    done = subprocess.run(
+        [sys.executable, "-c", FATAL], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: JAX's distributed runtime ended: a task died; ")
+
+
+SILENT = """
+import sys
+from gpt1_jax.distributed import native_errors, peers
+sys.stderr = None
+native_errors.subdue(peers.end_process)
+"""
+
+
+def test_a_process_without_standard_error_needs_no_filter():
+    done = subprocess.run([sys.executable, "-c", SILENT], check=False)
+    assert done.returncode == 0
 
 
 def test_an_abort_leaves_time_for_our_message_and_the_runtime_is_silent():
