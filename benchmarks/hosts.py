@@ -99,7 +99,7 @@ KINDS = {
         prepare=_write_books,
     ),
     "a workdir that is not shared": Kind(
-        (2, 2), "that all hosts share", workdirs=("run", "elsewhere")
+        (2, 2), "shared by all hosts", workdirs=("run", "elsewhere")
     ),
     "a second killed in training": Kind((1, -9), _DIED, hit=(_kill, 1)),
     "a first killed in training": Kind((-9, 1), _DIED, hit=(_kill, 0)),
@@ -145,14 +145,12 @@ def run(directory: Path, kind: Kind) -> dict[str, Any]:
             **fields | kind.fields[number],
         )
     began = time.monotonic()
-    if kind.hit:
-        rows = directory / "run" / "metrics.jsonl"
-        while not (rows.is_file() and rows.stat().st_size):
-            time.sleep(0.1)
-        began = time.monotonic()
-        hit, number = kind.hit
-        hit(pair[number])
     try:
+        if kind.hit:
+            hit, number = kind.hit
+            _wait_for_rows(directory / "run" / "metrics.jsonl", list(pair.values()))
+            began = time.monotonic()
+            hit(pair[number])
         outputs = {n: p.communicate(timeout=120)[0] for n, p in pair.items()}
     except subprocess.TimeoutExpired:
         raise RunFailed(f"{kind.says}: both still run after 120 s") from None
@@ -171,3 +169,11 @@ def run(directory: Path, kind: Kind) -> dict[str, Any]:
     if not (is_right and is_said) or "Traceback" in "".join(outputs.values()):
         raise RunFailed(f"{codes} after {seconds:.0f} s: {outputs}")
     return {"codes": codes, "seconds": round(seconds, 1), "line": lines[0]}
+
+
+def _wait_for_rows(path: Path, processes: list[subprocess.Popen]) -> None:
+    """Waits until training has written a row to `path`, or a process has ended."""
+    while not (path.is_file() and path.stat().st_size):
+        if any(process.poll() is not None for process in processes):
+            return
+        time.sleep(0.1)

@@ -43,6 +43,11 @@ def exit_code(error: BaseException) -> int:
     return PREEMPTED if isinstance(error, Preempted | KeyboardInterrupt) else FAILED
 
 
+def text_of(error: BaseException) -> str:
+    """Returns the text of an error, or the name of its type if it has none."""
+    return str(error) or type(error).__name__
+
+
 def suggestion(given: str, allowed: Iterable[str], otherwise: str) -> str:
     """Returns `did you mean X?` for the closest of `allowed`, else `otherwise`."""
     near = difflib.get_close_matches(given, list(allowed), n=1)

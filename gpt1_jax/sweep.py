@@ -4,9 +4,10 @@ r"""Runs every combination of some fields' values, each in a workdir of its own.
         --config.init.path=runs/pretrain --axis seed=0,1,2 --axis task.lm_coef=0.0,0.5
 
 The same command continues a sweep; finished runs are not repeated. If a combination
-fails, the others still run. --only 1/8 runs the first of eight shares, for a job
-scheduler. The end is a table with medians over seeds, and sweep.csv. Each workdir keeps
-its labels in labels.json, from which a report names its groups.
+fails, the others still run; on several hosts the sweep ends. --only 1/8 runs the first
+of eight shares, for a job scheduler. The end is a table with medians over seeds, and
+sweep.csv. Each workdir keeps its labels in labels.json, from which a report names its
+groups.
 """
 
 import importlib
@@ -17,12 +18,12 @@ from pathlib import Path
 
 from absl import flags
 
-from gpt1_jax import config as config_lib
 from gpt1_jax import files, terminal
 from gpt1_jax.cli import app, experiment, grid
 from gpt1_jax.cli.grid import Cell, Outcome
+from gpt1_jax.config import RunConfig
 from gpt1_jax.distributed import multihost, runtime
-from gpt1_jax.errors import Preempted, RunFailed, UserError
+from gpt1_jax.errors import Preempted, RunFailed, UserError, text_of
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 _CSV_FILE = "sweep.csv"
@@ -67,8 +68,7 @@ def main() -> None:
     _refuse_other_sweep(root, cells)
     count = terminal.counted(len(cells), "combination")
     terminal.say(f"{root}: {count}, {len(mine)} of them here")
-    runtime.prepare(base.data.cache_dir, base.mesh)
-    failures = _run_cells(root, [(cells[n], configs[n]) for n in mine])
+    failures = _run_cells(root, base, [(cells[n], configs[n]) for n in mine])
     outcomes = [
         _outcome(root, cell, failures.get(cell.directory, "")) for cell in cells
     ]
@@ -89,10 +89,12 @@ def main() -> None:
         )
 
 
+@multihost.ends_together
 def _run_cells(
-    root: Path, runs: Sequence[tuple[Cell, config_lib.RunConfig]]
+    root: Path, base: RunConfig, runs: Sequence[tuple[Cell, RunConfig]]
 ) -> dict[str, str]:
     """Runs each cell that is not finished; returns the failures by directory."""
+    runtime.prepare(base)
     failures: dict[str, str] = {}
     unfinished = sum(
         not workdir_lib.is_finished(root / cell.directory) for cell, _ in runs
@@ -111,9 +113,7 @@ def _run_cells(
     return failures
 
 
-def _run_cell(
-    root: Path, cell: Cell, config: config_lib.RunConfig, *, was_run: bool
-) -> str:
+def _run_cell(root: Path, cell: Cell, config: RunConfig, *, was_run: bool) -> str:
     """Runs a cell; returns its failure in one line, or ""."""
     if multihost.is_first():
         path = root / cell.directory / workdir_lib.LABELS_FILE
@@ -128,7 +128,7 @@ def _run_cell(
             raise  # this sweep has other settings: the table of that one stays
         if not multihost.is_alone():
             raise  # it has ended the other processes
-        failure = " ".join(f"{error or type(error)}".split())
+        failure = " ".join(text_of(error).split())
         terminal.warn(f"{cell.directory} failed: {failure}")
         if not isinstance(error, UserError | RunFailed):
             path = root / f"{cell.directory}.traceback"

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ def facts(config: RunConfig) -> dict[str, Any]:
         | {
             "the version of gpt1_jax": gpt1_jax.__version__,
             "the code of gpt1_jax": code_fingerprint(),
-            "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", ""),
         }
     )
 

@@ -18,13 +18,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 
-from gpt1_jax import errors, terminal
+from gpt1_jax import errors, files, terminal
 from gpt1_jax.config import MeshConfig, RunConfig
-from gpt1_jax.distributed import agreement, native_errors, peers
+from gpt1_jax.distributed import agreement, native_errors, peers, rendezvous
 from gpt1_jax.errors import Preempted, UserError
 
-# A network file system shows a new file to other hosts after its cache has expired.
-_SHARED_SECONDS = 15.0
+# NFS shows a new file to other hosts once their cache of the directory has expired. By
+# default that takes up to 60 s, and 30 s for a directory that has just changed.
+_SHARED_SECONDS = 45.0
 # An error of the devices may follow from the end of a peer, of which we hear by then.
 _NEWS_SECONDS = 3.0
 
@@ -34,6 +35,7 @@ _Result = TypeVar("_Result")
 
 class _Connected:
     others: peers.Peers | None = None
+    local_devices: Any = None  # those that the environment gives to this process
     exit_code = errors.DONE  # another one after a failure of this process
 
 
@@ -41,30 +43,64 @@ class _Connected:
 _connected = _Connected()
 
 
-def join(cfg: MeshConfig) -> None:
-    """Connects this process to the others of its run, if there are any.
+def join(config: RunConfig) -> None:
+    """Connects this process and its devices to the others of its run, if there are any.
 
-    `cfg` or the environment says whether there are. It must be called before JAX
-    starts, and does nothing in a process that is already connected.
-    Raises: UserError: the processes can't find each other.
+    `config.mesh` or the environment says whether there are. It must be called before
+    JAX starts. The processes first compare config and code, as other devices may not
+    even connect. A process that is already connected only compares.
+    Raises: UserError: the processes can't find each other, or they differ.
     """
-    if cfg.distributed == "off" or jax.distributed.is_initialized():
-        return
+    place = _find_others(config.mesh)
+    agree("the config", agreement.facts(config))
+    if place and not jax.distributed.is_initialized():
+        _connect_devices(config.mesh, place)
+
+
+def _find_others(cfg: MeshConfig) -> rendezvous.Place | None:
+    """Returns the place of this process among the others; None: there are no others.
+
+    Raises: UserError: the processes can't find each other, or the caller has connected
+            them, which leaves this package no way to end them together.
+    """
+    if _connected.others:
+        return _connected.others.place
+    if jax.distributed.is_initialized() and jax.process_count() > 1:
+        raise UserError(
+            "this process is already connected by jax.distributed.initialize; gpt1_jax "
+            "connects the processes of a run itself; remove that call, and set "
+            "config.mesh.coordinator_address, num_processes and process_id where the "
+            "environment does not name them"
+        )
+    if cfg.distributed == "off":
+        return None
     if cfg.coordinator_address:
-        place = peers.Place(cfg.coordinator_address, cfg.num_processes, cfg.process_id)
-        local_devices = None
+        place = rendezvous.Place(
+            cfg.coordinator_address, cfg.num_processes, cfg.process_id
+        )
     elif cfg.distributed == "auto" and not _has_peers():
-        return
+        return None
     else:
-        place, local_devices = _detected(cfg)
+        place, _connected.local_devices = _detected(cfg)
     _connected.others = peers.Peers(place, seconds=cfg.start_seconds)
     atexit.register(_leave)
-    native_errors.subdue()
+    return place
+
+
+def _connect_devices(cfg: MeshConfig, place: rendezvous.Place) -> None:
+    """Starts JAX's distributed runtime in this process.
+
+    Raises: UserError: it can't be started.
+    """
+    native_errors.subdue(peers.end_process)
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         jax.distributed.initialize(
-            place.address, place.num_processes, place.process_id, local_devices
+            place.address,
+            place.num_processes,
+            place.process_id,
+            _connected.local_devices,
         )
     except (ValueError, RuntimeError) as error:
         raise _no_others(cfg, error) from None
@@ -81,7 +117,7 @@ def _has_peers() -> bool:
     return any(os.environ.get(name, "1") != "1" for name in counts) or len(hosts) > 1
 
 
-def _detected(cfg: MeshConfig) -> tuple[peers.Place, Any]:
+def _detected(cfg: MeshConfig) -> tuple[rendezvous.Place, Any]:
     """Returns what JAX finds in the environment: the place, and the local devices.
 
     Raises: UserError: it finds nothing.
@@ -99,7 +135,7 @@ def _detected(cfg: MeshConfig) -> tuple[peers.Place, Any]:
         raise _no_others(cfg, error) from None
     if address is None or count is None or number is None:
         raise _no_others(cfg, "the environment names none")
-    return peers.Place(address, count, number), local_devices
+    return rendezvous.Place(address, count, number), local_devices
 
 
 def _no_others(cfg: MeshConfig, why: object) -> UserError:
@@ -115,7 +151,8 @@ def ends_together(
 ) -> Callable[_Arguments, _Result]:
     """Makes all processes of a run end when `job` raises an error in one of them.
 
-    They end with one line that has the error, and with its exit code.
+    They end with one line that has the error, and with its exit code. A sweep, whose
+    jobs are such functions, is one itself: the innermost one tells the others.
     """
 
     @functools.wraps(job)
@@ -128,7 +165,7 @@ def ends_together(
             _finish()
             raise
         except BaseException as error:
-            if _connected.others:
+            if _connected.others and _connected.exit_code == errors.DONE:
                 _tell(_connected.others, error)
             raise
 
@@ -147,11 +184,12 @@ def _tell(others: peers.Peers, error: BaseException) -> None:
     if _is_of_devices(error):
         time.sleep(_NEWS_SECONDS)
     _connected.exit_code = errors.exit_code(error)
-    message = f"{error or type(error).__name__}"
+    message = errors.text_of(error)
     if isinstance(error, KeyboardInterrupt):
         message = "interrupted; the same command resumes where this one stopped"
     elif not isinstance(error, UserError | errors.RunFailed | OSError):
-        message = f"{type(error).__name__}: {message.splitlines()[0]}"
+        name, *lines = type(error).__name__, *str(error).splitlines()
+        message = ": ".join([name, *lines[:1]])
     others.fail(message, _connected.exit_code)
 
 
@@ -163,8 +201,13 @@ def _is_of_devices(error: BaseException | None) -> bool:
 
 
 def _leave() -> None:
-    """Ends a process that has failed: JAX would wait for the others, who are gone."""
+    """Tells the others of the end of this process, and ends it at once if it failed.
+
+    After a failure JAX would wait for the others, which are gone.
+    """
     if _connected.exit_code == errors.DONE:
+        if _connected.others:
+            _connected.others.leave()
         return
     terminal.flush()
     time.sleep(0.2)  # the others read the message before the connection breaks
@@ -218,14 +261,13 @@ def agree(what: str, facts: dict[str, Any]) -> None:
             raise UserError(difference)
 
 
-def agree_on_run(config: RunConfig, workdir: Path) -> None:
-    """Checks that all processes have one config, one code and one workdir.
+def agree_on_hosts(workdir: Path) -> None:
+    """Checks that all processes have the same kind of devices, and one workdir.
 
     Raises: UserError: they have not.
     """
     if not _connected.others:
         return
-    agree("the config", agreement.facts(config))
     agree(
         "the devices",
         {
@@ -241,6 +283,7 @@ def _check_shared(others: peers.Peers, workdir: Path) -> None:
     """Raises UserError unless all processes see the same directory `workdir`."""
     name = f".hosts-{uuid.uuid4().hex}"
     if is_first():
+        files.check_writable(workdir, "name another --workdir")
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / name).touch()
     try:
@@ -258,9 +301,10 @@ def _check_shared(others: peers.Peers, workdir: Path) -> None:
     for number, (path, is_seen) in enumerate(seen):
         if not is_seen:
             raise UserError(
-                f"--workdir {path} on process {number} is not {seen[0][0]} on process "
-                "0, whose files it lacks; one directory that all hosts share is "
-                "expected; name one on a shared file system"
+                f"--workdir {path} on process {number} is not the directory that "
+                "process 0 uses: a file that process 0 wrote there does not appear; "
+                "one directory shared by all hosts is expected; name one on a shared "
+                "file system"
             )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from gpt1_jax import files, terminal
-from gpt1_jax.config import DataConfig, MeshConfig
+from gpt1_jax.config import MeshConfig, RunConfig
 from gpt1_jax.data import cached
 from gpt1_jax.distributed import multihost
 from gpt1_jax.errors import UserError
@@ -22,14 +22,14 @@ from gpt1_jax.errors import UserError
 # From glibc's malloc.h. A C library without mallopt, such as musl, is left as it is.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _LARGEST_INT = 2**31 - 1
-_ALONE = MeshConfig(distributed="off")
+_ALONE = RunConfig(mesh=MeshConfig(distributed="off"))
 
 
-def prepare(cache_dir: str = DataConfig.cache_dir, mesh: MeshConfig = _ALONE) -> None:
+def prepare(config: RunConfig = _ALONE) -> None:
     """Applies all settings. Every job and command that runs a model calls it first."""
     keep_freed_memory()
-    keep_compiled_programs(cache_dir)
-    multihost.join(mesh)
+    keep_compiled_programs(config.data.cache_dir)
+    multihost.join(config)
     start_devices()
 
 

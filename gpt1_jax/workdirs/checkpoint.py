@@ -24,7 +24,7 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
-from gpt1_jax import files
+from gpt1_jax import errors, files
 from gpt1_jax.distributed import multihost
 from gpt1_jax.errors import RunFailed, UserError
 from gpt1_jax.training.step import TrainState
@@ -115,7 +115,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # any type, from orbax, TensorStore or the system
-            reason = " ".join(f"{error or type(error)}".split())
+            reason = " ".join(errors.text_of(error).split())
             kept = ", ".join(map(str, self.all_steps())) or "none"
             raise RunFailed(
                 f"{self._directory / str(self._saving)} could not be saved: {reason}; "

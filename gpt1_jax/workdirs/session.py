@@ -27,8 +27,8 @@ def prepare(config: RunConfig, workdir: Path) -> None:
 
     Raises: UserError: they were given different things.
     """
-    runtime.prepare(config.data.cache_dir, config.mesh)
-    multihost.agree_on_run(config, workdir)
+    runtime.prepare(config)
+    multihost.agree_on_hosts(workdir)
 
 
 def prepare_training(config: RunConfig, workdir: Path) -> None:
@@ -37,8 +37,9 @@ def prepare_training(config: RunConfig, workdir: Path) -> None:
     Raises: UserError: as `prepare`; the batch size does not fit the devices; the
             library of the tracker is not installed.
     """
-    tracker.check(config.train.tracker)
     prepare(config, workdir)
+    if multihost.is_first():
+        tracker.check(config.train.tracker)
     mesh.resolve_dtype(config.model)
     mesh.check_batch_size(config.train.batch_size, config.train.accumulation_steps)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt1_jax import terminal
+from gpt1_jax import errors, terminal
 from gpt1_jax.config import RunConfig, flatten
 from gpt1_jax.errors import UserError
 from gpt1_jax.files import write_atomically
@@ -63,7 +63,7 @@ class Tracker:
             yield
         except Exception as error:  # of any type
             self._run = None
-            reason = " ".join(f"{error or type(error).__name__}".split())
+            reason = " ".join(errors.text_of(error).split())
             terminal.warn(
                 f"wandb: {reason}; the run goes on without it; metrics.jsonl has every "
                 "metric"

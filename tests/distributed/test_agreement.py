@@ -7,9 +7,10 @@ import pytest
 
 import gpt1_jax
 from gpt1_jax import config as config_lib
-from gpt1_jax import errors
+from gpt1_jax import errors, sweep
+from gpt1_jax.cli import grid
 from gpt1_jax.config import RunConfig
-from gpt1_jax.distributed import agreement, multihost
+from gpt1_jax.distributed import agreement, multihost, rendezvous, runtime
 from gpt1_jax.errors import Preempted, RunFailed, UserError
 
 
@@ -53,14 +54,16 @@ def test_another_line_of_code_is_another_fingerprint(tmp_path, monkeypatch):
 class Fake:
     """The second process of two; the first gives `first` to every call."""
 
+    place = rendezvous.Place("localhost:1", 2, 1)
+
     def __init__(self, first=None):
-        self.first, self.told = first, []
+        self.first, self.told, self.has_left = first, [], False
 
     def combine(self, what, value, function):
         return function([value if self.first is None else self.first, value])
 
     def leave(self):
-        pass
+        self.has_left = True
 
     def fail(self, message, code):
         self.told.append((message, code))
@@ -89,8 +92,73 @@ def test_a_workdir_that_is_not_shared_is_a_mistake(connect, monkeypatch, tmp_pat
     multihost._check_shared(fake, tmp_path / "shared")  # as the first process
     assert not list((tmp_path / "shared").iterdir())
     monkeypatch.setattr(multihost, "is_first", lambda: False)
-    with pytest.raises(UserError, match=r"--workdir .*own on process 0 is not .*share"):
+    message = (
+        r"--workdir .*own on process 0 is not the directory .* does not appear; one"
+    )
+    with pytest.raises(UserError, match=message):
         multihost._check_shared(fake, tmp_path / "own")
+
+
+def test_a_workdir_that_is_a_file_is_a_mistake(connect, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"file cannot be made, as .* is a file; .*name"
+    ):
+        multihost._check_shared(connect(Fake()), tmp_path / "file")
+
+
+def test_configs_are_compared_before_the_devices_connect(connect, monkeypatch):
+    connected = []
+    monkeypatch.setattr(multihost, "_connect_devices", lambda *_: connected.append(1))
+    connect(Fake())
+    multihost.join(RunConfig())
+    assert connected
+    connect(Fake(agreement.facts(RunConfig(seed=7))))
+    with pytest.raises(UserError, match=r"config\.seed=7 on process 0, 0 on process 1"):
+        multihost.join(RunConfig())
+    assert len(connected) == 1
+
+
+def test_processes_that_the_caller_has_connected_are_refused(connect, monkeypatch):
+    connect(None)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    multihost.join(RunConfig())  # a run of one process is no run of several
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    message = "already connected by jax.distributed.initialize; .* remove that call"
+    with pytest.raises(UserError, match=message):
+        multihost.join(RunConfig())
+
+
+def test_a_process_tells_the_others_that_it_has_reached_its_end(connect):
+    fake = connect(Fake())
+    multihost.wait_for_all("a run of a sweep")
+    multihost._leave()
+    assert fake.has_left
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt, errors.PREEMPTED), (RunFailed, errors.FAILED)],
+    ids=["interrupt", "failure"],
+)
+def test_what_ends_a_sweep_is_told_once(connect, monkeypatch, tmp_path, error, code):
+    """An interrupt between the runs, and a failure of a run that has told it itself."""
+    fake = connect(Fake())
+
+    def run_cell(*_, **__):
+        if error is RunFailed:
+            multihost.ends_together(fail)()
+        fail()
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(runtime, "prepare", lambda config: None)
+    monkeypatch.setattr(sweep, "_run_cell", run_cell)
+    (cell,) = grid.cells(grid.parse_axes(["seed=0"]))
+    with pytest.raises(error):
+        sweep._run_cells(tmp_path, RunConfig(), [(cell, RunConfig())])
+    assert [told_code for _, told_code in fake.told] == [code]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +169,8 @@ def test_a_workdir_that_is_not_shared_is_a_mistake(connect, monkeypatch, tmp_pat
         (OSError(28, "full"), "[Errno 28] full", errors.FAILED),
         (KeyError("x\ny"), "KeyError: 'x\\ny'", errors.FAILED),
         (jax.errors.JaxRuntimeError("a\nb"), "JaxRuntimeError: a", errors.FAILED),
+        (MemoryError(), "MemoryError", errors.FAILED),
+        (AssertionError(), "AssertionError", errors.FAILED),
         (KeyboardInterrupt(), "interrupted; the same command", errors.PREEMPTED),
     ],
     ids=lambda value: type(value).__name__,

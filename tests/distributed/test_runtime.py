@@ -43,9 +43,10 @@ def test_freed_memory_is_kept_where_there_is_only_a_cpu(platforms, is_kept):
 COMPILE = """
 import sys
 import jax
+from gpt1_jax.config import DataConfig, RunConfig
 from gpt1_jax.distributed import runtime
 
-runtime.prepare(sys.argv[1])
+runtime.prepare(RunConfig(data=DataConfig(cache_dir=sys.argv[1])))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))

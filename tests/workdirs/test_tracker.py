@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from gpt1_jax.distributed import multihost
 from gpt1_jax.workdirs import session, tracker
 from gpt1_jax.workdirs.metrics_log import MetricsLog
 from tests.configs import changed
@@ -104,8 +105,10 @@ def test_no_tracker_is_used_by_default(wandb, tmp_path):
     assert not (tmp_path / "run/wandb_id").exists()
 
 
-def test_a_missing_library_is_named_before_the_run_begins(monkeypatch):
+def test_a_missing_library_is_named_before_the_run_begins(monkeypatch, tmp_path):
     monkeypatch.setattr(tracker.importlib.util, "find_spec", lambda name: None)
     message = r"tracker=wandb, but the library wandb is not installed; .*\[wandb\]"
     with pytest.raises(ValueError, match=message):
-        session.prepare(CONFIG)
+        session.prepare_training(CONFIG, tmp_path)
+    monkeypatch.setattr(multihost, "is_first", lambda: False)
+    session.prepare_training(CONFIG, tmp_path)  # only the first process needs it
