@@ -5,17 +5,22 @@ package. A UserError with a message is allowed; any other exception is a fault. 
 targets serve tests/reliability/test_fuzz.py and, with more cases, benchmarks/soak.py.
 """
 
+import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from gpt1_jax import config as config_lib
-from gpt1_jax import score, storyworld
+from gpt1_jax import files, storyworld
+from gpt1_jax.cli import outputs
 from gpt1_jax.config import DataConfig, ModelConfig, RunConfig
+from gpt1_jax.data import tables
 from gpt1_jax.data.tasks import inputs, loading, registry
+from gpt1_jax.data.text import corpus as corpus_lib
 from gpt1_jax.data.text import preparation, recipes, tokenizer_training, tokenizers
 from gpt1_jax.errors import UserError
 from gpt1_jax.interop import huggingface, openai, weights
@@ -73,6 +78,7 @@ class Corpus:
         text = " ".join(f"the boat of {n} sank near the old pier ." for n in range(90))
         self.tokenizer_dir = directory / "tokenizer"
         tokenizer_training.train([text], 300).save(self.tokenizer_dir)
+        self.store_dir = self._prepared(directory / "books", text)
         self.released_dir = directory / "openai"
         self._write_weights()
 
@@ -82,6 +88,16 @@ class Corpus:
                 inside = sorted(found.rglob("*.txt")) if found.is_dir() else [found]
                 return inside[0]
         return None
+
+    def _prepared(self, books_dir: Path, text: str) -> Path:
+        """Returns the store of three books."""
+        books_dir.mkdir()
+        for number in range(3):
+            (books_dir / f"{number}.txt").write_text(text[number:])
+        config = DataConfig(corpus=str(books_dir), tokenizer=str(self.tokenizer_dir))
+        store_dir = self.directory / "store"
+        preparation.prepare(recipes.make_recipe(config), store_dir, workers=1)
+        return store_dir
 
     def _write_weights(self) -> None:
         model = ModelConfig(
@@ -226,7 +242,7 @@ def user_texts(corpus: Corpus, rng: random.Random, directory: Path) -> None:
     tokenizer = tokenizers.load(corpus.tokenizer_dir)
 
     def scored() -> None:
-        texts = score._read(path, "")
+        texts = tables.read_texts(path, "")
         given = path.read_bytes().removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
         assert "\n".join(texts).encode() == given
         for text in texts:
@@ -255,6 +271,89 @@ def workdir_files(corpus: Corpus, rng: random.Random, directory: Path) -> None:
     _check(lambda: metrics_log.read(metrics))
 
 
+def path_names(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Prepares books below a directory of any name; the tokens are always the same."""
+    characters = "[]*?!{}\\'\"$ ~#%&;\t\né漢ab.-"
+    name = "".join(rng.choices(characters, k=rng.randint(1, 9))).strip(".") or "a"
+    below = directory / name
+    shutil.copytree(corpus.directory / "books", below / "books")
+    config = DataConfig(
+        corpus=str(below / "books"), tokenizer=str(corpus.tokenizer_dir)
+    )
+    store = preparation.prepare(recipes.make_recipe(config), below / "store", workers=1)
+    assert store.fingerprint == corpus_lib.open_store(corpus.store_dir).fingerprint
+
+
+def output_paths(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Writes to any path; no input and, unasked, no other file may change."""
+    given, old = directory / "given.txt", directory / "old.jsonl"
+    given.write_text("given")
+    old.write_text("old")
+    (directory / "folder").mkdir()
+    (directory / "link").symlink_to(rng.choice(["given.txt", "old.jsonl", "none"]))
+    (directory / "hard").hardlink_to(rng.choice([given, old]))
+    names = ["given.txt", "old.jsonl", "link", "hard", "new", "folder", "folder/x"]
+    names += ["old.jsonl/x", "./folder/../given.txt", "a" * 300, "new/deep/er"]
+    path = (directory / rng.choice(names)).resolve()
+    overwrite = rng.random() < 0.5
+
+    def call() -> None:
+        outputs.check_output(path, [given], overwrite=overwrite)
+        with files.atomic_file(path) as file:
+            file.write("new")
+
+    _check(call)
+    assert given.read_text() == "given"
+    assert overwrite or old.read_text() == "old"
+
+
+def table_formats(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Reads the same texts from any format and name: the same, or an error."""
+    words = ["boat", 'a "pier"', "x, y", "{", "é漢", "text", "1", "#", "'"]
+    texts = [
+        " ".join(rng.choices(words, k=rng.randint(1, 6)))
+        for _ in range(rng.randint(1, 9))
+    ]
+    contents = {
+        ".jsonl": "".join(f"{json.dumps({'text': text})}\n" for text in texts),
+        ".tsv": "".join(f"{text}\n" for text in ["text", *texts]),
+        ".csv": "".join(
+            '"' + text.replace('"', '""') + '"\n' for text in ["text", *texts]
+        ),
+        ".txt": "".join(f"{text}\n" for text in texts),
+    }
+    suffix = rng.choice(list(contents))
+    named = suffix if rng.random() < 0.7 else rng.choice(list(contents))
+    raw, ending = contents[suffix].encode(), rng.choice(["", ".gz"])
+    is_packed = bool(ending) if rng.random() < 0.8 else not ending
+    path = directory / f"a{named}{ending}"
+    path.write_bytes(gzip.compress(raw) if is_packed else raw)
+
+    def call() -> None:
+        found = tables.read_texts(path, "")
+        # A table that is named as text, or as another table of text, is not told.
+        assert found == texts or named != suffix
+
+    _check(call)
+
+
+def changed_stores(corpus: Corpus, rng: random.Random, directory: Path) -> None:
+    """Opens a store of which a file has changed: the same tokens, or an error."""
+    store_dir = directory / "store"
+    shutil.copytree(corpus.store_dir, store_dir)
+    corpus_lib.open_store(store_dir)  # remembers the files that are verified
+    path = rng.choice(sorted(path for path in store_dir.rglob("*") if path.is_file()))
+    path.write_bytes(mutated(path.read_bytes(), rng))
+
+    def call() -> None:
+        store = corpus_lib.open_store(store_dir)
+        expected = corpus_lib.open_store(corpus.store_dir)
+        assert np.array_equal(store.train_tokens, expected.train_tokens)
+        assert store.tokenizer.fingerprint == expected.tokenizer.fingerprint
+
+    _check(call)
+
+
 TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
     target.__name__: target
     for target in (
@@ -265,6 +364,10 @@ TARGETS: dict[str, Callable[[Corpus, random.Random, Path], None]] = {
         foreign_weights,
         user_texts,
         workdir_files,
+        path_names,
+        output_paths,
+        table_formats,
+        changed_stores,
     )
 }
 
