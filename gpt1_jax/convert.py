@@ -47,7 +47,7 @@ _DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     huggingface.DTYPES,
-    "Number format of exported weights.",
+    "Format of exported weights.",
     flag_values=_FLAGS,
 )
 _ALL_CHECKPOINTS = flags.DEFINE_bool(

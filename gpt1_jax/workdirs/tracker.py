@@ -5,7 +5,6 @@ the run goes on without it.
 """
 
 import contextlib
-import importlib
 import importlib.util
 import os
 import uuid
@@ -43,7 +42,8 @@ class Tracker:
         if config.train.tracker == "none":
             return
         with self._warned_errors():
-            wandb = importlib.import_module("wandb")
+            import wandb  # type: ignore[import-not-found]
+
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "gpt1_jax"),
                 name=workdir.absolute().name,

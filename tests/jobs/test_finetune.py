@@ -434,7 +434,7 @@ def test_a_damaged_test_set_is_found_before_training(tune, make_config, tmp_path
         cached.storyworld_tasks(make_config().data) / "SST-2", tmp_path / "SST-2"
     )
     (tmp_path / "SST-2/test.tsv").write_text("index\tsentence\n0\n")
-    with pytest.raises(UserError, match=r"test.tsv: line 2: 1 columns; 2 are expected"):
+    with pytest.raises(UserError, match=r"test.tsv: line 2: 1 column; 2 are expected"):
         tune("sst2", data__task_dir=str(tmp_path))
 
 

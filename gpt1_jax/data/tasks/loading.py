@@ -102,12 +102,14 @@ def _find(task: Task, split: str, task_dir: Path) -> tuple[list[Path], File]:
             )
         if found:
             return found, file
-    patterns = " or ".join(file.pattern for file in task.files[split])
+    patterns = [file.pattern for file in task.files[split]]
+    # Exports have patterns of many alternatives; docs/data.md describes them.
+    named = " or ".join([name for name in patterns if "{" not in name] or patterns)
     remedy = "check --config.data.task_dir and the folder's name"
     parent = task_dir.resolve().parent
     if any(paths.find(parent, file.pattern) for file in task.files[split]):
         remedy = f"use --config.data.task_dir={parent}"
     raise NotFound(
-        f"{task_dir} has no file for split {split} of {task.name}; {patterns} is "
+        f"{task_dir} has no file for split {split} of {task.name}; {named} is "
         f"expected there; {remedy}"
     )

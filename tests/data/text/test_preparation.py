@@ -24,6 +24,7 @@ from gpt1_jax.data.text import (
     tokenizer_training,
 )
 from gpt1_jax.errors import RunFailed
+from gpt1_jax.terminal import counted
 
 AWKWARD = {
     "a_crlf.txt": "The boat.\r\n\r\nThe river.\r\n",
@@ -141,8 +142,9 @@ def test_description_counts_books_and_tokens(stories, tokenizer_dir, tmp_path):
     num_valid = full.count("valid")
     assert line == (
         f"corpus: {full.count('train')} training books, {tokens['train']:,} tokens; "
-        f"{num_valid} held-out books, {tokens['valid']:,} tokens; vocabulary 400; "
-        f"held out: {tokens['valid'] / sum(tokens.values()):.1%}; 3 empty books"
+        f"{counted(num_valid, 'held-out book')}, {tokens['valid']:,} tokens; "
+        f"vocabulary 400; held out: {tokens['valid'] / sum(tokens.values()):.1%}; "
+        "3 empty books"
     )
 
 
