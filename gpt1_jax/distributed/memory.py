@@ -15,6 +15,7 @@ import numpy as np
 from gpt1_jax.config import ModelConfig, RunConfig
 from gpt1_jax.distributed import host_memory
 from gpt1_jax.errors import UserError
+from gpt1_jax.models import backbone
 
 _OTHER_MODEL = "choose a smaller model, or a machine with more memory"
 _MORE_SHARDS = f"set config.mesh.fsdp=True on more devices, or {_OTHER_MODEL}"
@@ -25,7 +26,7 @@ def check_training(
 ) -> None:
     """Checks that a training step can fit, before anything is allocated.
 
-    Args:   vocab_size: rows of the token table; 0: not known yet, none is counted.
+    Args:   vocab_size: rows of the token table; 1, the least, if it is not known yet.
             sequences: rows of `length` tokens in a batch of all devices.
     Raises: UserError: it cannot.
     """
@@ -44,7 +45,7 @@ def training_parts(
     The larger of activations and gradients is counted, because a step frees the former
     while it computes the latter.
     """
-    num_params = num_parameters(config.model, vocab_size)
+    num_params = backbone.num_parameters(config.model, vocab_size)
     num_bytes = 8 if config.model.compute_dtype == "float64" else 4
     shards = jax.device_count() if config.mesh.fsdp else 1
     rows = sequences // (config.train.accumulation_steps * jax.device_count())
@@ -56,16 +57,6 @@ def training_parts(
     if activations > gradients:
         return state | {"activations": activations}
     return state | {"gradients": gradients}
-
-
-def num_parameters(model: ModelConfig, vocab_size: int) -> int:
-    """Returns the number of a model's parameters, without a task's head."""
-    D, F = model.width, model.mlp_width
-    if model.backbone == "lstm":
-        W = model.lstm_width
-        return vocab_size * D + 4 * W * (D + W + 1) + (W + 1) * D
-    block = (D + 1) * 3 * D + (D + 1) * D + (D + 1) * F + (F + 1) * D + 4 * D
-    return (vocab_size + model.context_length) * D + model.num_layers * block
 
 
 def _smaller_step() -> str:

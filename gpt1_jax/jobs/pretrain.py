@@ -52,7 +52,7 @@ def run(
     session.announce(config, workdir)
     memory.check_training(
         config,
-        vocab_size=0,  # known only after the books are prepared, which may take hours
+        vocab_size=1,  # known only after the books are prepared, which may take hours
         sequences=config.train.batch_size,
         length=config.model.context_length,
     )

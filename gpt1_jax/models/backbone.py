@@ -1,5 +1,7 @@
 """The network from tokens to hidden states, built by its name in the config."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -27,6 +29,14 @@ def make(cfg: ModelConfig, vocab_size: int, *, remat: bool = False) -> Backbone:
 def init_params(model: Backbone, key: jax.Array) -> Any:
     """Returns fresh parameters of `model`."""
     return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+
+
+@functools.cache
+def num_parameters(cfg: ModelConfig, vocab_size: int) -> int:
+    """Returns the number of parameters of a backbone, without a task's head."""
+    model = make(dataclasses.replace(cfg, compute_dtype="float32"), vocab_size)
+    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def apply(

@@ -1,12 +1,10 @@
 """Pre-training runs beside the paper's."""
 
 import collections
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,8 +19,6 @@ from gpt1_jax.reporting.groups import Half
 from gpt1_jax.reporting.page import Block
 from gpt1_jax.reporting.runs import Run
 from gpt1_jax.reporting.tables import NONE, NOT_FINISHED, Table
-from gpt1_jax.training.step import make_key
-from gpt1_jax.workdirs import session
 from gpt1_jax.workdirs import workdir as workdir_lib
 
 
@@ -44,7 +40,7 @@ def blocks(half: Half) -> list[Block]:
 def table(runs: Sequence[Run]) -> Table:
     """Returns the runs below the paper's."""
     default = RunConfig()
-    count = _count_parameters(default.model, default.data.vocab_size)
+    count = backbone.num_parameters(default.model, default.data.vocab_size)
     theirs = [
         *("the paper", _sizes(default.model), tables.large(count)),
         *("100 epochs", NONE, NONE, f"{paper.PERPLEXITY:.1f}"),
@@ -111,15 +107,7 @@ def _num_parameters(run: Run) -> str:
         tokenizer = tokenizers.load(run.path / workdir_lib.TOKENIZER_DIR)
     except (UserError, OSError):
         return NONE
-    return tables.large(_count_parameters(run.config.model, tokenizer.vocab_size))
-
-
-@functools.cache
-def _count_parameters(cfg: ModelConfig, vocab_size: int) -> int:
-    cfg = dataclasses.replace(cfg, compute_dtype="float32")
-    model = backbone.make(cfg, vocab_size)
-    init = functools.partial(backbone.init_params, model)
-    return session.num_parameters(jax.eval_shape(init, make_key(0)))
+    return tables.large(backbone.num_parameters(run.config.model, tokenizer.vocab_size))
 
 
 def draw(figure: Figure, runs: Sequence[Run]) -> None:

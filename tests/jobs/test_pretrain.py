@@ -284,7 +284,7 @@ def test_memory_is_checked_with_the_vocabulary_of_the_corpus(
     config = make_config(train__batch_size=1)
     given = {"sequences": 1, "length": config.model.context_length}
     checked = config_lib.checked(config)
-    parts = memory.training_parts(checked, vocab_size=0, **given)
+    parts = memory.training_parts(checked, vocab_size=1, **given)
     limit = jax.local_device_count() * sum(parts.values())
     monkeypatch.setattr(host_memory, "available", lambda: (limit, "the system has"))
     with pytest.raises(ValueError, match=r"this run needs at least .* of memory \(par"):
