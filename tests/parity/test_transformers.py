@@ -179,17 +179,25 @@ def test_auto_classes_give_our_ids_logits_and_greedy_text(exported, tmp_path):
     assert again.fingerprint == ours.tokenizer.fingerprint
 
 
+@pytest.fixture
+def export_tuned(exported, make_tuning_config, run_command, tmp_path):
+    """Function: the name of a task -> the workdir of its model, and the folder."""
+
+    def export(task):
+        tuned, folder = tmp_path / "tuned", tmp_path / "hf"
+        finetune.run(make_tuning_config(task, exported[0]), tuned)
+        run_command(convert, to="huggingface", input=tuned, output=folder)
+        return tuned, folder
+
+    return export
+
+
 @pytest.mark.parametrize("exported", ["sentencepiece"], indirect=True)
-def test_classes_agree_with_their_pipeline(
-    exported, make_tuning_config, run_command, tmp_path
-):
-    workdir, _ = exported
-    finetune.run(make_tuning_config("sst2", workdir), tmp_path / "tuned")
-    folder = tmp_path / "hf"
-    run_command(convert, to="huggingface", input=tmp_path / "tuned", output=folder)
+def test_classes_agree_with_their_pipeline(export_tuned):
+    tuned, folder = export_tuned("sst2")
     pipe = transformers.pipeline("text-classification", str(folder), top_k=None)
     texts = ["the boat is good", "a sad day"]
-    ours = gpt1_jax.load_classifier(tmp_path / "tuned").predict(texts)
+    ours = gpt1_jax.load_classifier(tuned).predict(texts)
     for row, found in zip(ours, pipe(texts), strict=True):
         scores = {one["label"]: one["score"] for one in found}
         named = [scores[label] for label in SST2.classes]
@@ -197,20 +205,15 @@ def test_classes_agree_with_their_pipeline(
 
 
 @pytest.mark.parametrize("exported", ["sentencepiece"], indirect=True)
-def test_the_code_of_the_card_scores_the_answers_as_we_do(
-    exported, make_tuning_config, run_command, tmp_path
-):
-    workdir, _ = exported
-    finetune.run(make_tuning_config("storycloze", workdir), tmp_path / "tuned")
-    folder = tmp_path / "hf"
-    run_command(convert, to="huggingface", input=tmp_path / "tuned", output=folder)
+def test_the_code_of_the_card_scores_the_answers_as_we_do(export_tuned):
+    tuned, folder = export_tuned("storycloze")
     card = (folder / "README.md").read_text().replace("FOLDER", str(folder))
     names: dict = {}
     for code in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
         exec(code, names)
     context, answers = names["contexts"][0], tuple(names["answers"])
     example = Example(answers, None, context=context)
-    (ours,) = gpt1_jax.load_classifier(tmp_path / "tuned").predict([example])
+    (ours,) = gpt1_jax.load_classifier(tuned).predict([example])
     mask = names["batch"].attention_mask
     assert mask[0].sum() != mask[1].sum()
     found = names["scores"].detach().numpy()

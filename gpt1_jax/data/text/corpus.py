@@ -215,13 +215,22 @@ def window_starts(
     Example: context_length 4, phase 1: windows 1..5, 5..9, 9..13, ...
     """
     per_epoch = windows_per_epoch(num_tokens, context_length)
+    window_B, phase_B = _visited(per_epoch, context_length, batch_size, seed, step)
+    return phase_B + window_B * context_length
+
+
+def _visited(
+    per_epoch: int, context_length: int, batch_size: int, seed: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns each window of a step, numbered in its epoch, and that epoch's phase."""
     place_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
-    starts_B = np.empty(batch_size, np.int64)
+    window_B, phase_B = np.empty_like(place_B), np.empty_like(place_B)
     for epoch in np.unique(place_B // per_epoch):
         phase, order = _epoch_order(per_epoch, context_length, seed, int(epoch))
         here_B = place_B // per_epoch == epoch
-        starts_B[here_B] = phase + order[place_B[here_B] % per_epoch] * context_length
-    return starts_B
+        window_B[here_B] = order[place_B[here_B] % per_epoch]
+        phase_B[here_B] = phase
+    return window_B, phase_B
 
 
 @functools.lru_cache(maxsize=2)
@@ -287,13 +296,7 @@ def document_windows(
     Args:    offsets: TokenStore.train_offsets. before: of count_document_windows.
     Example: context_length 4, documents of 6 and 3 tokens: windows 0..4, 4..5, 6..8
     """
-    per_epoch = int(before[-1])
-    place_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
-    window_B = np.empty(batch_size, np.int64)
-    for epoch in np.unique(place_B // per_epoch):
-        _, order = _epoch_order(per_epoch, context_length, seed, int(epoch))
-        here_B = place_B // per_epoch == epoch
-        window_B[here_B] = order[place_B[here_B] % per_epoch]
+    window_B, _ = _visited(int(before[-1]), context_length, batch_size, seed, step)
     return _place_windows(offsets, before, window_B, context_length)
 
 
