@@ -224,7 +224,7 @@ def _visited(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns each window of a step, numbered in its epoch, and that epoch's phase."""
     place_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
-    window_B, phase_B = np.empty_like(place_B), np.empty_like(place_B)
+    window_B, phase_B = np.empty((2, batch_size), np.int64)
     for epoch in np.unique(place_B // per_epoch):
         phase, order = _epoch_order(per_epoch, context_length, seed, int(epoch))
         here_B = place_B // per_epoch == epoch
